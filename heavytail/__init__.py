@@ -1,0 +1,30 @@
+"""Heavy-tailed SGD and the compressible networks it makes.
+
+The executable companion to Wan, Barsbey, Zaidi, Şimşekli, *Implicit Compressibility of Overparametrized Neural Networks
+Trained with Heavy-Tailed SGD*, ICML 2024.
+"""
+
+from heavytail import claims, compress, datasets, networks, noise, results, runs, stable, streams, trainer
+from heavytail.noise import perturb
+from heavytail.results import Results
+from heavytail.runs import Run, grid, read_grid
+from heavytail.trainer import train
+
+__all__ = [
+    "Results",
+    "Run",
+    "claims",
+    "compress",
+    "datasets",
+    "grid",
+    "networks",
+    "noise",
+    "perturb",
+    "read_grid",
+    "results",
+    "runs",
+    "stable",
+    "streams",
+    "train",
+    "trainer",
+]

@@ -1,0 +1,117 @@
+"""The command `heavytail`: train a grid, print the ledger, look after the data, run a chapter."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; bad input is one sentence on standard error and exit status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except (ValueError, FileNotFoundError, RuntimeError, PermissionError) as error:
+        print(f"heavytail: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("heavytail: stopped; nothing was written", file=sys.stderr)
+        return 130
+
+
+def _train(options: argparse.Namespace) -> None:
+    from heavytail import read_grid, results, train
+
+    runs = read_grid(options.grid, options.profile, **dict(options.set))
+    outcome = train(runs, device=options.device)
+    if options.weights:
+        outcome.save(options.weights)
+    results.write_table(outcome.table, options.out)
+    print(f"{options.out}: {results.describe(outcome.table)}")
+
+
+def _claims(options: argparse.Namespace) -> None:
+    from heavytail import claims
+
+    entries = claims.ledger(options.results)
+    if options.json:
+        print(json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False))
+    else:
+        print(claims.as_text(entries))
+
+
+def _data(options: argparse.Namespace) -> None:
+    from heavytail import datasets
+
+    for name in options.names:
+        dataset = datasets.load(name, options.root)
+        state = "official" if dataset.verified else "not official"
+        print(f"{name}: {len(dataset.y_train)} train, {len(dataset.y_test)} test, {state}, from {dataset.source}")
+    if not options.names:
+        print(f"folder: {datasets.folder(options.root)}")
+        for name in datasets.NAMES:
+            found = datasets.find(name, options.root)
+            print(f"{name}: {found if found else 'not here; fetched on first use'}")
+
+
+def _chapter(options: argparse.Namespace) -> None:
+    from heavytail import chapters
+
+    chapters.run_one(options.name, options.out, dict(options.parameter))
+
+
+def _pair(text: str) -> tuple[str, object]:
+    """`name=value`, the value read as a Python literal where it is one, else as text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="heavytail", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train every run of a grid and write its table")
+    train.add_argument("grid", type=Path, metavar="GRID.toml")
+    train.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
+    train.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
+    train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
+    train.add_argument("--device", default="cpu")
+    train.add_argument(
+        "--set",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a key of every run",
+    )
+    train.set_defaults(command=_train)
+
+    claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
+    claims.add_argument("--results", type=Path, default=Path("data/results"), metavar="FOLDER")
+    claims.add_argument("--json", action="store_true")
+    claims.set_defaults(command=_claims)
+
+    data = commands.add_parser("data", help="fetch and verify data sets; without a name, say where each is")
+    data.add_argument("names", nargs="*", metavar="NAME")
+    data.add_argument("--root", type=Path, help="folder instead of HEAVYTAIL_DATA or the platform's cache")
+    data.set_defaults(command=_data)
+
+    chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")
+    chapter.add_argument("name", help="such as ecg5000 or book/ecg5000.md")
+    chapter.add_argument("-p", "--parameter", type=_pair, action="append", default=[], metavar="NAME=VALUE")
+    chapter.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
+    chapter.set_defaults(command=_chapter)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""The data sets of the paper: fetched once, verified against the official data, loaded whole into tensors.
+
+`load("digits")` works offline. The others are read from `folder()` and fetched into it on first use.
+"""
+
+from __future__ import annotations
+
+from heavytail.datasets.arrays import DataDamaged
+from heavytail.datasets.dataset import Dataset, Status, load, status
+from heavytail.datasets.download import fetch
+from heavytail.datasets.layouts import DataUnavailable, find, folder
+from heavytail.datasets.official import NAMES, OFFICIAL, Official
+
+__all__ = [
+    "NAMES",
+    "OFFICIAL",
+    "DataDamaged",
+    "DataUnavailable",
+    "Dataset",
+    "Official",
+    "Status",
+    "fetch",
+    "find",
+    "folder",
+    "load",
+    "status",
+]

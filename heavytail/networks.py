@@ -1,0 +1,133 @@
+"""The networks of the paper: fully connected, mean-field with two layers, wide VGG. None has a bias.
+
+Every constructor takes the generator that draws its initial weights; the global random state is never used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from heavytail.noise import hidden
+
+NETWORKS = ("fcn", "mean_field", "vgg")
+VGG_PLAN = (
+    1,
+    "M",
+    2,
+    "M",
+    4,
+    4,
+    "M",
+    8,
+    8,
+    "M",
+    8,
+    8,
+    "M",
+)  # multiples of the first width (128 in the paper) [C]
+
+
+class MeanField(nn.Module):
+    """`f(x) = (1/n) Σ_i c_i φ(⟨θ_i, x⟩)` with fixed second-layer signs c. Source: paper.md §2 [P, form D].
+
+    `hidden.weight` is (neurons, inputs), a row a particle θ_i; `signs` is (classes, neurons) with entries ±1.
+    The theory steps along `-n ∇R`, so a trainer multiplies the gradient by `gradient_scale` = n.
+    """
+
+    signs: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        classes: int,
+        *,
+        generator: torch.Generator,
+        activation: Callable[[Tensor], Tensor] = torch.tanh,
+    ) -> None:
+        super().__init__()
+        self.hidden = _linear(inputs, width, generator)
+        coins = torch.randint(0, 2, (classes, width), generator=generator, device=generator.device)
+        self.register_buffer("signs", 2.0 * coins - 1.0)
+        self.activation = activation
+        self.gradient_scale = float(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs (batch, classes) for inputs (batch, ...), which are flattened."""
+        return self.activation(self.hidden(x.flatten(1))) @ self.signs.T / self.gradient_scale
+
+
+def fcn(inputs: int, width: int, depth: int, classes: int, *, generator: torch.Generator) -> nn.Sequential:
+    """ReLU network with `depth` hidden layers of `width` neurons, torch's default linear init. [C]"""
+    if depth < 1:
+        raise ValueError(f"a fully connected network needs at least one hidden layer, got depth={depth}")
+    layers: list[nn.Module] = [nn.Flatten()]
+    for fan_in in [inputs] + [width] * (depth - 1):
+        layers += [_linear(fan_in, width, generator), nn.ReLU()]
+    return nn.Sequential(*layers, _linear(width, classes, generator))
+
+
+def vgg(channels: int, width: int, classes: int, *, generator: torch.Generator) -> nn.Sequential:
+    """The paper's "vgg11_wide" with `width` filters in the first convolution (128 in the paper). [C]
+
+    3x3 convolutions, ReLU, 2x2 max-pooling, average pooling to 1x1, one linear layer; He-normal init with fan-out.
+    """
+    layers: list[nn.Module] = []
+    fan_in = channels
+    for step in VGG_PLAN:
+        if isinstance(step, str):
+            layers.append(nn.MaxPool2d(2))
+            continue
+        fan_out = step * width
+        conv = skip_init(nn.Conv2d, fan_in, fan_out, 3, padding=1, bias=False, device=generator.device)
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        layers += [conv, nn.ReLU()]
+        fan_in = fan_out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), _linear(fan_in, classes, generator))
+
+
+def build(
+    network: str, shape: Sequence[int], classes: int, *, width: int, depth: int, generator: torch.Generator
+) -> nn.Module:
+    """The named network for inputs of `shape` (without the batch axis), on the generator's device."""
+    if network == "fcn":
+        return fcn(math.prod(shape), width, depth, classes, generator=generator)
+    if network == "mean_field":
+        return MeanField(math.prod(shape), width, classes, generator=generator)
+    if network == "vgg":
+        if len(shape) != 3:
+            raise ValueError(
+                f"network 'vgg' needs images of shape (channels, height, width), the data have {tuple(shape)}"
+            )
+        if min(shape[1:]) < 32:
+            raise ValueError(f"network 'vgg' halves its images five times: they need 32x32 pixels, not {tuple(shape)}")
+        return vgg(shape[0], width, classes, generator=generator)
+    raise ValueError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
+
+
+def hidden_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that get noise and may be pruned, by name: all but the output layer's and the first convolution's."""
+    named = dict(model.named_parameters())
+    if isinstance(model, MeanField):  # its output layer is a buffer, not a parameter
+        return named
+    chosen = {id(p) for p in hidden(named.values())}
+    return {name: p for name, p in named.items() if id(p) in chosen}
+
+
+def output_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The output layer's weight by name: left out of every count. Empty for the mean-field network."""
+    if isinstance(model, MeanField):
+        return {}
+    matrices = {name: p for name, p in model.named_parameters() if p.ndim >= 2}
+    return dict(list(matrices.items())[-1:])
+
+
+def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
+    layer = skip_init(nn.Linear, fan_in, fan_out, bias=False, device=generator.device)
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    return layer

@@ -1,0 +1,125 @@
+"""The paper's three noises on weight matrices, and their use with any torch optimizer.
+
+Weights follow torch: a linear weight is (neurons, inputs), so the paper's column i is row i. A convolution's weight is
+(filters, channels, height, width); its unit is a filter (one output channel) or a kernel (one output, one input).
+
+    ours         paper      one unit's noise vector (d entries)          source: paper.md §5 [C]
+    "shared"     Type-I     one symmetric stable scalar, d times
+    "entrywise"  Type-II    d independent symmetric stable scalars
+    "isotropic"  Type-III   a Gaussian vector times the root of one positive stable scalar
+
+All three have symmetric stable entries of scale 1 and index alpha; they differ in how the entries of a unit hang
+together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from heavytail import stable
+
+NOISES = ("shared", "entrywise", "isotropic")
+UNITS = ("filter", "kernel")
+
+
+def draw(
+    noise: str,
+    alpha: float,
+    shape: Sequence[int],
+    *,
+    unit: str = "filter",
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """One draw of scale 1 for a weight of `shape` (neurons, inputs) or (filters, channels, height, width).
+
+    For "shared" the result has size 1 along a unit's own axes and broadcasts against the weight.
+    Raises ValueError for an unknown noise or unit, an alpha outside (0, 2], or a shape that is no weight's.
+    """
+    check(noise, alpha, 0.0, unit)
+    if len(shape) < 2:
+        raise ValueError(f"noise is defined on weights of at least two axes, got shape {tuple(shape)}")
+    units = tuple(shape[:2]) if unit == "kernel" and len(shape) == 4 else tuple(shape[:1])
+    if noise == "shared":
+        ones = (1,) * (len(shape) - len(units))
+        return stable.symmetric(alpha, units, generator=generator, dtype=dtype).reshape(units + ones)
+    if noise == "entrywise":
+        return stable.symmetric(alpha, shape, generator=generator, dtype=dtype)
+    entries = math.prod(shape[len(units) :])
+    return stable.isotropic(alpha, (*units, entries), generator=generator, dtype=dtype).reshape(tuple(shape))
+
+
+def scale(sigma: float, lr: float, alpha: float) -> float:
+    """The factor `sigma * lr^(1/alpha)` before a unit draw: increments of a stable process over lr. [C]"""
+    return sigma * lr ** (1 / alpha)
+
+
+def perturb(
+    optimizer: torch.optim.Optimizer,
+    *,
+    alpha: float,
+    sigma: float,
+    noise: str,
+    generator: torch.Generator,
+    params: Iterable[Tensor] | None = None,
+    unit: str = "filter",
+) -> RemovableHandle:
+    """Add heavy-tailed noise to the weights after every `optimizer.step()`.
+
+    Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr of the parameter's own group. `params`
+    names the weights; by default all weights that `optimizer` holds, less the last one (the output layer) and less the
+    first convolution, in the order the optimizer holds them; biases get none. Source: paper.md §5 [C].
+
+    Returns a handle. The paper's code adds no noise after the last step: call `handle.remove()` before it.
+    Raises ValueError for unknown names, sigma < 0, alpha outside (0, 2], or a generator on another device.
+    """
+    check(noise, alpha, sigma, unit)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    chosen = hidden(held) if params is None else [p for p in params if p.ndim >= 2]
+    if not chosen:
+        raise ValueError("no weight to perturb: the optimizer holds no hidden weight matrix; name them in params=")
+    for p in chosen:
+        if not any(p is q for q in held):
+            raise ValueError(f"a weight of shape {tuple(p.shape)} in params= is not held by the optimizer")
+        if p.device.type != generator.device.type:
+            raise ValueError(f"the generator is on {generator.device}, a weight on {p.device}: make them the same")
+
+    def add_noise(*_: Any) -> None:
+        # Looked up at every step: loading a state dict gives the optimizer new group dictionaries.
+        lr = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+        with torch.no_grad():
+            for p in chosen:
+                dtype = torch.promote_types(p.dtype, torch.float32)  # half-precision weights get float32 draws
+                kick = draw(noise, alpha, p.shape, unit=unit, generator=generator, dtype=dtype)
+                p.add_(kick, alpha=scale(sigma, lr[id(p)], alpha))
+
+    return optimizer.register_step_post_hook(add_noise)
+
+
+def hidden(weights: Iterable[Tensor]) -> list[Tensor]:
+    """Of a network's parameters in order: its weights less the output layer's and the first convolution's.
+
+    These are the weights that get noise and that pruning may touch. Told by position, never by size: the paper's
+    code takes any layer as wide as the class count for the last one (paper.md §6, defect 6).
+    """
+    matrices = [p for p in weights if p.ndim >= 2]
+    convolutions = [p for p in matrices if p.ndim == 4]
+    return [p for p in matrices[:-1] if not (convolutions and p is convolutions[0])]
+
+
+def check(noise: str, alpha: float, sigma: float, unit: str = "filter") -> None:
+    """Raise ValueError with one sentence unless noise, alpha, sigma and unit are all in range."""
+    if noise not in NOISES:
+        raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {unit!r}: choose one of {', '.join(UNITS)}")
+    if not 0 < alpha <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {alpha:g}")
+    if not (sigma >= 0 and math.isfinite(sigma)):
+        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {sigma:g}")

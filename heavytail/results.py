@@ -1,0 +1,153 @@
+"""The results schema: one row a run, the weights beside it, both written atomically and read without pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from heavytail.runs import Run
+from heavytail.stable import SAMPLER_VERSION
+
+SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
+
+MEASURED = ("train_", "test_", "pruning_")  # what these begin is a measurement of the trained network
+
+#: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
+COLUMNS = {
+    "train_loss": "mean cross-entropy over the training split, nats",
+    "train_accuracy": "share of training samples classified rightly, before pruning",
+    "test_accuracy": "the same on the test split",
+    "pruning_ratio": "share of parameters pruned at squared error 0.1, the output layer left out of the count",
+    "train_accuracy_pruned": "train accuracy after pruning at squared error 0.1",
+    "test_accuracy_pruned": "test accuracy after pruning at squared error 0.1",
+    **{f"train_accuracy_share_{s:.1f}": f"train accuracy with the share {s:.1f} of units pruned" for s in SHARES},
+    **{f"test_accuracy_share_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned" for s in SHARES},
+    "steps": "optimizer steps done",
+    "seconds": "wall time of training and measuring",
+    "status": "converged (reached stop_accuracy) | max_steps | diverged (a loss or weight was not finite)",
+    "verified": "whether the data had the official digest",
+    "key": "the run's key",
+    "code": "version of heavytail, with the commit where known",
+    "torch": "version of torch",
+    "device": "device that trained",
+    "sampler": "version of the stable sampler",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `train` returns: `table`, one row a run in the order given, and the weights of each run."""
+
+    table: pd.DataFrame
+    _weights: Mapping[str, Mapping[str, Tensor]]
+
+    def weights(self, run: Run) -> dict[str, Tensor]:
+        """Final weights of a run by parameter name, on the CPU; (neurons, inputs) for a linear layer."""
+        if run.key not in self._weights:
+            raise KeyError(f"no weights of this run here: {run}")
+        return dict(self._weights[run.key])
+
+    def save(self, folder: Path | str) -> None:
+        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically."""
+        folder = Path(folder)
+        for key, weights in self._weights.items():
+            ready = {name: tensor.contiguous() for name, tensor in weights.items()}
+            write_atomically(folder / f"{key}.safetensors", partial(save_file, ready))
+        write_table(self.table, folder / "table.parquet")
+
+    @staticmethod
+    def load(folder: Path | str) -> Results:
+        """Read what `save` wrote; weights that are not there are simply absent."""
+        folder = Path(folder)
+        table = read_table(folder / "table.parquet")
+        files = {key: folder / f"{key}.safetensors" for key in table["key"]}
+        return Results(table, {key: load_file(path) for key, path in files.items() if path.exists()})
+
+
+def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
+    """One row of the table: the run's fields, what was measured, and what it was measured with."""
+    made_with = {
+        "key": run.key,
+        "code": code_version(),
+        "torch": torch.__version__,
+        "sampler": SAMPLER_VERSION,
+    }
+    known = {**measured, **made_with}
+    if known.keys() != COLUMNS.keys():
+        raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
+    return {**asdict(run), **{name: known[name] for name in COLUMNS}}
+
+
+def runs_of(table: pd.DataFrame) -> list[Run]:
+    """The Run of each row, so that any number can be traced to the record that makes it again."""
+    names = [field.name for field in fields(Run)]
+    rows = table[names].astype(object).to_dict("records")
+    known: list[dict[str, Any]] = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+    return [Run(**row) for row in known]
+
+
+def write_table(table: pd.DataFrame, path: Path | str) -> None:
+    """Write a results table as parquet, atomically."""
+    write_atomically(Path(path), lambda part: table.to_parquet(part, index=False))
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a results table. ValueError names the file if it cannot be read, FileNotFoundError if it is not there."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in place in one move; on failure leave no trace."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        os.chmod(part, 0o644)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@cache
+def code_version() -> str:
+    """`0.1.0+abc1234` inside a checkout (`-dirty` with uncommitted changes), `0.1.0` elsewhere."""
+    try:
+        base = version("heavytail")
+    except PackageNotFoundError:
+        base = "0"
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return base
+    return f"{base}+{told.stdout.strip()}"
+
+
+def describe(table: pd.DataFrame) -> str:
+    """One line of provenance for a page: rows, failures, code, torch, device."""
+    made = {name: ", ".join(sorted(set(table[name].astype(str)))) for name in ("code", "torch", "device")}
+    counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
+    return f"{len(table)} runs, status {counts}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"

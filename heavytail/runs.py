@@ -1,0 +1,131 @@
+"""What a run is: a frozen record of everything that decides its result. A grid is a list of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from heavytail import noise as noises
+from heavytail.datasets import NAMES
+from heavytail.networks import NETWORKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run of heavy-tailed SGD. Its `key` is its identity; two equal runs are the same run.
+
+    dataset        one of heavytail.datasets.NAMES
+    network        "fcn" | "mean_field" | "vgg"
+    width          neurons of a hidden layer; for "vgg" filters of the first convolution
+    depth          hidden layers; "mean_field" has one; "vgg" has a fixed plan and wants depth=1
+    noise          None | "shared" | "entrywise" | "isotropic" (the paper's Types I, II, III)
+    unit           "filter" | "kernel": what shares a scalar in a convolution; without meaning elsewhere
+    alpha          stability index in (0, 2]; None without noise
+    sigma          noise scale >= 0; a step adds sigma * lr^(1/alpha) times a unit draw
+    lr             step size eta > 0
+    batch_size     samples a step; None = full batch
+    max_steps      optimizer steps at most
+    stop_accuracy  stop once the train accuracy, in (0, 1], reaches this; None = never
+    eval_every     steps between two looks at the train accuracy
+    seed           root of the run's three random streams
+
+    Raises ValueError with one sentence when a field is out of range.
+    """
+
+    dataset: str = "ecg5000"
+    network: str = "fcn"
+    width: int = 2000
+    depth: int = 1
+    noise: str | None = None
+    unit: str = "filter"
+    alpha: float | None = None
+    sigma: float = 0.0
+    lr: float = 0.001
+    batch_size: int | None = None
+    max_steps: int = 600
+    stop_accuracy: float | None = None
+    eval_every: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dataset not in NAMES:
+            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {', '.join(NAMES)}")
+        if self.network not in NETWORKS:
+            raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
+            self._whole(name, least)
+        if self.batch_size is not None:
+            self._whole("batch_size", 1)
+        if self.network != "fcn" and self.depth != 1:
+            raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
+        for name in ("sigma", "lr", "alpha", "stop_accuracy"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same run
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
+        if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
+            raise ValueError(f"stop_accuracy must lie in (0, 1], got {self.stop_accuracy:g}")
+        if self.noise is None:
+            if self.alpha is not None or self.sigma != 0:
+                raise ValueError("alpha and sigma are set but noise is None: name a noise, or leave both out")
+            noises.check("shared", 2.0, 0.0, self.unit)
+        elif self.alpha is None:
+            raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
+        else:
+            noises.check(self.noise, self.alpha, self.sigma, self.unit)
+
+    def _whole(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or int(value) != value or value < least:
+            raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+        object.__setattr__(self, name, int(value))
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields."""
+        canonical = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def grid(**axes: Any) -> list[Run]:
+    """All runs of a product: a list, tuple or range is an axis, anything else is held fixed.
+
+    `grid(noise="shared", alpha=[1.75, 1.9], sigma=0.1, seed=range(3))` gives six runs, the last axis fastest.
+    Raises ValueError for a key that a Run does not have.
+    """
+    known = [field.name for field in fields(Run)]
+    for name in axes:
+        if name not in known:
+            raise ValueError(f"a Run has no key {name!r}: its keys are {', '.join(known)}")
+    values = [list(v) if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
+    return [Run(**dict(zip(axes, choice, strict=True))) for choice in itertools.product(*values)]
+
+
+def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
+    """The runs that a TOML file lists under `[[profile]]`, each entry a `grid`; `changes` replace its keys.
+
+    Raises ValueError for a missing profile, an unknown key, or a run listed twice.
+    """
+    with open(path, "rb") as file:
+        profiles = tomllib.load(file)
+    if profile not in profiles:
+        raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
+    runs = [run for axes in profiles[profile] for run in grid(**{**axes, **changes})]
+    return distinct(runs)
+
+
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """The runs as a list; ValueError if one stands in it twice."""
+    seen: set[Run] = set()
+    for run in (runs := list(runs)):
+        if run in seen:
+            raise ValueError(f"this run is listed twice: {run}")
+        seen.add(run)
+    return runs

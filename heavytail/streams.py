@@ -1,0 +1,28 @@
+"""Random streams of a run: initial weights, batch order and noise, each addressed by the run's seed and a step.
+
+Separate streams let alpha change under the same initial weights and batches. Addressing by step lets a run resume in
+the middle, and makes it the same alone or in a grid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+STREAMS = ("weights", "batches", "noise")
+
+
+def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of one step of one stream.
+
+    torch's CPU generator keeps 32 bits of its seed, so hashing every step would repeat noise after some 10^5 steps
+    (birthdays). Here a stream has a hashed start and a hashed odd stride, and step k gets start + k * stride: no two of
+    the first 2^32 steps of a stream share a seed. Raises ValueError for an unknown stream or a negative address.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"unknown stream {stream!r}: choose one of {', '.join(STREAMS)}")
+    if seed < 0 or step < 0:
+        raise ValueError(f"a stream is addressed by a seed and a step >= 0, got seed={seed} and step={step}")
+    address = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))
+    start, stride = (int(word) for word in address.generate_state(2, np.uint64))
+    return torch.Generator(device=device).manual_seed((start + step * (stride | 1)) % 2**63)

@@ -1,0 +1,37 @@
+"""Real data for the tests that ask for it by `@pytest.mark.needs_data(name)`; without it they skip."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heavytail import datasets
+
+ROOT = Path(__file__).resolve().parents[1]
+# A folder of packed data sets with its own unpack.py, in the project or beside it.
+PACKED = [folder for folder in (ROOT / "shared/data", ROOT.parent / "shared/data") if (folder / "unpack.py").is_file()]
+
+
+def pytest_configure() -> None:
+    if PACKED and not os.environ.get("HEAVYTAIL_DATA"):
+        unpacked = ROOT / "_build" / "data"
+        subprocess.run([sys.executable, PACKED[0] / "unpack.py", unpacked], check=True)  # leaves what is there alone
+        os.environ["HEAVYTAIL_DATA"] = str(unpacked)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs_data"):
+        if datasets.find(marker.args[0]) is None:
+            pytest.skip(f"needs {marker.args[0]} in {datasets.folder()}")
+
+
+@pytest.fixture(scope="session")
+def packed() -> Path:
+    """The folder of packed data sets as they are published."""
+    if not PACKED:
+        pytest.skip("needs a folder shared/data with packed data sets")
+    return PACKED[0]
