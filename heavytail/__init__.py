@@ -9,10 +9,12 @@ from heavytail.noise import perturb
 from heavytail.results import Results
 from heavytail.runs import Run, grid, read_grid
 from heavytail.trainer import train
+from heavytail.version import __version__
 
 __all__ = [
     "Results",
     "Run",
+    "__version__",
     "claims",
     "compress",
     "datasets",

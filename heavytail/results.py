@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from heavytail.runs import Run
 from heavytail.stable import SAMPLER_VERSION
+from heavytail.version import __version__
 
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
 
@@ -132,18 +132,14 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 @cache
 def code_version() -> str:
     """`0.1.0+abc1234` inside a checkout (`-dirty` with uncommitted changes), `0.1.0` elsewhere."""
-    try:
-        base = version("heavytail")
-    except PackageNotFoundError:
-        base = "0"
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         told = subprocess.run(
             command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
-        return base
-    return f"{base}+{told.stdout.strip()}"
+        return __version__
+    return f"{__version__}+{told.stdout.strip()}"
 
 
 def describe(table: pd.DataFrame) -> str:
