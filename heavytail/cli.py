@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
-    except (ValueError, FileNotFoundError, RuntimeError, PermissionError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"heavytail: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -27,6 +27,9 @@ def _train(options: argparse.Namespace) -> None:
     from heavytail import read_grid, results, train
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
+    if options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a folder: name the table, such as {options.out / 'table.parquet'}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     outcome = train(runs, device=options.device)
     if options.weights:
         outcome.save(options.weights)
@@ -49,13 +52,12 @@ def _data(options: argparse.Namespace) -> None:
 
     for name in options.names:
         dataset = datasets.load(name, options.root)
-        state = "official" if dataset.verified else "not official"
-        print(f"{name}: {len(dataset.y_train)} train, {len(dataset.y_test)} test, {state}, from {dataset.source}")
+        kind = "official" if dataset.verified else "not official"
+        print(f"{name}: {len(dataset.y_train)} train, {len(dataset.y_test)} test, {kind}, from {dataset.source}")
     if not options.names:
         print(f"folder: {datasets.folder(options.root)}")
-        for name in datasets.NAMES:
-            found = datasets.find(name, options.root)
-            print(f"{name}: {found if found else 'not here; fetched on first use'}")
+        for state in datasets.status(options.root):
+            print(f"{state.name}: {state.note}" + (f", {state.source}" if state.source else ""))
 
 
 def _chapter(options: argparse.Namespace) -> None:

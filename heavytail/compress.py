@@ -28,12 +28,7 @@ def error_curve(weight: Tensor, unit: str = "filter") -> Tensor:
     Entry k is `‖W^(κn) − W‖_F / ‖W‖_F` of T3 with κn = n − k. Raises ValueError for a weight that is all zero or not
     finite.
     """
-    sizes = norms(weight, unit)
-    largest = sizes.max() if len(sizes) else torch.tensor(0.0)
-    if not (torch.isfinite(largest) and largest > 0):
-        raise ValueError("the error of pruning needs a finite weight that is not all zero")
-    energy = (sizes / largest).sort().values.square().cumsum(0)  # scaled first, so that no square overflows
-    return torch.cat([energy.new_zeros(1), energy / energy[-1]]).sqrt()
+    return _squared_errors(weight, unit).sqrt()
 
 
 def prunable_share(weight: Tensor, error: float = SQUARED_ERROR, unit: str = "filter") -> float:
@@ -110,6 +105,8 @@ def shrink(model: nn.Module) -> nn.Module:
             raise ValueError(f"shrink cannot see through a {type(layer).__name__} layer")
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
             raise ValueError("shrink needs layers without bias: a zeroed unit with a bias still acts")
+        if isinstance(layer, nn.Conv2d) and layer.groups != 1:
+            raise ValueError("shrink needs convolutions with groups=1: a filter of a group reads its own channels only")
     weighted = [layer for layer in small if isinstance(layer, nn.Linear | nn.Conv2d)]
     for layer, following in itertools.pairwise(weighted):
         kept = _kept(layer.weight)
@@ -129,14 +126,23 @@ def _units(weight: Tensor, unit: str) -> Tensor:
     return detached.flatten(0, 1).flatten(1) if unit == "kernel" and weight.ndim == 4 else detached.flatten(1)
 
 
+def _squared_errors(weight: Tensor, unit: str) -> Tensor:
+    """Square of `error_curve`, kept apart: squaring a root again could lift an error of exactly 0.1 above 0.1."""
+    sizes = norms(weight, unit)
+    largest = sizes.max() if len(sizes) else torch.tensor(0.0)
+    if not (torch.isfinite(largest) and largest > 0):
+        raise ValueError("the error of pruning needs a finite weight that is not all zero")
+    energy = (sizes / largest).sort().values.square().cumsum(0)  # scaled first, so that no square overflows
+    return torch.cat([energy.new_zeros(1), energy / energy[-1]])
+
+
 def _count(weight: Tensor, error: float | None, keep: float | None, unit: str) -> int:
     """How many units go."""
     if keep is not None:
         units = len(_units(weight, unit))
         return units - round(keep * units)
     assert error is not None
-    curve = error_curve(weight, unit)
-    return int((curve.square() <= error).sum()) - 1
+    return int((_squared_errors(weight, unit) <= error).sum()) - 1
 
 
 def _zeroed(weight: Tensor) -> int:

@@ -91,6 +91,8 @@ def heavier_tail(table: pd.DataFrame) -> list[Cell]:
     for noise, rows in table[table["noise"].notna()].groupby("noise"):
         by_seed = rows.pivot_table(index="seed", columns="alpha", values="pruning_ratio", dropna=False)
         heavy, light = by_seed.columns.min(), by_seed.columns.max()
+        if heavy == light:
+            continue  # nothing to compare
         cells.append(mean_cell(f"{noise}, α = {heavy:g} against {light:g}", by_seed[heavy] - by_seed[light]))
     return cells
 
@@ -110,7 +112,11 @@ def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
 def collapses(table: pd.DataFrame) -> list[Cell]:
     """Share of noisy runs that lose more than ten points of train accuracy at squared error 0.1 (Clopper-Pearson)."""
     noisy = table[table["noise"].notna()]
+    if noisy.empty:
+        return []
     lost = (noisy["train_accuracy"] - noisy["train_accuracy_pruned"]).dropna()
+    if lost.empty:
+        return [mean_cell("0 of 0 runs", noisy["train_accuracy_pruned"])]
     collapsed = int((lost > 0.1).sum())
     share = stats.binomtest(collapsed, len(lost)).proportion_ci(LEVEL, "exact")
     label = f"{collapsed} of {len(lost)} runs"

@@ -95,19 +95,22 @@ def build(
     network: str, shape: Sequence[int], classes: int, *, width: int, depth: int, generator: torch.Generator
 ) -> nn.Module:
     """The named network for inputs of `shape` (without the batch axis), on the generator's device."""
+    check(network, shape)
     if network == "fcn":
         return fcn(math.prod(shape), width, depth, classes, generator=generator)
     if network == "mean_field":
         return MeanField(math.prod(shape), width, classes, generator=generator)
-    if network == "vgg":
-        if len(shape) != 3:
-            raise ValueError(
-                f"network 'vgg' needs images of shape (channels, height, width), the data have {tuple(shape)}"
-            )
-        if min(shape[1:]) < 32:
-            raise ValueError(f"network 'vgg' halves its images five times: they need 32x32 pixels, not {tuple(shape)}")
-        return vgg(shape[0], width, classes, generator=generator)
-    raise ValueError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
+    return vgg(shape[0], width, classes, generator=generator)
+
+
+def check(network: str, shape: Sequence[int]) -> None:
+    """Raise ValueError with one sentence unless there is such a network and it takes inputs of `shape`."""
+    if network not in NETWORKS:
+        raise ValueError(f"unknown network {network!r}: choose one of {', '.join(NETWORKS)}")
+    if network == "vgg" and len(shape) != 3:
+        raise ValueError(f"network 'vgg' needs images of shape (channels, height, width), the data have {tuple(shape)}")
+    if network == "vgg" and min(shape[1:]) < 32:
+        raise ValueError(f"network 'vgg' halves its images five times: they need 32x32 pixels, not {tuple(shape)}")
 
 
 def hidden_weights(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -57,7 +57,10 @@ def draw(
 
 def scale(sigma: float, lr: float, alpha: float) -> float:
     """The factor `sigma * lr^(1/alpha)` before a unit draw: increments of a stable process over lr. [C]"""
-    return sigma * lr ** (1 / alpha)
+    try:
+        return sigma * lr ** (1 / alpha)
+    except OverflowError:  # a step size above 1 and a tiny alpha
+        return math.inf if sigma > 0 else 0.0
 
 
 def perturb(

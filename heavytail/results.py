@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -70,11 +71,11 @@ class Results:
 
     @staticmethod
     def load(folder: Path | str) -> Results:
-        """Read what `save` wrote; weights that are not there are simply absent."""
+        """Read what `save` wrote; weights that are not there are absent. ValueError names a file that is damaged."""
         folder = Path(folder)
         table = read_table(folder / "table.parquet")
         files = {key: folder / f"{key}.safetensors" for key in table["key"]}
-        return Results(table, {key: load_file(path) for key, path in files.items() if path.exists()})
+        return Results(table, {key: _read_weights(path) for key, path in files.items() if path.exists()})
 
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
@@ -113,6 +114,13 @@ def read_table(path: Path | str) -> pd.DataFrame:
         return pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,6 +8,7 @@ import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,11 @@ class Run:
             self._whole("batch_size", 1)
         if self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
-        for name in ("sigma", "lr", "alpha", "stop_accuracy"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, float(value))  # 1 and 1.0 are the same run
+        for name in ("sigma", "lr"):
+            self._number(name)
+        for name in ("alpha", "stop_accuracy"):
+            if getattr(self, name) is not None:
+                self._number(name)
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
@@ -76,14 +78,21 @@ class Run:
             if self.alpha is not None or self.sigma != 0:
                 raise ValueError("alpha and sigma are set but noise is None: name a noise, or leave both out")
             noises.check("shared", 2.0, 0.0, self.unit)
-        elif self.alpha is None:
-            raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
         else:
-            noises.check(self.noise, self.alpha, self.sigma, self.unit)
+            noises.check(self.noise, 2.0 if self.alpha is None else self.alpha, self.sigma, self.unit)
+            if self.alpha is None:
+                raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
+
+    def _number(self, name: str) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        object.__setattr__(self, name, float(value) + 0.0)  # 1 and 1.0 are the same run, so are 0.0 and -0.0
 
     def _whole(self, name: str, least: int) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or int(value) != value or value < least:
+        whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+        if isinstance(value, bool) or not whole or value < least:
             raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
         object.__setattr__(self, name, int(value))
 
@@ -111,13 +120,18 @@ def grid(**axes: Any) -> list[Run]:
 def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
     """The runs that a TOML file lists under `[[profile]]`, each entry a `grid`; `changes` replace its keys.
 
-    Raises ValueError for a missing profile, an unknown key, or a run listed twice.
+    Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
     """
     with open(path, "rb") as file:
         profiles = tomllib.load(file)
     if profile not in profiles:
         raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
-    runs = [run for axes in profiles[profile] for run in grid(**{**axes, **changes})]
+    entries = profiles[profile]
+    if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
+        raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
+    runs = [run for axes in entries for run in grid(**{**axes, **changes})]
+    if not runs:
+        raise ValueError(f"profile {profile!r} of {Path(path).name} lists no runs: an axis or the profile is empty")
     return distinct(runs)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -44,7 +46,7 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
-    """Long form of the accuracies at the pruned shares: columns noise, alpha, seed, share, accuracy."""
+    """Long form of the accuracies at the pruned shares: columns noise, alpha, sigma, seed, share, accuracy."""
     columns = {f"{split}_accuracy_share_{share:.1f}": share for share in SHARES}
     long = table.melt(["noise", "alpha", "sigma", "seed"], list(columns), var_name="share", value_name="accuracy")
     return long.assign(share=long["share"].map(columns).astype(float))
@@ -67,3 +69,20 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of a page."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+def show(table: pd.DataFrame, caption: str = "") -> Html:
+    """A table as a page sets it: no index, short entries unbroken, texts free to wrap; the same HTML for the same table."""
+    unbroken = table.map(lambda entry: str(entry).replace(" ", "\u00a0") if len(str(entry)) < 24 else str(entry))
+    page = unbroken.to_html(index=False, border=0, justify="left", classes="dataframe")
+    return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)

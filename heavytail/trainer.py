@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 
 import pandas as pd
 import torch
@@ -47,7 +48,8 @@ def train(
         model, measured = _train_one(run, sets[run.dataset])
         rows.append(results.row(run, {**measured, "device": str(device)}))
         weights[run.key] = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    return Results(pd.DataFrame(rows), weights)
+    columns = [field.name for field in fields(Run)] + list(results.COLUMNS)
+    return Results(pd.DataFrame(rows, columns=columns), weights)
 
 
 def initial_model(run: Run, dataset: Dataset) -> nn.Module:
@@ -90,6 +92,8 @@ def _train_one(run: Run, dataset: Dataset) -> tuple[nn.Module, dict[str, object]
     started = time.perf_counter()
     model = initial_model(run, dataset)
     steps, status = _descend(run, model, dataset)
+    if not _finite(model, dataset):
+        status = "diverged"
     measured = {
         "steps": steps,
         "status": status,
@@ -104,7 +108,7 @@ def _descend(run: Run, model: nn.Module, dataset: Dataset) -> tuple[int, str]:
     x, y = dataset.x_train, dataset.y_train
     hidden = list(networks.hidden_weights(model).values())
     gradient_scale = getattr(model, "gradient_scale", 1.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=run.lr * gradient_scale)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_in_float32(run.lr * gradient_scale))
     for step, batch in enumerate(batches(run, len(y), x.device), start=1):
         optimizer.zero_grad()
         loss = cross_entropy(model(x[batch]), y[batch])
@@ -117,8 +121,18 @@ def _descend(run: Run, model: nn.Module, dataset: Dataset) -> tuple[int, str]:
         if step == run.max_steps:
             break
         _add_noise(run, step, hidden)
-    finite = math.isfinite(mean_loss(model, x, y)) and all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    return run.max_steps, "max_steps" if finite else "diverged"
+    return run.max_steps, "max_steps"
+
+
+def _in_float32(factor: float) -> float:
+    """The factor, or inf beyond float32: torch refuses such a factor, but takes inf, and the run counts as diverged."""
+    return factor if factor <= torch.finfo(torch.float32).max else math.inf
+
+
+def _finite(model: nn.Module, dataset: Dataset) -> bool:
+    """Whether every weight and the train loss are finite. Accuracy alone cannot tell: outputs of NaN have one too."""
+    weights = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    return weights and math.isfinite(mean_loss(model, dataset.x_train, dataset.y_train))
 
 
 @torch.no_grad()
@@ -126,7 +140,7 @@ def _add_noise(run: Run, step: int, hidden: Sequence[Tensor]) -> None:
     """`θ ← θ + σ η^{1/α} ξ`, the same ξ for the same seed and step whatever else is trained."""
     if run.noise is None or run.alpha is None or run.sigma == 0:
         return
-    size = noise.scale(run.sigma, run.lr, run.alpha)
+    size = _in_float32(noise.scale(run.sigma, run.lr, run.alpha))
     stream = streams.generator(run.seed, "noise", step, device=hidden[0].device)
     for weight in hidden:
         weight.add_(noise.draw(run.noise, run.alpha, weight.shape, unit=run.unit, generator=stream), alpha=size)
@@ -173,7 +187,4 @@ def _fits(run: Run, dataset: Dataset) -> None:
             f"batch_size={run.batch_size} is more than the {len(dataset.y_train)} training samples of "
             f"{dataset.name}: use batch_size=None for the full batch"
         )
-    if run.network == "vgg" and dataset.x_train.ndim != 4:
-        raise ValueError(
-            f"network 'vgg' needs images; {dataset.name} has inputs of shape {tuple(dataset.x_train.shape[1:])}"
-        )
+    networks.check(run.network, dataset.x_train.shape[1:])

@@ -1,8 +1,8 @@
 """Does a sample follow a law? Reference laws from numerical integration, and tests whose false-alarm rate is known.
 
-Every check that can fail by chance does so with probability at most FALSE_ALARM. The files test_stable.py, test_noise.py,
-test_streams.py and test_networks.py make about 250 of them, so under fresh seeds all of them together raise a false alarm
-less than once in 4000 runs. Seeds are fixed: a run that passed passes again.
+Every check that can fail by chance does so with probability at most FALSE_ALARM. The files test_stable.py,
+test_noise.py, test_streams.py and test_networks.py make about 450 of them (600 with a GPU): under fresh seeds they
+would raise a false alarm less than once in 1600 runs. Seeds are fixed: a run that passed passes again.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ def largest_gap(sample: torch.Tensor, points: np.ndarray, cdf: np.ndarray) -> fl
 
 
 def gap_limit(draws: int) -> float:
-    """What the gap of a right sample exceeds with probability at most FALSE_ALARM (Dvoretzky, Kiefer, Wolfowitz; Massart).
+    """What the gap of a right sample exceeds with probability at most FALSE_ALARM.
 
-    The bound holds for every size and for the supremum over all points, so also for a maximum over some of them.
+    The inequality of Dvoretzky, Kiefer and Wolfowitz with Massart's constant. It holds for every size and for the
+    supremum over all points, so also for a maximum over some of them.
     """
     return math.sqrt(math.log(2 / FALSE_ALARM) / (2 * draws))
 

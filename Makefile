@@ -1,0 +1,66 @@
+# Needs make, git and a Python 3.11, 3.12 or 3.13. Everything else is installed into .venv, everything made lies in
+# _build. `make help` lists the commands.
+
+PROFILE ?= quick
+PYTHON ?= python3
+
+PY := .venv/bin/python
+START := $(shell date +%s)
+elapsed = $$(( $$(date +%s) - $(START) )) s
+say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
+
+.PHONY: help book test slow format lint clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make book                      run the chapters that are out of date and build the pages: _build/html/index.html'
+	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
+	@echo 'make test                      format, lint, types, unit and statistical tests; then every chapter, run twice'
+	@echo 'make slow                      the tests that take minutes each'
+	@echo 'make format | lint             rewrite the code in the house format | only check format, lint and types'
+	@echo 'make clean                     remove _build; the environment stays until you remove .venv'
+	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
+
+# The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
+# package would double the time; Python compiles what is imported.
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
+	$(call say,'environment: the pinned packages go into .venv; minutes, and 1 GB or more; watch _build/install.log')
+	@mkdir -p _build
+	@test -f $@ || $(PYTHON) -m venv --clear .venv
+	@rm -f $@
+	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
+	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
+	@$(PY) -c 'import matplotlib.font_manager'  # its first import warns, which would be in the first chapter's output
+	@touch $@
+
+book: .venv/.installed
+	$(call say,'book: chapters and pages$(comma) profile $(PROFILE)')
+	@$(PY) -m heavytail.chapters book --profile $(PROFILE)
+	@echo "make book: done in $(elapsed)"
+
+test: .venv/.installed lint
+	$(call say,'tests: units and statistics')
+	@$(PY) -m pytest
+	$(call say,'tests: chapters$(comma) run and compared')
+	@$(PY) -m heavytail.chapters check
+	@echo "make test: format, lint, types, tests and chapters passed in $(elapsed)"
+
+slow: .venv/.installed
+	@$(PY) -m pytest -m slow
+
+lint: .venv/.installed
+	$(call say,'format$(comma) lint$(comma) types')
+	@$(PY) -m ruff format --check heavytail tests
+	@$(PY) -m ruff check heavytail tests
+	@$(PY) -m mypy
+
+format: .venv/.installed
+	@$(PY) -m ruff format heavytail tests
+	@$(PY) -m ruff check --fix heavytail tests
+
+clean:
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+comma := ,

@@ -1,0 +1,192 @@
+"""The book: executed chapters compared with a second run, laid out as a source tree, and built into pages.
+
+`python -m heavytail.chapters run | check | assemble | book | one` is the command line; the Makefile uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from heavytail import chapters, stamps
+from heavytail.chapters import ChapterFailed, executed, project_root, run_all, run_one
+
+
+def check(profile: str = "quick", root: Path | None = None) -> int:
+    """Run what is stale, then run every executed notebook again under nbval and compare all outputs.
+
+    One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
+    if any gives other outputs. `tests/notebooks/sanitize.cfg` lists what may differ.
+    """
+    root = root or project_root()
+    pages = run_all(profile, root)
+    sanitize = root / "tests" / "notebooks" / "sanitize.cfg"
+    how = f"nbval with {stamps.digest(sanitize.read_bytes())}"
+    differ = []
+    for number, page in enumerate(pages, 1):
+        notebook = executed(root, profile, page)
+        print(f"  [{number:2}/{len(pages)}] {page.stem}: ", end="", flush=True)
+        if stamps.checked(notebook) == how:
+            print("compared before, unchanged", flush=True)
+            continue
+        start = time.monotonic()
+        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q"]
+        nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
+        done = subprocess.run(
+            [*pytest, *nbval, str(notebook)],
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode == 0:
+            stamps.mark_checked(notebook, how)
+            print(f"the same outputs again, {time.monotonic() - start:.1f} s", flush=True)
+        else:  # 5, no cells found, is a failure too: a chapter has cells
+            differ.append(page.stem)
+            print(f"NOT the same again\n{done.stdout}", flush=True)
+    if differ:
+        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {', '.join(differ)}")
+    return len(pages)
+
+
+def assemble(profile: str = "quick", root: Path | None = None) -> Path:
+    """Lay out `_build/source/PROFILE`: the book's files, with each chapter replaced by its executed notebook."""
+    root = root or project_root()
+    target = root / "_build" / "source" / profile
+    wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
+    wanted |= {path.relative_to(root): content for path, content in _contents(root, profile)}
+    for old in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in wanted]:
+        old.unlink()
+    for name, content in wanted.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return target
+
+
+def _contents(root: Path, profile: str) -> Iterator[tuple[Path, bytes]]:
+    """Every file of the assembled `book/`, with its content."""
+    run = {page.stem for page in chapters.pages(root) if chapters.has_code(chapters.read(page))}
+    for path in sorted((root / "book").rglob("*")):
+        if not path.is_file() or any(part.startswith((".", "__")) for part in path.relative_to(root).parts):
+            continue
+        if path.suffix == ".md" and path.stem in run:
+            notebook = executed(root, profile, path)
+            if not notebook.is_file():
+                raise ValueError(
+                    f"book/{path.name} has not been run at profile {profile}: `run` comes before `assemble`"
+                )
+            yield path.with_suffix(".ipynb"), _relinked_notebook(notebook, run).encode()
+        elif path.suffix == ".md":
+            yield path, relink(path.read_text(encoding="utf-8"), run).encode()
+        elif path.suffix != ".ipynb":  # a notebook someone keeps beside its chapter would be a second page of that name
+            yield path, path.read_bytes()
+
+
+def relink(text: str, run: set[str]) -> str:
+    """Links and glue to `chapter.md` point to `chapter.ipynb`, which it is in the assembled book."""
+
+    def target(match: re.Match[str]) -> str:
+        return f"{match[1]}.ipynb" if match[1] in run else match[0]
+
+    return re.sub(r"(?<=[(<`/])([\w-]+)\.md(?=[)#>]|::)", target, text)
+
+
+def _relinked_notebook(path: Path, run: set[str]) -> str:
+    import nbformat
+
+    notebook: Any = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relink(cell.source, run)
+    return str(nbformat.writes(notebook)) + "\n"
+
+
+def build(profile: str = "quick", root: Path | None = None) -> Path:
+    """Run what is stale, assemble, and build the pages with warnings as errors; return the first page.
+
+    The pages are built from scratch whenever anything changed: Sphinx forgets the warnings of a page that it does not
+    read again, so a second build would pass. A failed build leaves the former pages in place.
+    """
+    root = root or project_root()
+    run_all(profile, root)
+    source = assemble(profile, root)
+    work = root / "_build" / "book" / profile
+    html = root / "_build" / ("html" if profile == "quick" else f"html-{profile}")
+    stamp, first = work / "built", html / "index.html"
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    made_from = repr([(path.relative_to(source).as_posix(), stamps.digest(path.read_bytes())) for path in files])
+    made_from = stamps.digest((made_from + (root / "requirements.txt").read_text(encoding="utf-8")).encode())
+    if first.is_file() and stamp.is_file() and stamp.read_text() == made_from:
+        print("pages: up to date", flush=True)
+        return first
+    start = time.monotonic()
+    print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+    program = shutil.which("jupyter-book", path=os.fspath(Path(sys.executable).parent))
+    if program is None:
+        raise RuntimeError("the pages need jupyter-book below 2: pip install 'heavytail[book]'")
+    options = ["--path-output", str(work), "-n", "-W", "--keep-going", "-q"]
+    done = subprocess.run(
+        [program, "build", str(source), *options], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        print(done.stdout)
+        raise ChapterFailed("the pages were not built: every warning above is an error")
+    shutil.rmtree(html, ignore_errors=True)
+    os.replace(work / "_build" / "html", html)
+    stamps.write_text(stamp, made_from)
+    print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
+    return first
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`; the value is a Python literal where it reads as one, else text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what goes wrong is one sentence on standard error and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m heavytail.chapters", description=__doc__)
+    parser.add_argument("command", choices=["run", "check", "assemble", "book", "one"])
+    parser.add_argument("name", nargs="?", help="the chapter, for `one`")
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(chapters.PROFILES)}")
+    parser.add_argument("-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
+    options = parser.parse_args(arguments)
+    if (options.command == "one") != (options.name is not None):
+        parser.error("`one` takes the name of a chapter, the other commands take none")
+    try:
+        if options.command == "one":
+            run_one(options.name, options.out, dict(options.parameter))
+        elif options.command == "run":
+            run_all(options.profile)
+        elif options.command == "check":
+            check(options.profile)
+        elif options.command == "assemble":
+            print(assemble(options.profile))
+        else:
+            print(f"open {build(options.profile)}")
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"heavytail: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("heavytail: stopped; chapters that were done are kept", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,103 @@
+"""A stream's address fixes its bits, and no two addresses of a run share them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from goodness_of_fit import follows_symmetric, is_fair
+
+from heavytail import stable, streams
+
+FROZEN_SEEDS = [
+    8431846347943309920, 4597414171502449497,
+    4042681867674859579, 8667956199340197794,
+    1275975541612323131, 3995633388421622990,
+]  # fmt: skip
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+]
+
+
+def bits(seed: int, stream: str, step: int = 0, device: str = "cpu") -> tuple[int, ...]:
+    stream_generator = streams.generator(seed, stream, step, device=device)
+    return tuple(torch.randint(2**62, (8,), generator=stream_generator, device=device).tolist())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("stream", streams.STREAMS)
+def test_the_same_address_gives_the_same_bits_on_its_device(stream: str, device: str) -> None:
+    assert bits(3, stream, 17, device) == bits(3, stream, 17, device)
+    assert streams.generator(3, stream, 17, device=device).device.type == device
+
+
+def test_every_part_of_the_address_matters() -> None:
+    addresses = list(itertools.product((0, 1, 2, 1000, 2**31, 2**40), streams.STREAMS, (0, 1, 2, 99_999)))
+    assert len({bits(*address) for address in addresses}) == len(addresses)
+
+
+def test_the_step_defaults_to_the_first() -> None:
+    assert bits(5, "weights") == bits(5, "weights", 0)
+
+
+def test_addresses_keep_their_bits_across_versions() -> None:
+    # Frozen: a change here makes every stored run unrepeatable.
+    seeds = [streams.generator(1, stream, step).initial_seed() for stream in streams.STREAMS for step in (0, 1)]
+    assert seeds == FROZEN_SEEDS
+
+
+def test_no_two_of_a_hundred_thousand_steps_share_the_32_bits_that_torch_keeps() -> None:
+    # Hashed 32-bit seeds would repeat with probability 0.69 here.
+    seeds = {streams.generator(1, "noise", step).initial_seed() & 0xFFFFFFFF for step in range(100_000)}
+    assert len(seeds) == 100_000
+
+
+@pytest.mark.parametrize("stream", streams.STREAMS)
+@pytest.mark.parametrize("seed", [0, 7, 12345])
+def test_the_seeds_of_a_stream_step_by_an_odd_stride(seed: int, stream: str) -> None:
+    # An odd number added over and over meets all 2^32 residues before one comes back, so the line above holds for all.
+    seeds = [streams.generator(seed, stream, step).initial_seed() for step in (0, 1, 2, 2**20, 2**32)]
+    stride = (seeds[1] - seeds[0]) % 2**63
+    assert stride % 2 == 1
+    for k, step in enumerate((0, 1, 2, 2**20, 2**32)):
+        assert (seeds[k] - seeds[0]) % 2**63 == step * stride % 2**63
+
+
+def test_torch_keeps_only_32_bits_of_a_seed_on_the_cpu() -> None:
+    # The reason for the stride. Should this fail, torch has changed and the stride does no harm.
+    low, high = (torch.Generator().manual_seed(seed) for seed in (7, 7 + 2**32))
+    assert torch.equal(torch.rand(5, generator=low), torch.rand(5, generator=high))
+
+
+def test_first_draws_of_successive_steps_are_independent_draws_of_the_law() -> None:
+    # Seeds in arithmetic progression must not show in the numbers.
+    rows = torch.stack([stable.symmetric(1.5, 20, generator=streams.generator(4, "noise", k)) for k in range(6000)])
+    assert follows_symmetric(rows, 1.5)
+    for column in (0, 19):
+        draws = rows[:, column]
+        assert follows_symmetric(draws, 1.5)
+        for lag in (1, 2, 3):
+            assert is_fair(int(((draws[lag:] > 0) == (draws[:-lag] > 0)).sum()), len(draws) - lag)
+            large = draws.abs() > draws.abs().median()
+            assert is_fair(int((large[lag:] == large[:-lag]).sum()), len(draws) - lag)
+
+
+def test_making_and_using_a_stream_leaves_the_global_state_alone() -> None:
+    before = torch.random.get_rng_state()
+    bits(1, "noise", 5)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ((1, "dropout", 0), r"^unknown stream 'dropout': choose one of weights, batches, noise$"),
+        ((-1, "noise", 0), r"^a stream is addressed by a seed and a step >= 0, got seed=-1 and step=0$"),
+        ((1, "noise", -2), r"^a stream is addressed by a seed and a step >= 0, got seed=1 and step=-2$"),
+    ],
+)
+def test_an_address_that_does_not_exist_is_refused(address: tuple[int, str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        streams.generator(*address)
