@@ -82,7 +82,7 @@ class Html:
 
 
 def show(table: pd.DataFrame, caption: str = "") -> Html:
-    """A table as a page sets it: no index, short entries unbroken, texts free to wrap; the same HTML for the same table."""
+    """A table as a page sets it: no index, short entries unbroken, texts free to wrap, the same HTML each time."""
     unbroken = table.map(lambda entry: str(entry).replace(" ", "\u00a0") if len(str(entry)) < 24 else str(entry))
     page = unbroken.to_html(index=False, border=0, justify="left", classes="dataframe")
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)

@@ -1,0 +1,186 @@
+"""The command line, run for real: it does the work and returns 0, or says one sentence and returns 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_up_results import measured, table
+
+import heavytail
+from heavytail import Results, Run, claims, datasets, read_grid, results
+from heavytail.cli import main
+
+ROOT = Path(__file__).parents[1]
+DIGITS = str(ROOT / "data" / "grids" / "digits.toml")
+TINY = ["--set", "max_steps=2", "--set", "width=8"]
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "results" / "quick" / "digits.parquet"
+
+
+def refused(capsys, *arguments):
+    """The one sentence with which a command is refused."""
+    assert main([str(argument) for argument in arguments]) == 2
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.startswith("heavytail: ")
+    assert said.count("\n") == 1
+    return said
+
+
+# train
+
+
+def test_training_a_grid_writes_its_table(out, capsys):
+    assert main(["train", DIGITS, "--profile", "quick", "--out", str(out), *TINY]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"{out}: 12 runs")
+    runs = read_grid(DIGITS, "quick", max_steps=2, width=8)
+    frame = results.read_table(out)
+    assert results.runs_of(frame) == runs
+    assert set(frame["status"]) == {"max_steps"}
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_weights_are_kept_when_asked_for(out, tmp_path):
+    narrowed = [*TINY, "--set", "seed=4", "--weights", str(tmp_path / "weights")]
+    assert main(["train", DIGITS, "--out", str(out), *narrowed]) == 0
+    kept = Results.load(tmp_path / "weights")
+    runs = results.runs_of(results.read_table(out))
+    assert {run.seed for run in runs} == {4}
+    assert all(kept.weights(run)["1.weight"].shape == (8, 64) for run in runs)
+
+
+def test_values_on_the_command_line_are_numbers_lists_or_words(out):
+    changes = ["--set", "dataset=digits", "--set", "stop_accuracy=None", "--set", "seed=[7, 8]", "--set", "lr=1e-3"]
+    assert main(["train", DIGITS, "--out", str(out), *TINY, *changes]) == 0
+    runs = results.runs_of(results.read_table(out))
+    assert {(run.seed, run.lr, run.stop_accuracy) for run in runs} == {(7, 0.001, None), (8, 0.001, None)}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--set", "noise=gaussian"], "unknown noise 'gaussian': choose one of shared, entrywise, isotropic"),
+        (["--set", "alpha=3"], "alpha"),
+        (["--set", "width=None"], "width must be a whole number >= 1, got None"),
+        (["--set", "width=[8"], "width must be a whole number >= 1, got '[8'"),
+        (["--set", "lr=fast"], "lr must be a number, got 'fast'"),
+        (["--set", "seed=[]"], "lists no runs"),
+        (["--set", "sedd=1"], "a Run has no key 'sedd'"),
+        (["--set", "batch_size=99999"], "batch_size=99999 is more than the 1438 training samples of digits"),
+        (["--set", "network=vgg"], "network 'vgg' needs images"),
+        (["--profile", "huge"], "digits.toml has no profile 'huge': it has quick, workstation"),
+        (["--device", "nonsense"], "device 'nonsense' is not available here: use device='cpu'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_options_are_refused_in_one_sentence_and_write_nothing(options, sentence, out, capsys):
+    assert sentence in refused(capsys, "train", DIGITS, "--out", out, *TINY, *options)
+    assert not out.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_gpu_that_is_not_there_is_refused(out, capsys):
+    assert "device 'cuda' is not available here" in refused(capsys, "train", DIGITS, "--out", out, "--device", "cuda")
+
+
+def test_a_grid_file_that_is_missing_a_folder_or_no_toml_is_refused(out, tmp_path, capsys):
+    assert "missing.toml" in refused(capsys, "train", tmp_path / "missing.toml", "--out", out)
+    assert str(tmp_path) in refused(capsys, "train", tmp_path, "--out", out)
+    (tmp_path / "bad.toml").write_text("[[quick]\n")
+    refused(capsys, "train", tmp_path / "bad.toml", "--out", out)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_training(tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr(heavytail, "train", fail)
+    assert "is a folder: name the table" in refused(capsys, "train", DIGITS, "--out", tmp_path)
+    (tmp_path / "file").write_text("")
+    assert "file" in refused(capsys, "train", DIGITS, "--out", tmp_path / "file" / "table.parquet")
+
+
+def test_an_older_table_outlives_a_training_that_is_refused_or_stopped(out, capsys, monkeypatch):
+    results.write_table(table([(Run(), measured())]), out)
+    before = out.read_bytes()
+    refused(capsys, "train", DIGITS, "--out", out, "--set", "alpha=3")
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heavytail, "train", stop)
+    assert main(["train", DIGITS, "--out", str(out)]) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert out.read_bytes() == before
+
+
+# claims
+
+
+def test_claims_prints_one_line_a_claim(tmp_path, capsys):
+    assert main(["claims", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [claim.id for claim in claims.CLAIMS]
+
+
+def test_claims_without_a_results_folder_is_refused(tmp_path, capsys):
+    assert "there is no results folder" in refused(capsys, "claims", "--results", tmp_path / "missing")
+
+
+def test_claims_on_a_damaged_table_is_refused(tmp_path, capsys):
+    (tmp_path / "quick").mkdir()
+    (tmp_path / "quick" / "ecg5000.parquet").write_bytes(b"nonsense")
+    assert "is not a readable results table" in refused(capsys, "claims", "--results", tmp_path)
+
+
+# data
+
+
+def test_data_says_where_each_data_set_is(tmp_path, capsys):
+    assert main(["data", "--root", str(tmp_path)]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"folder: {tmp_path}"
+    assert [line.split(":")[0] for line in lines] == list(datasets.NAMES)
+    said = dict(zip(datasets.NAMES, lines, strict=True))
+    assert "official" in said["digits"]
+    assert "not here" in said["ecg5000"]
+
+
+def test_data_by_name_loads_and_verifies(capsys):
+    assert main(["data", "digits"]) == 0
+    assert capsys.readouterr().out == "digits: 1438 train, 359 test, official, from scikit-learn\n"
+
+
+def test_unknown_data_is_refused(capsys):
+    assert "imagenet" in refused(capsys, "data", "imagenet")
+
+
+# the parser
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["train", DIGITS], ["train", DIGITS, "--out", "t.parquet", "--set", "width"]],
+    ids=["no command", "unknown command", "no --out", "no value"],
+)
+def test_a_command_that_does_not_parse_exits_with_2_and_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: heavytail" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_a_program_and_passes_its_status_on(tmp_path):
+    command = [sys.executable, "-m", "heavytail.cli", "claims", "--results", str(tmp_path / "missing")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("heavytail: there is no results folder")
+    assert "Traceback" not in done.stderr
