@@ -1,4 +1,4 @@
-"""The book without a network and without data: a chapter says so and runs its live part on what ships with the package."""
+"""The book without a network and without data: a chapter says so, and trains on what ships with the package."""
 
 from __future__ import annotations
 
