@@ -28,7 +28,7 @@ help:
 # package would double the time; Python compiles what is imported.
 .venv/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
-	$(call say,'environment: the pinned packages go into .venv; minutes, and 1 GB or more; watch _build/install.log')
+	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
 	@mkdir -p _build
 	@test -f $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
