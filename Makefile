@@ -4,6 +4,9 @@
 PROFILE ?= quick
 PYTHON ?= python3
 
+# Threads that wait for each other spin by default; where cores are shared, that costs several times the work itself.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 PY := .venv/bin/python
 START := $(shell date +%s)
 elapsed = $$(( $$(date +%s) - $(START) )) s

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from heavytail import Run, compress, noise, results, streams, trainer
+from heavytail import Run, compress, networks, noise, results, streams, trainer
 from heavytail.datasets import Dataset
 
 CLASSES, INPUTS = 3, 6
@@ -235,6 +235,17 @@ def test_noise_leaves_initial_weights_and_batches_as_they_are():
     assert len({tuple(weights(run)["1.weight"].flatten().tolist()) for run in runs}) == len(runs)
 
 
+def test_initial_weights_and_batches_come_from_their_own_streams():
+    run = replace(BASE, batch_size=15, depth=2)
+    stream = streams.generator(run.seed, "weights")
+    built = networks.build("fcn", (INPUTS,), CLASSES, width=run.width, depth=2, generator=stream)
+    assert same(initial(run), built.state_dict())
+    order = trainer.batches(run, 40, "cpu")
+    for epoch in range(3):
+        shuffle = torch.randperm(40, generator=streams.generator(run.seed, "batches", epoch))
+        assert torch.equal(torch.cat([next(order) for _ in range(3)]), shuffle)
+
+
 def test_another_seed_changes_initial_weights_batches_and_noise():
     one, other = replace(BASE, batch_size=15), replace(BASE, batch_size=15, seed=6)
     assert not same(initial(one), initial(other))
@@ -382,6 +393,14 @@ def test_a_run_that_diverges_is_a_row_and_leaves_the_others_alone(how):
         assert outcome.table.iloc[k].status == "max_steps"
         assert outcome.table.iloc[k][MEASURED].notna().all()
         assert same(outcome.weights(run), weights(run))
+
+
+def test_infinite_weights_behind_a_saturated_activation_count_as_diverged():
+    """With one input, a weight of ±inf still gives tanh = ±1 and a finite loss."""
+    run = replace(BASE, network="mean_field", lr=1e38, max_steps=1)
+    outcome = trainer.train(run, data={"digits": made_up(shape=(1,))}, progress=False)
+    assert outcome.weights(run)["hidden.weight"].isinf().all()
+    assert outcome.table.iloc[0].status == "diverged"
 
 
 # refusals, all before any training
