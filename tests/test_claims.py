@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from made_up_results import diverged, measured, sweep, table
 
-from heavytail import Run, claims, measures, read_grid, results
+from heavytail import Run, claims, measures, results
 from heavytail.claims import CLAIMS, PROFILES, SOURCES, VERDICTS, Claim, Entry
 from heavytail.cli import main
 from heavytail.measures import Cell
 
 GRIDS = Path(__file__).parents[1] / "data" / "grids"
-TABLES = Path(__file__).parents[1] / "data" / "results"
 MEASURED_CLAIMS = [claim for claim in CLAIMS if claim.measure is not None]
 SEEDS = range(1, 63)  # six settings: 372 noisy runs, enough to say that collapses are rarer than one in a hundred
 
@@ -251,15 +250,3 @@ def test_the_json_of_runs_that_all_diverged_is_json_too(tmp_path):
     text = json.dumps(entry.as_dict(), allow_nan=False)
     assert strict(text)["measure"] is None
     assert strict(text)["cells"][0]["failed"] == 3
-
-
-# the committed tables
-
-
-@pytest.mark.parametrize("path", sorted(TABLES.glob("*/*.parquet")), ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_committed_table_holds_the_runs_of_its_grid(path):
-    frame = results.read_table(path)
-    runs = results.runs_of(frame)
-    assert list(frame.columns) == list(table([(Run(), measured())]).columns)
-    assert list(frame["key"]) == [run.key for run in runs]
-    assert set(runs) == set(read_grid(GRIDS / f"{path.stem}.toml", path.parent.name))

@@ -37,8 +37,13 @@ def gen(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def curve(alpha, seed):
+    """Accuracies at the pruned shares; of seeds 1, 2, 3 the median is that of seed 2, the mean is not."""
+    return [0.9 - share * alpha / 2 + {1: 0, 2: 0.01, 3: 0.09}[seed] for share in SHARES]
+
+
 def numbers(noise, alpha, seed):
-    shares = {f"test_accuracy_share_{share:.1f}": 1 - share * alpha / 2 for share in SHARES}
+    shares = {f"test_accuracy_share_{share:.1f}": curve(alpha, seed)[k] for k, share in enumerate(SHARES)}
     return {"pruning_ratio": 1 - alpha / 2.5 + seed / 100, **shares}
 
 
@@ -126,8 +131,8 @@ def test_accuracy_by_share_shows_the_median_of_one_alpha_and_of_plain_runs():
     (axis,) = figures.accuracy_by_share(frame, alpha=1.9).axes
     shown = {line.get_label(): line for line in axis.lines if len(line.get_xdata())}
     curves = [line.get_ydata() for line in shown.values()]
-    assert any(np.allclose(curve, [1 - share * 1.9 / 2 for share in SHARES]) for curve in curves)
-    assert not any(np.allclose(curve, [1 - share * 1.75 / 2 for share in SHARES]) for curve in curves)
+    assert sum(np.allclose(drawn, curve(1.9, seed=2)) for drawn in curves) == 3
+    assert not any(np.allclose(drawn, curve(1.75, seed=2)) for drawn in curves)
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["none", "Type-I", "Type-II", "Type-III"]
 
 

@@ -117,6 +117,13 @@ def test_accuracy_at_equal_share_is_the_mean_over_the_shares_between_none_and_al
     assert cell.value == pytest.approx(0.05)  # the mean of 0.01, 0.02 ... 0.09
 
 
+def test_a_share_without_an_accuracy_makes_the_run_a_failed_one():
+    gap = measured(**{"test_accuracy_share_0.5": math.nan})
+    frame = table([(Run(seed=s), measured()) for s in (1, 2, 3)] + [(noisy(1), gap), (noisy(2), measured())])
+    (cell,) = measures.accuracy_at_equal_share(frame)
+    assert (cell.runs, cell.failed) == (1, 1)
+
+
 def test_accuracy_kept_compares_a_noisy_run_with_itself():
     rows = [(Run(seed=1), measured(test_accuracy_pruned=0.0))]
     lost = {1: -0.02, 2: 0.01, 3: -0.05}
