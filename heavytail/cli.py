@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from heavytail.book import assignment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,17 +67,6 @@ def _chapter(options: argparse.Namespace) -> None:
     chapters.run_one(options.name, options.out, dict(options.parameter))
 
 
-def _pair(text: str) -> tuple[str, object]:
-    """`name=value`, the value read as a Python literal where it is one, else as text."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="heavytail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -89,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--device", default="cpu")
     train.add_argument(
         "--set",
-        type=_pair,
+        type=assignment,
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -109,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")
     chapter.add_argument("name", help="such as ecg5000 or book/ecg5000.md")
-    chapter.add_argument("-p", "--parameter", type=_pair, action="append", default=[], metavar="NAME=VALUE")
+    chapter.add_argument("-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE")
     chapter.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
     chapter.set_defaults(command=_chapter)
     return parser

@@ -49,10 +49,13 @@ def mean_cell(label: str, values: Iterable[float]) -> Cell:
     return Cell(label, float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x), len(every) - len(x))
 
 
+def _noisy(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["noise"].notna() & (table["sigma"] > 0)]
+
+
 def _noisy_cells(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Each cell's rows indexed by seed: one noise at one alpha and sigma."""
-    noisy = table[table["noise"].notna() & (table["sigma"] > 0)]
-    for (noise, alpha, sigma), rows in noisy.groupby(["noise", "alpha", "sigma"], sort=True):
+    for (noise, alpha, sigma), rows in _noisy(table).groupby(["noise", "alpha", "sigma"], sort=True):
         yield f"{noise}, α = {alpha:g}, σ = {sigma:g}", rows.set_index("seed")
 
 
@@ -88,7 +91,7 @@ def accuracy_kept(table: pd.DataFrame) -> list[Cell]:
 def heavier_tail(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio at the smallest alpha less that at the largest, seed by seed."""
     cells = []
-    for noise, rows in table[table["noise"].notna()].groupby("noise"):
+    for noise, rows in _noisy(table).groupby("noise"):
         by_seed = rows.pivot_table(index="seed", columns="alpha", values="pruning_ratio", dropna=False)
         heavy, light = by_seed.columns.min(), by_seed.columns.max()
         if heavy == light:
@@ -111,7 +114,7 @@ def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
 
 def collapses(table: pd.DataFrame) -> list[Cell]:
     """Share of noisy runs that lose more than ten points of train accuracy at squared error 0.1 (Clopper-Pearson)."""
-    noisy = table[table["noise"].notna()]
+    noisy = _noisy(table)
     if noisy.empty:
         return []
     lost = (noisy["train_accuracy"] - noisy["train_accuracy_pruned"]).dropna()

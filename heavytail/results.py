@@ -111,9 +111,15 @@ def read_table(path: Path | str) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+    missing = [name for name in (*(field.name for field in fields(Run)), *COLUMNS) if name not in table]
+    if missing:
+        raise ValueError(
+            f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
+        )
+    return table
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

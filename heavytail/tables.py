@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -83,6 +84,6 @@ class Html:
 
 def show(table: pd.DataFrame, caption: str = "") -> Html:
     """A table as a page sets it: no index, short entries unbroken, texts free to wrap, the same HTML each time."""
-    unbroken = table.map(lambda entry: str(entry).replace(" ", "\u00a0") if len(str(entry)) < 24 else str(entry))
-    page = unbroken.to_html(index=False, border=0, justify="left", classes="dataframe")
+    page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
+    page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)

@@ -194,3 +194,9 @@ def test_a_diverged_row_has_no_measurements(tmp_path):
     row = results.read_table(tmp_path / "t.parquet").iloc[0]
     assert math.isnan(row["pruning_ratio"])
     assert row["status"] == "diverged"
+
+
+def test_a_parquet_file_that_is_no_results_table_is_refused_by_name(tmp_path):
+    pd.DataFrame({"width": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"other\.parquet is no results table: it has no column dataset"):
+        results.read_table(tmp_path / "other.parquet")

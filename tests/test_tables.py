@@ -97,3 +97,13 @@ def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
 def test_every_noise_has_the_papers_name(kind):
     assert tables.PAPER_TYPE[kind] in ("none", "Type-I", "Type-II", "Type-III")
     assert len(set(tables.PAPER_TYPE.values())) == 4
+
+
+def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
+    long = "a statement that is too long to stand on one line"
+    page = tables.show(pd.DataFrame({"a<b": ["1.0 ± 0.1", long], "n": [1, 2]}), "R & D")._repr_html_()
+    assert '<td class="short">1.0 ± 0.1</td>' in page
+    assert f"<td>{long}</td>" in page
+    assert "<caption>R &amp; D</caption>" in page
+    assert "a&lt;b" in page
+    assert "<caption>" not in tables.show(pd.DataFrame({"n": [1]})).text
