@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 from made_up_results import diverged, measured, sweep, table
 from scipy import stats
