@@ -29,8 +29,12 @@ def check(profile: str = "quick", root: Path | None = None) -> int:
     """
     root = root or project_root()
     pages = run_all(profile, root)
-    sanitize = root / "tests" / "notebooks" / "sanitize.cfg"
-    how = f"nbval with {stamps.digest(sanitize.read_bytes())}"
+    settings = root / "tests" / "notebooks"
+    sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
+    how = f"nbval with {stamps.digest(sanitize.read_bytes() + plugin.read_bytes())}"
+    search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
+    # Cells go into a history of their own, not among what the reader typed into IPython.
+    environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
     differ = []
     for number, page in enumerate(pages, 1):
         notebook = executed(root, profile, page)
@@ -39,11 +43,12 @@ def check(profile: str = "quick", root: Path | None = None) -> int:
             print("compared before, unchanged", flush=True)
             continue
         start = time.monotonic()
-        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-q"]
+        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q"]
         nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
         done = subprocess.run(
             [*pytest, *nbval, str(notebook)],
             cwd=root,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -30,7 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "heavytail" / "room.py").write_text("x = 1\n")
     (root / "book" / "index.md").write_text("# Index\n\nSee [one](one.md).\n\n```python\n1 / 0\n```\n")
     (root / "book" / "one.md").write_text(CHAPTER)
-    shutil.copy(HERE / "notebooks" / "sanitize.cfg", root / "tests" / "notebooks")
+    for name in ("sanitize.cfg", "with_history.py"):
+        shutil.copy(HERE / "notebooks" / name, root / "tests" / "notebooks")
     monkeypatch.chdir(root)
     return root
 
@@ -181,12 +182,14 @@ def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(
 def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    page = project / "book" / "one.md"
+    page.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
     assert book.check() == 1
     assert "the same outputs again" in capsys.readouterr().out
     assert book.check() == 1
     assert "compared before, unchanged" in capsys.readouterr().out
 
-    notebook = chapters.executed(project, "quick", project / "book" / "one.md")
+    notebook = chapters.executed(project, "quick", page)
     inputs = json.loads(notebook.with_suffix(".stamp.json").read_text())["inputs"]
     notebook.write_text(notebook.read_text().replace("quick 6", "quick 7"))
     stamps.write(notebook, inputs)  # as if the run itself had printed 7
