@@ -61,7 +61,8 @@ def isotropic(alpha: Alpha, size: Size, *, generator: torch.Generator, dtype: to
 
     `alpha` in (0, 2] is a number or a tensor that broadcasts against `size[:-1]`, one index a vector. A vector is
     `sqrt(2 A) G` with G standard normal and A positive α/2-stable (A = 1 at alpha = 2). Projected on any unit vector
-    it has the law of `symmetric`. Source: Samorodnitsky and Taqqu (1994), Proposition 2.5.2.
+    it has the law of `symmetric`. In float32 G comes from torch's own grid: at alpha = 2 the tail beyond the quantile
+    1e-7 is about a tenth too light; float64 has no such limit. Source: Samorodnitsky and Taqqu (1994), Prop. 2.5.2.
 
     Raises ValueError for an alpha outside (0, 2] or of another shape, an empty size, or a dtype below float32.
     """
