@@ -20,7 +20,8 @@ from heavytail import Run, figures
 from heavytail.compress import norms
 from heavytail.results import SHARES
 
-pytestmark = pytest.mark.filterwarnings("error")
+# A socket that an earlier test left to the garbage collector is no warning of a figure.
+pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 SETTINGS = [(noise, alpha, 0.1) for noise in ("shared", "entrywise", "isotropic") for alpha in (1.75, 1.9)]
 
