@@ -113,7 +113,7 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
     plain = table.loc[table["noise"].isna(), "pruning_ratio"].mean()
     axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
     axis.set(xlabel="stability index $\\alpha$", ylabel="share pruned at squared error 0.1", ylim=(0, 1))
-    axis.legend(title=None, ncols=len(present) + 1, loc="upper center")
+    axis.legend(title=None, ncols=len(present) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 
