@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from heavytail import stamps
-
-#: `quick` takes seconds a chapter, `workstation` about an hour on two cores in all, `paper` wants a GPU.
-PROFILES = ("quick", "workstation", "paper")
+from heavytail.claims import PROFILES
 
 
 class ChapterFailed(RuntimeError):

@@ -25,7 +25,8 @@ from heavytail import measures
 from heavytail.measures import Cell
 from heavytail.results import read_table
 
-PROFILES = ("quick", "workstation", "paper")  # from small to large
+# From small to large: seconds a chapter; about an hour on two cores; wants a GPU.
+PROFILES = ("quick", "workstation", "paper")
 VERDICTS = ("supported", "not supported", "mixed", "not tested")
 INFINITY = math.inf
 

@@ -1,7 +1,7 @@
 """How far a network compresses: column norms, error curves, pruning, and the smaller network that is left.
 
 The paper's column i is row i of a torch weight (one neuron's incoming weights). In a convolution the row is a filter,
-or one kernel of a filter with `unit="kernel"`. Source of the rules: paper.md §3 (T3) and §5 [C].
+or one kernel of a filter with `unit="kernel"`. Source of the rules: the paper's theorem T3 [P] and its code [C].
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ def prune(
 
 
 def pruning_ratio(model: nn.Module) -> float:
-    """Share of parameters in zeroed units, of all parameters but the output layer's. Source: paper.md §5 [C].
+    """Share of parameters in zeroed units, of all parameters but the output layer's. Source: the paper's code [C].
 
-    A first convolution counts as kept (the paper's code counts it as pruned: paper.md §6, defect 7).
+    A first convolution counts as kept (the paper's code counts it as pruned: book/deviations.md, row 7).
     """
     outputs = output_weights(model)
     total = sum(p.numel() for name, p in model.named_parameters() if name not in outputs)

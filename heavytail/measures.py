@@ -53,6 +53,11 @@ def _noisy(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["noise"].notna() & (table["sigma"] > 0)]
 
 
+def _shared(table: pd.DataFrame) -> pd.DataFrame:
+    """The plain rows and those with Type-I noise."""
+    return table[table["noise"].isna() | (table["noise"] == "shared")]
+
+
 def _noisy_cells(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Each cell's rows indexed by seed: one noise at one alpha and sigma."""
     for (noise, alpha, sigma), rows in _noisy(table).groupby(["noise", "alpha", "sigma"], sort=True):
@@ -103,13 +108,13 @@ def heavier_tail(table: pd.DataFrame) -> list[Cell]:
 def relative_loss(table: pd.DataFrame) -> list[Cell]:
     """Train loss with Type-I noise over train loss without, less one."""
     plain = table[table["noise"].isna()].set_index("seed")["train_loss"]
-    cells = _noisy_cells(table[table["noise"].isna() | (table["noise"] == "shared")])
+    cells = _noisy_cells(_shared(table))
     return [mean_cell(label, rows["train_loss"] / plain.reindex(rows.index) - 1) for label, rows in cells]
 
 
 def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
     """Pruning ratio with Type-I noise less without."""
-    return compressibility(table[table["noise"].isna() | (table["noise"] == "shared")])
+    return compressibility(_shared(table))
 
 
 def collapses(table: pd.DataFrame) -> list[Cell]:

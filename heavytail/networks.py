@@ -33,7 +33,7 @@ VGG_PLAN = (
 
 
 class MeanField(nn.Module):
-    """`f(x) = (1/n) Σ_i c_i φ(⟨θ_i, x⟩)` with fixed second-layer signs c. Source: paper.md §2 [P, form D].
+    """`f(x) = (1/n) Σ_i c_i φ(⟨θ_i, x⟩)` with fixed second-layer signs c. Source: the paper [P, form D].
 
     `hidden.weight` is (neurons, inputs), a row a particle θ_i; `signs` is (classes, neurons) with entries ±1.
     The theory steps along `-n ∇R`, so a trainer multiplies the gradient by `gradient_scale` = n.

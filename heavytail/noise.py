@@ -3,7 +3,7 @@
 Weights follow torch: a linear weight is (neurons, inputs), so the paper's column i is row i. A convolution's weight is
 (filters, channels, height, width); its unit is a filter (one output channel) or a kernel (one output, one input).
 
-    ours         paper      one unit's noise vector (d entries)          source: paper.md §5 [C]
+    ours         paper      one unit's noise vector (d entries)          source: the paper's code [C]
     "shared"     Type-I     one symmetric stable scalar, d times
     "entrywise"  Type-II    d independent symmetric stable scalars
     "isotropic"  Type-III   a Gaussian vector times the root of one positive stable scalar
@@ -77,7 +77,7 @@ def perturb(
 
     Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr of the parameter's own group. `params`
     names the weights; by default all weights that `optimizer` holds, less the last one (the output layer) and less the
-    first convolution, in the order the optimizer holds them; biases get none. Source: paper.md §5 [C].
+    first convolution, in the order the optimizer holds them; biases get none. Source: the paper's code [C].
 
     Returns a handle. The paper's code adds no noise after the last step: call `handle.remove()` before it.
     Raises ValueError for unknown names, sigma < 0, alpha outside (0, 2], or a generator on another device.
@@ -109,7 +109,7 @@ def hidden(weights: Iterable[Tensor]) -> list[Tensor]:
     """Of a network's parameters in order: its weights less the output layer's and the first convolution's.
 
     These are the weights that get noise and that pruning may touch. Told by position, never by size: the paper's
-    code takes any layer as wide as the class count for the last one (paper.md §6, defect 6).
+    code takes any layer as wide as the class count for the last one (book/deviations.md, row 6).
     """
     matrices = [p for p in weights if p.ndim >= 2]
     convolutions = [p for p in matrices if p.ndim == 4]

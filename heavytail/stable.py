@@ -87,7 +87,7 @@ def characteristic_function(alpha: float, u: Tensor) -> Tensor:
 def tail_constant(alpha: float) -> float:
     """The c of `P(|X| > x) ~ c x^(-alpha)` for X from `symmetric`, alpha in (0, 2).
 
-    `c = 2 Γ(alpha) sin(pi alpha / 2) / pi`. Source: Samorodnitsky and Taqqu (1994), Property 1.2.15; paper.md §4 [D].
+    `c = 2 Γ(alpha) sin(pi alpha / 2) / pi`. Source: Samorodnitsky and Taqqu (1994), Property 1.2.15.
     """
     if not 0 < alpha < 2:
         raise ValueError(f"a power-law tail needs alpha in (0, 2), got {alpha}: at alpha = 2 the law is Gaussian")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from heavytail.results import write_atomically
 
 
 def digest(content: bytes) -> str:
@@ -22,13 +23,7 @@ def digest(content: bytes) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def sources(root: Path, page: Path, parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Heavy-tailed SGD as the paper runs it (paper.md §2 and §5): step, look at the accuracy, add noise, repeat."""
+"""Heavy-tailed SGD as the paper runs it: step, look at the accuracy, add noise, repeat.
+
+The letters in brackets are the source labels of `heavytail.claims.SOURCES`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ def train(
     """Train every run, measure it before and after pruning, and return one row a run with its weights.
 
     The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), then, after every step but the last,
-    `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: paper.md §2 [P; scaling C] and §5 [C]. A run that diverges is
-    a row with status "diverged". `data` replaces data sets by name; the rest are loaded.
+    `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: the paper [P], its code for scaling and order [C].
+    A run that diverges is a row with status "diverged". `data` replaces data sets by name; the rest are loaded.
 
     Raises ValueError for a run listed twice, a batch larger than its data, or a device that is not there, all before
     any training.
@@ -92,14 +95,15 @@ def _train_one(run: Run, dataset: Dataset) -> tuple[nn.Module, dict[str, object]
     started = time.perf_counter()
     model = initial_model(run, dataset)
     steps, status = _descend(run, model, dataset)
-    if not _finite(model, dataset):
+    loss = mean_loss(model, dataset.x_train, dataset.y_train)
+    # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
+    if not (math.isfinite(loss) and all(bool(torch.isfinite(p).all()) for p in model.parameters())):
         status = "diverged"
-    measured = {
-        "steps": steps,
-        "status": status,
-        "verified": dataset.verified,
-        **_measure(model, dataset, status),
-    }
+    if status == "diverged":
+        numbers = {name: math.nan for name in results.COLUMNS if name.startswith(results.MEASURED)}
+    else:
+        numbers = {"train_loss": loss, **_measure(model, dataset)}
+    measured = {"steps": steps, "status": status, "verified": dataset.verified, **numbers}
     return model, {**measured, "seconds": time.perf_counter() - started}
 
 
@@ -129,12 +133,6 @@ def _in_float32(factor: float) -> float:
     return factor if factor <= torch.finfo(torch.float32).max else math.inf
 
 
-def _finite(model: nn.Module, dataset: Dataset) -> bool:
-    """Whether every weight and the train loss are finite. Accuracy alone cannot tell: outputs of NaN have one too."""
-    weights = all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    return weights and math.isfinite(mean_loss(model, dataset.x_train, dataset.y_train))
-
-
 @torch.no_grad()
 def _add_noise(run: Run, step: int, hidden: Sequence[Tensor]) -> None:
     """`θ ← θ + σ η^{1/α} ξ`, the same ξ for the same seed and step whatever else is trained."""
@@ -146,20 +144,15 @@ def _add_noise(run: Run, step: int, hidden: Sequence[Tensor]) -> None:
         weight.add_(noise.draw(run.noise, run.alpha, weight.shape, unit=run.unit, generator=stream), alpha=size)
 
 
-def _measure(model: nn.Module, dataset: Dataset, status: str) -> dict[str, float]:
-    """Loss and accuracies before pruning, at squared error 0.1 and at every share; NaN throughout if diverged."""
+def _measure(model: nn.Module, dataset: Dataset) -> dict[str, float]:
+    """Accuracies before pruning, at squared error 0.1 and at every share, and the pruning ratio."""
     splits = {"train": (dataset.x_train, dataset.y_train), "test": (dataset.x_test, dataset.y_test)}
 
     def accuracies(network: nn.Module, suffix: str) -> dict[str, float]:
         return {f"{split}_accuracy{suffix}": accuracy(network, *xy) for split, xy in splits.items()}
 
-    if status == "diverged":
-        return {name: float("nan") for name in results.COLUMNS if name.startswith(results.MEASURED)}
     pruned = compress.prune(model, error=compress.SQUARED_ERROR)
-    measured = {
-        "train_loss": mean_loss(model, *splits["train"]),
-        "pruning_ratio": compress.pruning_ratio(pruned),
-    }
+    measured = {"pruning_ratio": compress.pruning_ratio(pruned)}
     measured |= accuracies(model, "") | accuracies(pruned, "_pruned")
     for share in results.SHARES:
         measured |= accuracies(compress.prune(model, keep=1 - share), f"_share_{share:.1f}")

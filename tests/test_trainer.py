@@ -456,7 +456,7 @@ def test_a_gpu_trains_the_same_networks_to_like_numbers():
 
 @pytest.mark.needs_data("ecg5000")
 def test_plain_sgd_on_ecg5000_gives_what_the_authors_code_gives():
-    """Pruning ratio 0.1145 measured with the authors' code (paper.md §4 [M]); 0.001 accuracy is 5 of 4500 samples."""
+    """Pruning ratio 0.1145 measured with the authors' code [M]; 0.001 accuracy is 5 of 4500 samples."""
     run = Run(dataset="ecg5000", width=2000, lr=0.001, batch_size=500, max_steps=600, seed=1)
     row = trainer.train(run, progress=False).table.iloc[0]
     assert row.verified
