@@ -4,7 +4,22 @@ The executable companion to Wan, Barsbey, Zaidi, Şimşekli, *Implicit Compressi
 Trained with Heavy-Tailed SGD*, ICML 2024.
 """
 
-from heavytail import claims, compress, datasets, networks, noise, results, runs, stable, streams, trainer
+from heavytail import (
+    claims,
+    compress,
+    datasets,
+    laws,
+    networks,
+    noise,
+    results,
+    runs,
+    sde,
+    simulations,
+    stable,
+    streams,
+    tails,
+    trainer,
+)
 from heavytail.noise import perturb
 from heavytail.results import Results
 from heavytail.runs import Run, grid, read_grid
@@ -19,14 +34,18 @@ __all__ = [
     "compress",
     "datasets",
     "grid",
+    "laws",
     "networks",
     "noise",
     "perturb",
     "read_grid",
     "results",
     "runs",
+    "sde",
+    "simulations",
     "stable",
     "streams",
+    "tails",
     "train",
     "trainer",
 ]

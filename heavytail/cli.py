@@ -1,4 +1,4 @@
-"""The command `heavytail`: train a grid, print the ledger, look after the data, run a chapter."""
+"""The command `heavytail`: train a grid, simulate one, print the ledger, look after the data, run a chapter."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def _train(options: argparse.Namespace) -> None:
         outcome.save(options.weights)
     results.write_table(outcome.table, options.out)
     print(f"{options.out}: {results.describe(outcome.table)}")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from heavytail import results, simulations
+
+    todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
+    table = simulations.fill(options.out, todo, device=options.device)
+    print(f"{options.out}: {results.describe(table)}")
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -86,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a key of every run",
     )
     train.set_defaults(command=_train)
+
+    simulate = commands.add_parser("simulate", help="run every simulation of a grid into its table; goes on if cut off")
+    simulate.add_argument("grid", type=Path, metavar="GRID.toml")
+    simulate.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
+    simulate.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
+    simulate.add_argument("--device", default="cpu")
+    simulate.add_argument("--set", type=assignment, action="append", default=[], metavar="KEY=VALUE")
+    simulate.set_defaults(command=_simulate)
 
     claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
     claims.add_argument("--results", type=Path, default=Path("data/results"), metavar="FOLDER")

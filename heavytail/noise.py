@@ -46,13 +46,33 @@ def draw(
     if len(shape) < 2:
         raise ValueError(f"noise is defined on weights of at least two axes, got shape {tuple(shape)}")
     units = tuple(shape[:2]) if unit == "kernel" and len(shape) == 4 else tuple(shape[:1])
+    kicks = vectors(noise, alpha, (*units, math.prod(shape[len(units) :])), generator=generator, dtype=dtype)
+    own_axes = (1,) * (len(shape) - len(units)) if noise == "shared" else tuple(shape[len(units) :])
+    return kicks.reshape(units + own_axes)
+
+
+def vectors(
+    noise: str,
+    alpha: stable.Alpha,
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """One draw of scale 1 for many units at once: `shape` is (..., d), the last axis one unit's d entries.
+
+    `alpha` is a number or a tensor that broadcasts against `shape[:-1]`, one index a unit. For "shared" the last axis
+    of the result has size 1. Raises ValueError for an unknown noise, an alpha outside (0, 2] or of another shape.
+    """
+    if noise not in NOISES:
+        raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+    *units, _ = shape
+    if noise == "isotropic":
+        return stable.isotropic(alpha, shape, generator=generator, dtype=dtype)
     if noise == "shared":
-        ones = (1,) * (len(shape) - len(units))
-        return stable.symmetric(alpha, units, generator=generator, dtype=dtype).reshape(units + ones)
-    if noise == "entrywise":
-        return stable.symmetric(alpha, shape, generator=generator, dtype=dtype)
-    entries = math.prod(shape[len(units) :])
-    return stable.isotropic(alpha, (*units, entries), generator=generator, dtype=dtype).reshape(tuple(shape))
+        return stable.symmetric(alpha, units, generator=generator, dtype=dtype).unsqueeze(-1)
+    each = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
+    return stable.symmetric(each, shape, generator=generator, dtype=dtype)
 
 
 def scale(sigma: float, lr: float, alpha: float) -> float:

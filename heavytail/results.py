@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors import SafetensorError
@@ -47,6 +48,17 @@ COLUMNS = {
     "sampler": "version of the stable sampler",
 }
 
+#: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
+SIMULATED = {
+    "study": "which kind of simulation: chaos | discretisation | pruning",
+    "level": "coarse steps of a discretisation, else 0",
+    "quantity": "what was measured, as the docstring of the study's `measure` says",
+    "repeat": "number of the independent repeat",
+    "value": "the number",
+    "seconds": "wall time of the whole simulation",
+    **{name: COLUMNS[name] for name in ("key", "code", "torch", "device", "sampler")},
+}
+
 
 @dataclass(frozen=True)
 class Results:
@@ -80,16 +92,26 @@ class Results:
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
-    made_with = {
-        "key": run.key,
-        "code": code_version(),
-        "torch": torch.__version__,
-        "sampler": SAMPLER_VERSION,
-    }
-    known = {**measured, **made_with}
+    known = {**measured, **_made_with(run.key)}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}
+
+
+def simulated(
+    study: str, key: str, record: Mapping[str, object], numbers: pd.DataFrame, *, seconds: float, device: str
+) -> pd.DataFrame:
+    """Rows of a table of simulations: a record's fields and what it was made with, beside each of its `numbers`.
+
+    `numbers` has the columns level, quantity, repeat and value.
+    """
+    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key)}
+    rows = numbers.assign(**{**record, **known})
+    return rows[["study", *record, *(name for name in SIMULATED if name != "study")]]
+
+
+def _made_with(key: str) -> dict[str, object]:
+    return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": SAMPLER_VERSION}
 
 
 def runs_of(table: pd.DataFrame) -> list[Run]:
@@ -106,7 +128,10 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
-    """Read a results table. ValueError names the file if it cannot be read, FileNotFoundError if it is not there."""
+    """Read a table of runs or of simulations.
+
+    ValueError names a file that cannot be read or lacks columns, FileNotFoundError one that is not there.
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
@@ -114,7 +139,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
-    missing = [name for name in (*(field.name for field in fields(Run)), *COLUMNS) if name not in table]
+    wanted = SIMULATED if "quantity" in table else (*(field.name for field in fields(Run)), *COLUMNS)
+    missing = [name for name in wanted if name not in table]
     if missing:
         raise ValueError(
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
@@ -159,5 +185,10 @@ def code_version() -> str:
 def describe(table: pd.DataFrame) -> str:
     """One line of provenance for a page: rows, failures, code, torch, device."""
     made = {name: ", ".join(sorted(set(table[name].astype(str)))) for name in ("code", "torch", "device")}
-    counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
-    return f"{len(table)} runs, status {counts}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"
+    if "status" in table:
+        counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
+        size = f"{len(table)} runs, status {counts}"
+    else:
+        bad = int((~np.isfinite(table["value"])).sum())
+        size = f"{table['key'].nunique()} simulations, {len(table)} numbers, {bad} of them not finite"
+    return f"{size}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"

@@ -6,15 +6,17 @@ import hashlib
 import itertools
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heavytail import noise as noises
 from heavytail.datasets import NAMES
 from heavytail.networks import NETWORKS
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,12 @@ class Run:
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields."""
-        canonical = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return key_of(asdict(self))
+
+
+def key_of(record: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits that name a record of plain values."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def grid(**axes: Any) -> list[Run]:
@@ -109,12 +115,17 @@ def grid(**axes: Any) -> list[Run]:
     `grid(noise="shared", alpha=[1.75, 1.9], sigma=0.1, seed=range(3))` gives six runs, the last axis fastest.
     Raises ValueError for a key that a Run does not have.
     """
-    known = [field.name for field in fields(Run)]
+    return expand(Run, axes)
+
+
+def expand(kind: type[Record], axes: Mapping[str, Any]) -> list[Record]:
+    """All records of a product, of any frozen dataclass; see `grid`."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for name in axes:
         if name not in known:
-            raise ValueError(f"a Run has no key {name!r}: its keys are {', '.join(known)}")
+            raise ValueError(f"a {kind.__name__} has no key {name!r}: its keys are {', '.join(known)}")
     values = [list(v) if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
-    return [Run(**dict(zip(axes, choice, strict=True))) for choice in itertools.product(*values)]
+    return [kind(**dict(zip(axes, choice, strict=True))) for choice in itertools.product(*values)]
 
 
 def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
@@ -122,24 +133,29 @@ def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
 
     Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
     """
+    return read_records(Run, path, profile, changes)
+
+
+def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any]) -> list[Record]:
+    """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
     with open(path, "rb") as file:
-        profiles = tomllib.load(file)
+        profiles = {name: value for name, value in tomllib.load(file).items() if name != "study"}
     if profile not in profiles:
         raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
     entries = profiles[profile]
     if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
         raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
-    runs = [run for axes in entries for run in grid(**{**axes, **changes})]
-    if not runs:
+    records = [record for axes in entries for record in expand(kind, {**axes, **changes})]
+    if not records:
         raise ValueError(f"profile {profile!r} of {Path(path).name} lists no runs: an axis or the profile is empty")
-    return distinct(runs)
+    return distinct(records)
 
 
-def distinct(runs: Iterable[Run]) -> list[Run]:
-    """The runs as a list; ValueError if one stands in it twice."""
-    seen: set[Run] = set()
-    for run in (runs := list(runs)):
-        if run in seen:
-            raise ValueError(f"this run is listed twice: {run}")
-        seen.add(run)
-    return runs
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """The records as a list; ValueError if one stands in it twice."""
+    seen: set[Record] = set()
+    for record in (records := list(records)):
+        if record in seen:
+            raise ValueError(f"this run is listed twice: {record}")
+        seen.add(record)
+    return records

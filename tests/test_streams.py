@@ -14,6 +14,7 @@ FROZEN_SEEDS = [
     8431846347943309920, 4597414171502449497,
     4042681867674859579, 8667956199340197794,
     1275975541612323131, 3995633388421622990,
+    1216919990707544289, 233045286041173596,
 ]  # fmt: skip
 DEVICES = [
     "cpu",
@@ -93,7 +94,7 @@ def test_making_and_using_a_stream_leaves_the_global_state_alone() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ((1, "dropout", 0), r"^unknown stream 'dropout': choose one of weights, batches, noise$"),
+        ((1, "dropout", 0), r"^unknown stream 'dropout': choose one of weights, batches, noise, data$"),
         ((-1, "noise", 0), r"^a stream is addressed by a seed and a step >= 0, got seed=-1 and step=0$"),
         ((1, "noise", -2), r"^a stream is addressed by a seed and a step >= 0, got seed=1 and step=-2$"),
     ],

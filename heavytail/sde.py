@@ -1,0 +1,213 @@
+"""The SDE behind heavy-tailed SGD: drift, Lévy paths that refine, the Euler scheme, particles and their limit.
+
+Shapes: `...` are batch axes (repeats, values of alpha), n particles, d inputs, m samples, k outputs. A particle is a
+neuron: its weights θ^i, a row of torch's matrix and a column of the paper's Θ, and its output weights c^i.
+Everything lives on the device of the generator that drew it; a `Problem` is moved by `to`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from heavytail import noise as noises
+from heavytail import stable
+
+LOSSES = ("squared", "logistic", "cross_entropy")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A data set, a loss, and the two-layer network `f(x) = (1/n) Σ_i c^i φ(⟨θ^i, x⟩)` that is to fit it. [P, form D]
+
+    x           inputs (m, d)
+    y           targets (m, k): numbers for "squared", ±1 for "logistic", one-hot for "cross_entropy"
+    loss        "squared" (half the squared distance) | "logistic" | "cross_entropy"; R is its mean over the samples
+    activation  φ, elementwise on tensors; the theory wants it bounded with bounded derivatives, nothing here does
+    trained     whether the output weights c^i move too; the theory fixes them
+    summed      whether the output is the sum over neurons; the theory takes the mean
+    """
+
+    x: Tensor
+    y: Tensor
+    loss: str = "squared"
+    activation: Callable[[Tensor], Tensor] = torch.tanh
+    trained: bool = False
+    summed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}: choose one of {', '.join(LOSSES)}")
+        if self.x.ndim != 2 or self.y.ndim != 2 or len(self.x) != len(self.y):
+            raise ValueError(
+                f"inputs are (samples, inputs) and targets (samples, outputs), "
+                f"got shapes {tuple(self.x.shape)} and {tuple(self.y.shape)}"
+            )
+        if self.loss == "logistic" and not bool((self.y.abs() == 1).all()):
+            raise ValueError("the logistic loss wants targets -1 and +1")
+        if self.loss == "cross_entropy" and not bool(
+            ((self.y == 0) | (self.y == 1)).all() and (self.y.sum(1) == 1).all()
+        ):
+            raise ValueError("the cross-entropy loss wants one-hot targets: one 1 in each row, else 0")
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Problem:
+        """The same problem on another device, or in another dtype."""
+        return replace(self, x=self.x.to(device, dtype), y=self.y.to(device, dtype))
+
+
+@dataclass(frozen=True)
+class Particles:
+    """The state of a network: `weights` θ of shape (..., n, d) and `outputs` c of shape (..., n, k)."""
+
+    weights: Tensor
+    outputs: Tensor
+
+    def first(self, n: int) -> Particles:
+        """The first n particles, as a view."""
+        return Particles(self.weights[..., :n, :], self.outputs[..., :n, :])
+
+
+@dataclass(frozen=True)
+class LevyPath:
+    """A path of the driving Lévy process by its increments (steps, ..., n, d) over time steps of length `step`.
+
+    For Type-I noise the last axis has size 1: all entries of a particle move alike.
+    """
+
+    increments: Tensor
+    step: float
+
+    def coarsen(self, factor: int) -> LevyPath:
+        """The same path seen at every `factor`-th time only: coarse increments are sums of fine ones."""
+        steps = len(self.increments)
+        if factor < 1 or steps % factor:
+            raise ValueError(
+                f"a path of {steps} steps cannot be seen at every {factor}th time: name a divisor of {steps}"
+            )
+        return LevyPath(self.increments.unflatten(0, (-1, factor)).sum(1), self.step * factor)
+
+
+def levy_path(
+    noise: str,
+    alpha: stable.Alpha,
+    shape: Sequence[int],
+    *,
+    horizon: float,
+    steps: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+) -> LevyPath:
+    """Draw a path over [0, horizon] for particles of `shape` (..., n, d).
+
+    Its increments have scale `(horizon/steps)^(1/alpha)`, so those over a unit of time have scale 1.
+
+    `noise` is "shared", "entrywise" or "isotropic" (Types I, II, III). `alpha` in (0, 2] is a number, or a tensor that
+    broadcasts against `shape[:-1]`. Raises ValueError for an unknown noise, a bad alpha, or a step that is not above 0.
+    """
+    if not (horizon > 0 and steps >= 1):
+        raise ValueError(f"a path needs a horizon above 0 and at least one step, got {horizon:g} and {steps}")
+    eta = horizon / steps
+    unit = noises.vectors(noise, alpha, (steps, *shape), generator=generator, dtype=dtype)
+    index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
+    return LevyPath(unit.mul_((eta ** (1 / index)).to(dtype)), eta)
+
+
+def initial(
+    shape: Sequence[int],
+    outputs: int = 1,
+    *,
+    generator: torch.Generator,
+    spread: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Particles:
+    """Independent particles: weights (..., n, d) of `shape` from N(0, spread²), output weights ±1 with equal odds."""
+    device = generator.device
+    weights = spread * torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device)
+    coins = torch.randint(0, 2, (*shape[:-1], outputs), generator=generator, device=device)
+    return Particles(weights, (2 * coins - 1).to(dtype))
+
+
+def output(problem: Problem, particles: Particles) -> Tensor:
+    """f at every sample, shape (..., m, k)."""
+    return _output(problem, particles, problem.activation(particles.weights @ problem.x.T))
+
+
+def risk(problem: Problem, particles: Particles) -> Tensor:
+    """R, the mean loss over the samples, shape (...)."""
+    f, y = output(problem, particles), problem.y
+    if problem.loss == "squared":
+        each = (f - y).square().sum(-1) / 2
+    elif problem.loss == "logistic":
+        each = functional.softplus(-y * f).sum(-1)
+    else:
+        each = f.logsumexp(-1) - (f * y).sum(-1)
+    return each.mean(-1)
+
+
+def drift(problem: Problem, particles: Particles, f: Tensor | None = None) -> Particles:
+    """b(θ^i, μ) = −n ∇_{θ^i} R for every particle, and the same for c^i where it is trained (else 0). [D]
+
+    `b = −E[⟨∂ℓ(f(x), y), c^i⟩ φ'(⟨θ^i, x⟩) x]`, the mean over samples. `f` (..., m, k) is the network's output; by
+    default that of these particles (the particle system). With the output of the limit given instead, the particles
+    do not see each other: they are particles of the McKean-Vlasov limit. If `summed`, it is −∇R without the n.
+    """
+    pre = particles.weights @ problem.x.T
+    value, slope = torch.func.jvp(problem.activation, (pre,), (torch.ones_like(pre),))[:2]
+    f = _output(problem, particles, value) if f is None else f
+    pull = -_loss_slope(problem, f) / len(problem.x)  # (..., m, k)
+    weights = ((particles.outputs @ pull.mT) * slope) @ problem.x
+    outputs = value @ pull if problem.trained else torch.zeros_like(particles.outputs)
+    return Particles(weights, outputs)
+
+
+def step(
+    problem: Problem, particles: Particles, eta: float, kick: Tensor, sigma: float | Tensor, f: Tensor | None = None
+) -> Particles:
+    """One Euler step: `θ ← θ + η b(θ, μ) + σ ΔL` with the increment ΔL = `kick`; no noise on the output weights."""
+    b = drift(problem, particles, f)
+    weights = particles.weights + eta * b.weights + sigma * kick
+    return Particles(weights, particles.outputs + eta * b.outputs if problem.trained else particles.outputs)
+
+
+def euler(
+    problem: Problem, start: Particles, path: LevyPath, *, sigma: float | Tensor, flow: Tensor | None = None
+) -> Iterator[Particles]:
+    """The Euler scheme along a path: yields the particles at times 0, η, 2η, … (steps + 1 of them).
+
+    `sigma` is a number, or a tensor that broadcasts against (..., n, d). `flow` (steps or more, ..., m, k) is the
+    output of the limit at each time, from `limit_flow`: with it the particles are those of the limit, without it they
+    are the particle system. Both on one path and one start are what T1 compares.
+    """
+    particles = start
+    yield particles
+    for k, kick in enumerate(path.increments):
+        particles = step(problem, particles, path.step, kick, sigma, None if flow is None else flow[k])
+        yield particles
+
+
+def limit_flow(problem: Problem, start: Particles, path: LevyPath, *, sigma: float | Tensor) -> Tensor:
+    """The output of the mean-field limit at times 0, η, …, shape (steps + 1, ..., m, k).
+
+    Approximated by a reference system of the N particles in `start`; its error falls as N^(-1/2), and two independent
+    references show it.
+    """
+    return torch.stack([output(problem, particles) for particles in euler(problem, start, path, sigma=sigma)])
+
+
+def _output(problem: Problem, particles: Particles, value: Tensor) -> Tensor:
+    total = value.mT @ particles.outputs
+    return total if problem.summed else total / particles.weights.shape[-2]
+
+
+def _loss_slope(problem: Problem, f: Tensor) -> Tensor:
+    """∂ℓ/∂f at every sample."""
+    y = problem.y
+    if problem.loss == "squared":
+        return f - y
+    if problem.loss == "logistic":
+        return -y * torch.sigmoid(-y * f)
+    return f.softmax(-1) - y

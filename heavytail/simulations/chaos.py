@@ -1,0 +1,104 @@
+"""Propagation of chaos: the particle system beside its limit, from the same start and along the same noise (T1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from heavytail import sde
+from heavytail.sde import LevyPath, Particles, Problem
+from heavytail.simulations.record import Simulation, teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chaos(Simulation):
+    """Particles against their limit over [0, horizon] in `steps` Euler steps.
+
+    reference   particles N of the system that stands for the limit
+    activation  "tanh" | "sigmoid" | "erf" | "relu" (unbounded, against the theory)
+    trained     whether the output weights move too (against the theory)
+    summed      output as a sum with output weights ±n^(-1/2), as default initialisations have it, in place of a mean
+                with ±1 (against the theory). The drift then vanishes as n grows, and the limit is start plus noise.
+    """
+
+    study: ClassVar[str] = "chaos"
+
+    reference: int = 2**15
+    steps: int = 32
+    horizon: float = 1.0
+    activation: str = "tanh"
+    trained: bool = False
+    summed: bool = False
+
+
+def measure(simulation: Chaos, device: str) -> dict[str, Tensor]:
+    """Per repeat: `distance`, the mean over particles of `sup_t ‖θ^{i,n} − θ^{i,∞}‖` over grid times, as in T1.
+
+    Also per repeat, at the end: `output`, f at the first sample, and `output_square`, the mean over neurons of
+    (c^i φ)² there; if the neurons were independent, the variance of the first would be that of one neuron over n. And
+    once: `reference_gap`, the distance between two limits whose references are independent: √2 times the bias of one.
+    """
+    problem = _problem(simulation, device)
+    flow, other = _flows(replace(simulation, width=1, repeats=1), device)
+    found: dict[str, list[Tensor]] = {"distance": [], "output": [], "output_square": []}
+    for part, repeats in enumerate(simulation.chunks(simulation.steps), 2):
+        start, path = _draw(simulation, (repeats, simulation.width), part, device)
+        walk = partial(sde.euler, problem, start, path, sigma=simulation.sigma)
+        distance, end = _farthest(walk(), walk(flow=flow))
+        found["distance"].append(distance.mean(-1))
+        each = problem.activation(end.weights @ problem.x[0]) * end.outputs[..., 0]
+        found["output"].append(each.sum(-1) if simulation.summed else each.mean(-1))
+        found["output_square"].append(each.square().mean(-1))
+        if part == 2:
+            gap, _ = _farthest(walk(flow=flow), walk(flow=other))
+            found["reference_gap"] = [gap.mean().reshape(1)]
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
+def _farthest(ones: Iterable[Particles], others: Iterable[Particles]) -> tuple[Tensor, Particles]:
+    """The largest distance in time of each particle from its partner, and where the first ones end."""
+    farthest = torch.zeros(())
+    for one, other in zip(ones, others, strict=True):
+        farthest = torch.maximum(farthest.to(one.weights), (one.weights - other.weights).norm(dim=-1))
+    return farthest, one
+
+
+def _problem(simulation: Chaos, device: str) -> Problem:
+    problem = teacher(simulation.inputs, simulation.seed, activation=simulation.activation)
+    problem = replace(problem, trained=simulation.trained, summed=simulation.summed)
+    return problem.to(device, torch.float32)
+
+
+def _draw(simulation: Chaos, particles: tuple[int, ...], part: int, device: str) -> tuple[Particles, LevyPath]:
+    shape = (*particles, simulation.inputs)
+    start = sde.initial(shape, generator=simulation.generator("weights", part, device))
+    if simulation.summed:
+        start = Particles(start.weights, start.outputs / math.sqrt(shape[-2]))
+    path = sde.levy_path(
+        simulation.noise,
+        simulation.alpha,
+        shape,
+        horizon=simulation.horizon,
+        steps=simulation.steps,
+        generator=simulation.generator("noise", part, device),
+    )
+    return start, path
+
+
+@lru_cache(maxsize=2)
+def _flows(simulation: Chaos, device: str) -> tuple[Tensor, Tensor]:
+    """The limit's output in time from two independent references, the same for every width."""
+    problem = _problem(simulation, device)
+    if simulation.summed:  # where the output is the target the loss has no slope: a limit without drift
+        still = problem.y.expand(simulation.steps + 1, *problem.y.shape)
+        return still, still
+    start, path = _draw(simulation, (simulation.reference,), 0, device)
+    flow = sde.limit_flow(problem, start, path, sigma=simulation.sigma)
+    start, path = _draw(simulation, (simulation.reference,), 1, device)
+    return flow, sde.limit_flow(problem, start, path, sigma=simulation.sigma)

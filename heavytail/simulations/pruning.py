@@ -1,0 +1,90 @@
+"""Pruning columns of pure noise, and of a mean-field network trained with it (T3, rate, limit law)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from heavytail import noise as noises
+from heavytail import sde
+from heavytail.simulations.record import Simulation, norms, teacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning(Simulation):
+    """Columns after `steps` Euler steps over [0, horizon]; with steps = 0 pure noise of scale sigma, no training.
+
+    keep     share κ of the columns kept, those of largest norm
+    spread   standard deviation of the initial weights
+    """
+
+    study: ClassVar[str] = "pruning"
+
+    keep: float = 0.1
+    steps: int = 0
+    horizon: float = 1.0
+    spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < round(self.keep * self.width) < self.width:
+            raise ValueError(f"keep={self.keep:g} of width={self.width} keeps no column, or all: choose others")
+
+
+def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
+    """Per repeat: `error`, the relative Frobenius error `‖Θ^(κn) − Θ‖ / ‖Θ‖` of T3.
+
+    After training also `noise_error`, the same of the noise alone along the same path; `bulk`, the mean square of the
+    columns with those kept set to 0; and `rest`, the mean over columns of `‖θ‖² − ‖σL‖²`.
+    """
+    problem = teacher(simulation.inputs, simulation.seed).to(device, torch.float32)
+    found: dict[str, list[Tensor]] = {}
+    for part, repeats in enumerate(simulation.chunks(simulation.steps)):
+        shape = (repeats, simulation.width, simulation.inputs)
+        noise = simulation.generator("noise", part, device)
+        if not simulation.steps:
+            columns = simulation.sigma * noises.vectors(simulation.noise, simulation.alpha, shape, generator=noise)
+            new = {"error": _error(_squares(columns, simulation), simulation)}
+        else:
+            path = sde.levy_path(
+                simulation.noise,
+                simulation.alpha,
+                shape,
+                horizon=simulation.horizon,
+                steps=simulation.steps,
+                generator=noise,
+            )
+            generator = simulation.generator("weights", part, device)
+            start = sde.initial(shape, generator=generator, spread=simulation.spread)
+            end = deque(sde.euler(problem, start, path, sigma=simulation.sigma), maxlen=1).pop()
+            trained = _squares(end.weights, simulation)
+            moved = _squares(simulation.sigma * path.increments.sum(0), simulation)
+            new = {
+                "error": _error(trained, simulation),
+                "noise_error": _error(moved, simulation),
+                "bulk": _bulk(trained, simulation) / simulation.width,
+                "rest": (trained - moved).mean(-1),
+            }
+        for name, value in new.items():
+            found.setdefault(name, []).append(value)
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
+def _squares(columns: Tensor, simulation: Pruning) -> Tensor:
+    return norms(columns, simulation.inputs).double().square()
+
+
+def _bulk(squares: Tensor, simulation: Pruning) -> Tensor:
+    """Sum of the squares of the columns that go, (repeats,); of equal ones as many as must."""
+    gone = simulation.width - round(simulation.keep * simulation.width)
+    last = squares.kthvalue(gone, dim=-1, keepdim=True).values
+    below = squares < last
+    return torch.where(below, squares, 0).sum(-1) + last[..., 0] * (gone - below.sum(-1))
+
+
+def _error(squares: Tensor, simulation: Pruning) -> Tensor:
+    return (_bulk(squares, simulation) / squares.sum(-1)).sqrt()

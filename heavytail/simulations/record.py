@@ -1,0 +1,80 @@
+"""What a simulation is: a frozen record of everything that decides its numbers, and its random streams."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from heavytail import noise as noises
+from heavytail import runs, streams
+from heavytail.sde import Problem
+
+ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "erf": torch.erf, "relu": torch.relu}
+CHUNK = 2**21  # particle-steps held in memory at once, one repeat at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """What all simulations have in common. Its `key` is its identity and the root of its random numbers.
+
+    alpha    stability index in (0, 2]
+    sigma    scale of the noise, >= 0
+    noise    "shared" | "entrywise" | "isotropic" (Types I, II, III)
+    width    particles n
+    inputs   d
+    repeats  independent repeats
+    seed     root of the random numbers; also of the made-up data, which all simulations of one seed share
+    """
+
+    study: ClassVar[str] = ""
+
+    alpha: float
+    sigma: float = 1.0
+    noise: str = "isotropic"
+    width: int = 256
+    inputs: int = 2
+    repeats: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        noises.check(self.noise, self.alpha, self.sigma)
+        for name in ("width", "inputs", "repeats"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number >= 1, got {getattr(self, name)!r}")
+        for name in ("alpha", "sigma"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that name this simulation."""
+        return runs.key_of({"study": self.study, **asdict(self)})
+
+    def generator(self, stream: str, part: int, device: str) -> torch.Generator:
+        """The generator of one part of this simulation's numbers."""
+        return streams.generator(int(self.key, 16), stream, part, device=device)
+
+    def chunks(self, steps: int) -> list[int]:
+        """How many repeats to hold at once, chunk by chunk. A part of the record: it decides who gets which numbers."""
+        each = max(1, CHUNK // (self.width * max(steps, 1)))
+        full, rest = divmod(self.repeats, each)
+        return [each] * full + ([rest] if rest else [])
+
+
+def teacher(inputs: int, seed: int, *, samples: int = 16, activation: str = "tanh") -> Problem:
+    """A small regression: inputs from N(0, I_d), targets `tanh(2⟨w, x⟩)` of one hidden neuron w from N(0, I_d)."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    generator = streams.generator(seed, "data")
+    x = torch.randn(samples, inputs, generator=generator, dtype=torch.float64) / math.sqrt(inputs / 2)
+    y = torch.tanh(2 * x @ torch.randn(inputs, 1, generator=generator, dtype=torch.float64))
+    return Problem(x, y, activation=ACTIVATIONS[activation])
+
+
+def norms(vectors: Tensor, inputs: int) -> Tensor:
+    """Euclidean norms along the last axis; an axis of size 1 stands for `inputs` equal entries (Type-I)."""
+    times = inputs if vectors.shape[-1] == 1 else 1
+    return vectors.norm(dim=-1) * math.sqrt(times)
