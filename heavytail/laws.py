@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy import optimize, special, stats
+from scipy import optimize, special
 from torch import Tensor
 
 from heavytail import stable
@@ -104,10 +104,10 @@ def bulk(alpha: float, keep: float, noise: str = "shared", inputs: int = 1) -> f
     log_a, weight = _positive_nodes(alpha / 2)
 
     def below(log_square: float) -> float:  # P(R² <= exp(log_square))
-        return float(weight @ stats.chi2.cdf(np.exp(log_square - log_a) / 2, d))
+        return float(weight @ special.gammainc(d / 2, np.exp(log_square - log_a) / 4))
 
     log_square = optimize.brentq(lambda y: below(y) - (1 - keep), -80, 200, xtol=1e-12)
-    held = 2 * d * np.exp(log_a) * stats.chi2.cdf(np.exp(log_square - log_a) / 2, d + 2)
+    held = 2 * d * np.exp(log_a) * special.gammainc(d / 2 + 1, np.exp(log_square - log_a) / 4)
     return float(weight @ held) * (inputs if noise == "shared" else 1)
 
 

@@ -1,6 +1,7 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
-`Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width.
+`Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width, `Ablation`
+for what broken assumptions do to it.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from heavytail import results, runs
 from heavytail.simulations import chaos, discretisation, pruning
 from heavytail.simulations.chaos import Chaos
 from heavytail.simulations.discretisation import Discretisation
-from heavytail.simulations.pruning import Pruning
+from heavytail.simulations.pruning import Ablation, Pruning
 from heavytail.simulations.record import ACTIVATIONS, Simulation, teacher
 
 _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
     "chaos": (Chaos, chaos.measure),
     "discretisation": (Discretisation, discretisation.measure),
     "pruning": (Pruning, pruning.measure),
+    "ablation": (Ablation, pruning.measure),
 }
 
 
@@ -90,6 +92,7 @@ def simulations_of(table: pd.DataFrame) -> list[Simulation]:
 
 __all__ = [
     "ACTIVATIONS",
+    "Ablation",
     "Chaos",
     "Discretisation",
     "Pruning",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from heavytail import sde
 from heavytail.sde import LevyPath, Particles, Problem
-from heavytail.simulations.record import Simulation, teacher
+from heavytail.simulations.record import Simulation, start, teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +47,8 @@ def measure(simulation: Chaos, device: str) -> dict[str, Tensor]:
     flow, other = _flows(replace(simulation, width=1, repeats=1), device)
     found: dict[str, list[Tensor]] = {"distance": [], "output": [], "output_square": []}
     for part, repeats in enumerate(simulation.chunks(simulation.steps), 2):
-        start, path = _draw(simulation, (repeats, simulation.width), part, device)
-        walk = partial(sde.euler, problem, start, path, sigma=simulation.sigma)
+        first, path = _draw(simulation, problem, (repeats, simulation.width), part, device)
+        walk = partial(sde.euler, problem, first, path, sigma=simulation.sigma)
         distance, end = _farthest(walk(), walk(flow=flow))
         found["distance"].append(distance.mean(-1))
         each = problem.activation(end.weights @ problem.x[0]) * end.outputs[..., 0]
@@ -75,11 +74,11 @@ def _problem(simulation: Chaos, device: str) -> Problem:
     return problem.to(device, torch.float32)
 
 
-def _draw(simulation: Chaos, particles: tuple[int, ...], part: int, device: str) -> tuple[Particles, LevyPath]:
-    shape = (*particles, simulation.inputs)
-    start = sde.initial(shape, generator=simulation.generator("weights", part, device))
-    if simulation.summed:
-        start = Particles(start.weights, start.outputs / math.sqrt(shape[-2]))
+def _draw(
+    simulation: Chaos, problem: Problem, size: tuple[int, ...], part: int, device: str
+) -> tuple[Particles, LevyPath]:
+    shape = (*size, simulation.inputs)
+    particles = start(problem, shape, generator=simulation.generator("weights", part, device))
     path = sde.levy_path(
         simulation.noise,
         simulation.alpha,
@@ -88,7 +87,7 @@ def _draw(simulation: Chaos, particles: tuple[int, ...], part: int, device: str)
         steps=simulation.steps,
         generator=simulation.generator("noise", part, device),
     )
-    return start, path
+    return particles, path
 
 
 @lru_cache(maxsize=2)
@@ -98,7 +97,8 @@ def _flows(simulation: Chaos, device: str) -> tuple[Tensor, Tensor]:
     if simulation.summed:  # where the output is the target the loss has no slope: a limit without drift
         still = problem.y.expand(simulation.steps + 1, *problem.y.shape)
         return still, still
-    start, path = _draw(simulation, (simulation.reference,), 0, device)
-    flow = sde.limit_flow(problem, start, path, sigma=simulation.sigma)
-    start, path = _draw(simulation, (simulation.reference,), 1, device)
-    return flow, sde.limit_flow(problem, start, path, sigma=simulation.sigma)
+    flows = []
+    for part in (0, 1):
+        first, path = _draw(simulation, problem, (simulation.reference,), part, device)
+        flows.append(sde.limit_flow(problem, first, path, sigma=simulation.sigma))
+    return flows[0], flows[1]

@@ -77,7 +77,7 @@ def _errors(coarse: Tensor, fine: Tensor, factor: int) -> Iterator[tuple[str, Te
     yield "fixed", fixed.mean(-1)
     yield "particles", fixed.amax(-1)
     largest = fine.new_zeros(fine.shape[1:-1])
-    for k in range(len(coarse) - 1):  # step by step, so that no second fine trajectory is held
-        behind = (fine[k * factor : (k + 1) * factor] - coarse[k]).norm(dim=-1).amax(0)
+    for k in range(len(coarse) - 1):  # up to the next grid point, where the path does not jump
+        behind = (fine[k * factor : (k + 1) * factor + 1] - coarse[k]).norm(dim=-1).amax(0)
         largest = torch.maximum(largest, behind)
     yield "supremum", largest.mean(-1)

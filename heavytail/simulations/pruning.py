@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from heavytail import noise as noises
 from heavytail import sde
-from heavytail.simulations.record import Simulation, norms, teacher
+from heavytail.sde import Problem
+from heavytail.simulations.record import Simulation, norms, start, teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,26 @@ class Pruning(Simulation):
         if not 0 < round(self.keep * self.width) < self.width:
             raise ValueError(f"keep={self.keep:g} of width={self.width} keeps no column, or all: choose others")
 
+    def problem(self) -> Problem:
+        """What the network is trained on: the theory's network on the made-up data of this seed."""
+        return teacher(self.inputs, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ablation(Pruning):
+    """The same with assumptions of the theory broken; `activation`, `trained` and `summed` as in `Chaos`."""
+
+    study: ClassVar[str] = "ablation"
+
+    activation: str = "tanh"
+    trained: bool = False
+    summed: bool = False
+
+    def problem(self) -> Problem:
+        """As in `Pruning`, with another network."""
+        problem = teacher(self.inputs, self.seed, activation=self.activation)
+        return replace(problem, trained=self.trained, summed=self.summed)
+
 
 def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
     """Per repeat: `error`, the relative Frobenius error `‖Θ^(κn) − Θ‖ / ‖Θ‖` of T3.
@@ -41,7 +62,7 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
     After training also `noise_error`, the same of the noise alone along the same path; `bulk`, the mean square of the
     columns with those kept set to 0; and `rest`, the mean over columns of `‖θ‖² − ‖σL‖²`.
     """
-    problem = teacher(simulation.inputs, simulation.seed).to(device, torch.float32)
+    problem = simulation.problem().to(device, torch.float32)
     found: dict[str, list[Tensor]] = {}
     for part, repeats in enumerate(simulation.chunks(simulation.steps)):
         shape = (repeats, simulation.width, simulation.inputs)
@@ -59,8 +80,8 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
                 generator=noise,
             )
             generator = simulation.generator("weights", part, device)
-            start = sde.initial(shape, generator=generator, spread=simulation.spread)
-            end = deque(sde.euler(problem, start, path, sigma=simulation.sigma), maxlen=1).pop()
+            first = start(problem, shape, generator=generator, spread=simulation.spread)
+            end = deque(sde.euler(problem, first, path, sigma=simulation.sigma), maxlen=1).pop()
             trained = _squares(end.weights, simulation)
             moved = _squares(simulation.sigma * path.increments.sum(0), simulation)
             new = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from heavytail import noise as noises
-from heavytail import runs, streams
-from heavytail.sde import Problem
+from heavytail import runs, sde, streams
+from heavytail.sde import Particles, Problem
 
 ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "erf": torch.erf, "relu": torch.relu}
 CHUNK = 2**21  # particle-steps held in memory at once, one repeat at least
@@ -72,6 +73,20 @@ def teacher(inputs: int, seed: int, *, samples: int = 16, activation: str = "tan
     x = torch.randn(samples, inputs, generator=generator, dtype=torch.float64) / math.sqrt(inputs / 2)
     y = torch.tanh(2 * x @ torch.randn(inputs, 1, generator=generator, dtype=torch.float64))
     return Problem(x, y, activation=ACTIVATIONS[activation])
+
+
+def start(
+    problem: Problem,
+    shape: Sequence[int],
+    *,
+    generator: torch.Generator,
+    spread: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+) -> Particles:
+    """Initial particles (..., n, d); where the output is a sum, with output weights ±n^(-1/2) in place of ±1."""
+    particles = sde.initial(shape, generator=generator, spread=spread, dtype=dtype)
+    size = math.sqrt(shape[-2]) if problem.summed else 1.0
+    return Particles(particles.weights, particles.outputs / size)
 
 
 def norms(vectors: Tensor, inputs: int) -> Tensor:
