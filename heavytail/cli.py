@@ -19,17 +19,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         print(f"heavytail: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("heavytail: stopped; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"heavytail: {stop if isinstance(stop, Stopped) else 'stopped; nothing was written'}", file=sys.stderr)
         return 130
+
+
+class Stopped(KeyboardInterrupt):
+    """Stopped by the user, after something was written; the message says what."""
+
+
+def _not_a_folder(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"--out {path} is a folder: name the table, such as {path / 'table.parquet'}")
 
 
 def _train(options: argparse.Namespace) -> None:
     from heavytail import read_grid, results, train
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
-    if options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a folder: name the table, such as {options.out / 'table.parquet'}")
+    _not_a_folder(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     outcome = train(runs, device=options.device)
     if options.weights:
@@ -42,7 +50,11 @@ def _simulate(options: argparse.Namespace) -> None:
     from heavytail import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
-    table = simulations.fill(options.out, todo, device=options.device)
+    _not_a_folder(options.out)
+    try:
+        table = simulations.fill(options.out, todo, device=options.device)
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; what was done is in {options.out}, run the same again to go on") from None
     print(f"{options.out}: {results.describe(table)}")
 
 

@@ -53,12 +53,15 @@ def largest_kick(alpha: float, exposure: float, tail: float) -> float:
     the mean of a Fréchet law. [D]
     """
     _check_alpha(alpha, 1, 2, closed=False)
+    _check_above("exposure", exposure)
+    _check_above("tail", tail)
     return (tail * exposure) ** (1 / alpha) * math.gamma(1 - 1 / alpha)
 
 
 def step_condition(alpha: float, width: float) -> float:
     """The largest step size that T3 allows at width n: `n^(-alpha/2 - 1)`. [P]"""
     _check_alpha(alpha, 0, 2)
+    _check_above("width", width)
     return width ** (-alpha / 2 - 1)
 
 
@@ -104,10 +107,11 @@ def bulk(alpha: float, keep: float, noise: str = "shared", inputs: int = 1) -> f
     log_a, weight = _positive_nodes(alpha / 2)
 
     def below(log_square: float) -> float:  # P(R² <= exp(log_square))
-        return float(weight @ special.gammainc(d / 2, np.exp(log_square - log_a) / 4))
+        return float(weight @ special.gammainc(d / 2, np.exp(np.minimum(log_square - log_a, 700)) / 4))
 
-    log_square = optimize.brentq(lambda y: below(y) - (1 - keep), -80, 200, xtol=1e-12)
-    held = 2 * d * np.exp(log_a) * special.gammainc(d / 2 + 1, np.exp(log_square - log_a) / 4)
+    log_square = optimize.brentq(lambda y: below(y) - (1 - keep), -80 - 200 / alpha, 200 + 200 / alpha, xtol=1e-12)
+    log_a = np.minimum(log_a, log_square + 200)  # beyond it nothing is held, and exp could overflow
+    held = 2 * d * np.exp(log_a) * special.gammainc(d / 2 + 1, np.exp(np.minimum(log_square - log_a, 700)) / 4)
     return float(weight @ held) * (inputs if noise == "shared" else 1)
 
 
@@ -145,6 +149,8 @@ class LimitLaw:
 
     def quantile(self, probability: float) -> float:
         """The x with P(value <= x) = probability, in (0, 1)."""
+        if not 0 < probability < 1:
+            raise ValueError(f"a probability must lie in (0, 1), got {probability:g}")
         return self._top / positive_quantile(self.alpha / 2, 1 - probability)
 
     @property
@@ -164,6 +170,7 @@ def pruning_error(law: LimitLaw, width: float, probability: float = 0.5, rest: f
     such as its initial weights; it does not matter as n grows, and decides at the widths of practice. [D]
     """
     _check_rest(rest)
+    _check_above("width", width)
     grown = law.bulk / law.quantile(probability) * width ** (2 / law.alpha - 1)
     return math.sqrt(law.bulk / (grown + rest))
 
@@ -231,17 +238,22 @@ def _kanter(alpha: float) -> tuple[np.ndarray, np.ndarray]:
 def _positive_nodes(alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of nodes, and weights, such that `Σ w g(exp(node))` is `E g(S)` for S positive stable.
 
-    The trapezoidal rule in log s: the density of log S falls exponentially on both sides, so it converges fast.
+    The trapezoidal rule in `log s = start + width (1 + sinh v)`: as alpha tends to 1 the law piles up at 1 within
+    (1 - alpha), while its tail stays long, so steps are fine at the pile and coarse beyond.
     """
     power = alpha / (1 - alpha)
     log_a, weight = _kanter(alpha)
     start = float(log_a.min() - 4) / power  # below it the density is less than exp(-exp(4))
-    log_s, step = np.linspace(start, 40 / alpha + 5, math.ceil(150 * (power + 10)), retstep=True)
+    width = 8 / power
+    top = math.asinh((40 / alpha + 5 - start) / width)
+    v, step = np.linspace(-math.asinh(1), top, math.ceil(120 * (top + 1)), retstep=True)
+    log_s = start + width * (1 + np.sinh(v))
     density = np.empty_like(log_s)
-    for i, row in enumerate(log_s):
-        log_z = np.minimum(log_a - power * row, 700)
-        density[i] = np.exp(log_z - np.exp(log_z)) @ weight * power
-    return log_s, density * step
+    for i, row in enumerate(log_s):  # log_a rises, so all that counts lies in a window
+        first, last = np.searchsorted(log_a, [power * row - 50, power * row + 5])
+        log_z = log_a[first:last] - power * row
+        density[i] = np.exp(log_z - np.exp(log_z)) @ weight[first:last] * power
+    return log_s, density * width * np.cosh(v) * step
 
 
 def _check_alpha(alpha: float, low: float, high: float, closed: bool = True) -> None:
@@ -253,6 +265,11 @@ def _check_alpha(alpha: float, low: float, high: float, closed: bool = True) -> 
 def _check_share(name: str, value: float) -> None:
     if not 0 < value < 1:
         raise ValueError(f"{name} must lie in (0, 1), got {value:g}")
+
+
+def _check_above(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be finite and above 0, got {value:g}")
 
 
 def _check_rest(rest: float) -> None:

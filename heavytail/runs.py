@@ -62,16 +62,16 @@ class Run:
         if self.network not in NETWORKS:
             raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
-            self._whole(name, least)
+            whole(self, name, least)
         if self.batch_size is not None:
-            self._whole("batch_size", 1)
+            whole(self, "batch_size", 1)
         if self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
         for name in ("sigma", "lr"):
-            self._number(name)
+            number(self, name)
         for name in ("alpha", "stop_accuracy"):
             if getattr(self, name) is not None:
-                self._number(name)
+                number(self, name)
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
@@ -85,23 +85,27 @@ class Run:
             if self.alpha is None:
                 raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
 
-    def _number(self, name: str) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise ValueError(f"{name} must be a number, got {value!r}")
-        object.__setattr__(self, name, float(value) + 0.0)  # 1 and 1.0 are the same run, so are 0.0 and -0.0
-
-    def _whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not whole or value < least:
-            raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-        object.__setattr__(self, name, int(value))
-
     @property
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields."""
         return key_of(asdict(self))
+
+
+def number(record: object, name: str) -> None:
+    """Make a field of a frozen record a float, or raise ValueError: 1 and 1.0 are one record, so are 0.0 and -0.0."""
+    value = getattr(record, name)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    object.__setattr__(record, name, float(value) + 0.0)
+
+
+def whole(record: object, name: str, least: int) -> None:
+    """Make a field of a frozen record an int of at least `least`, or raise ValueError."""
+    value = getattr(record, name)
+    is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    object.__setattr__(record, name, int(value))
 
 
 def key_of(record: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ Everything lives on the device of the generator that drew it; a `Problem` is mov
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,7 +68,9 @@ class Particles:
     outputs: Tensor
 
     def first(self, n: int) -> Particles:
-        """The first n particles, as a view."""
+        """The first n particles, as a view. Raises ValueError if there are fewer."""
+        if not 1 <= n <= self.weights.shape[-2]:
+            raise ValueError(f"there are {self.weights.shape[-2]} particles, so not a first {n}")
         return Particles(self.weights[..., :n, :], self.outputs[..., :n, :])
 
 
@@ -108,8 +111,8 @@ def levy_path(
     `noise` is "shared", "entrywise" or "isotropic" (Types I, II, III). `alpha` in (0, 2] is a number, or a tensor that
     broadcasts against `shape[:-1]`. Raises ValueError for an unknown noise, a bad alpha, or a step that is not above 0.
     """
-    if not (horizon > 0 and steps >= 1):
-        raise ValueError(f"a path needs a horizon above 0 and at least one step, got {horizon:g} and {steps}")
+    if not (0 < horizon < math.inf and steps >= 1):
+        raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
     eta = horizon / steps
     unit = noises.vectors(noise, alpha, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
@@ -182,6 +185,11 @@ def euler(
     output of the limit at each time, from `limit_flow`: with it the particles are those of the limit, without it they
     are the particle system. Both on one path and one start are what T1 compares.
     """
+    if flow is not None and len(flow) < len(path.increments):
+        raise ValueError(f"a path of {len(path.increments)} steps needs a flow at as many times, got {len(flow)}")
+    if start.outputs.shape[-1] != problem.y.shape[-1]:
+        given, wanted = start.outputs.shape[-1], problem.y.shape[-1]
+        raise ValueError(f"particles with {given} output weights do not fit {wanted} outputs of the targets")
     particles = start
     yield particles
     for k, kick in enumerate(path.increments):

@@ -26,3 +26,12 @@ def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | s
     address = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))
     start, stride = (int(word) for word in address.generate_state(2, np.uint64))
     return torch.Generator(device=device).manual_seed((start + step * (stride | 1)) % 2**63)
+
+
+def present(device: torch.device | str) -> torch.device:
+    """The device, or ValueError if it is not there."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r} is not available here: use device='cpu'") from error
+    return torch.device(device)

@@ -64,7 +64,7 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
                 "claim": claim.id,
                 "source": claim.source,
                 "verdict": entry.verdict,
-                "weakest cell [95 %]": number,
+                "weakest cell [interval]": number,
                 "cells that agree": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
                 "profile": entry.profile or "—",
             }

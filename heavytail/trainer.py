@@ -41,7 +41,7 @@ def train(
     any training.
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
-    device = _present(device)
+    device = streams.present(device)
     sets = {name: datasets.load(name) for name in {run.dataset for run in runs} - set(data or {})}
     sets = {name: dataset.to(device) for name, dataset in {**sets, **(data or {})}.items()}
     for run in runs:
@@ -164,14 +164,6 @@ def mean_loss(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Mean cross-entropy over all rows, in nats."""
     pairs = zip(x.split(EVALUATION_ROWS), y.split(EVALUATION_ROWS), strict=True)
     return sum(float(cross_entropy(model(part), labels, reduction="sum")) for part, labels in pairs) / len(y)
-
-
-def _present(device: torch.device | str) -> torch.device:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r} is not available here: use device='cpu'") from error
-    return torch.device(device)
 
 
 def _fits(run: Run, dataset: Dataset) -> None:

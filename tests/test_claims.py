@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+import tomllib
 
 import pytest
 from made_up_results import diverged, measured, sweep, table
+from made_up_simulations import GRIDS, made_up
 
-from heavytail import Run, claims, measures, results
+from heavytail import Run, claims, measures, read_grid, results, simulations
 from heavytail.claims import CLAIMS, PROFILES, SOURCES, VERDICTS, Claim, Entry
+from heavytail.claims.experiments import EXPERIMENTS
+from heavytail.claims.theory import THEORY
 from heavytail.cli import main
 from heavytail.measures import Cell
 
-GRIDS = Path(__file__).parents[1] / "data" / "grids"
 MEASURED_CLAIMS = [claim for claim in CLAIMS if claim.measure is not None]
+OF_RUNS = [claim for claim in MEASURED_CLAIMS if claim in EXPERIMENTS]
+OF_SIMULATIONS = [claim for claim in MEASURED_CLAIMS if claim in THEORY]
 SEEDS = range(1, 63)  # six settings: 372 noisy runs, enough to say that collapses are rarer than one in a hundred
 
 
@@ -61,13 +65,19 @@ def bad():
     return sweep(lambda seed: {**plain(seed), "pruning_ratio": 0.3}, contradicting, seeds=SEEDS)
 
 
-@pytest.mark.parametrize("claim", MEASURED_CLAIMS, ids=lambda claim: claim.id)
-def test_every_measured_claim_can_come_out_either_way(claim, good, bad):
+@pytest.mark.parametrize("claim", OF_RUNS, ids=lambda claim: claim.id)
+def test_every_claim_about_runs_can_come_out_either_way(claim, good, bad):
     assert claims.hold(claim, good, "quick").verdict == "supported"
     assert claims.hold(claim, bad, "quick").verdict == "not supported"
 
 
-@pytest.mark.parametrize("claim", MEASURED_CLAIMS, ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", OF_SIMULATIONS, ids=lambda claim: claim.id)
+def test_every_claim_about_simulations_can_come_out_either_way(claim):
+    assert claims.hold(claim, made_up(claim.table, agree=True), "quick").verdict == "supported"
+    assert claims.hold(claim, made_up(claim.table, agree=False), "quick").verdict == "not supported"
+
+
+@pytest.mark.parametrize("claim", OF_RUNS, ids=lambda claim: claim.id)
 def test_one_seed_decides_no_claim(claim, good):
     first = good[good["seed"] == 1]
     entry = claims.hold(claim, first, "quick")
@@ -77,12 +87,36 @@ def test_one_seed_decides_no_claim(claim, good):
         assert entry.verdict == "mixed"
 
 
+@pytest.mark.parametrize("agree", [True, False], ids=["agreeing", "contradicting"])
+@pytest.mark.parametrize("claim", OF_SIMULATIONS, ids=lambda claim: claim.id)
+def test_one_repeat_decides_no_claim(claim, agree):
+    entry = claims.hold(claim, made_up(claim.table, agree=agree, repeats=1), "quick")
+    assert entry.verdict == "mixed"
+    assert {cell.verdict(claim.expected) for cell in entry.cells} == {"mixed"}
+
+
+@pytest.mark.parametrize(("repeats", "verdict"), [(99, "mixed"), (100, "supported")])
+def test_fewer_than_a_hundred_repeats_do_not_decide_on_a_law(repeats, verdict):
+    # Kolmogorov and Smirnov pass every law on a few numbers.
+    assert claims.hold("limit-law", made_up("limit-law", agree=True, repeats=repeats), "quick").verdict == verdict
+
+
+@pytest.mark.parametrize(("repeats", "verdict"), [(10, "mixed"), (40, "supported")])
+def test_a_few_networks_that_all_keep_a_promise_do_not_show_that_nine_in_ten_do(repeats, verdict):
+    frame = made_up("trained", agree=True, repeats=repeats)
+    assert claims.hold("t3-compressibility", frame, "quick").verdict == verdict
+
+
 @pytest.mark.parametrize("claim", MEASURED_CLAIMS, ids=lambda claim: claim.id)
 def test_a_measured_claim_names_its_measure_its_table_and_a_grid_that_makes_it(claim):
     assert claim.what
-    assert (GRIDS / f"{claim.table}.toml").is_file()
     low, high = claim.expected
     assert low < high
+    path = GRIDS / f"{claim.table}.toml"
+    simulated = "study" in tomllib.loads(path.read_text(encoding="utf-8"))
+    assert simulated == (claim in OF_SIMULATIONS)
+    for profile in ("quick", "workstation"):
+        assert simulations.read_grid(path, profile) if simulated else read_grid(path, profile)
 
 
 def test_claims_have_ids_of_their_own_known_sources_and_a_chapter():
@@ -170,8 +204,10 @@ def test_without_tables_nothing_is_tested(tmp_path):
 def test_the_ledger_holds_each_claim_against_the_largest_table(tmp_path, good, bad):
     for profile, frame in (("quick", bad), ("workstation", good)):
         results.write_table(frame, tmp_path / profile / "ecg5000.parquet")
-    for name in {claim.table for claim in MEASURED_CLAIMS} - {"ecg5000"}:
+    for name in {claim.table for claim in OF_RUNS} - {"ecg5000"}:
         results.write_table(bad, tmp_path / "quick" / f"{name}.parquet")
+    for name in {claim.table for claim in OF_SIMULATIONS}:
+        results.write_table(made_up(name, agree=False), tmp_path / "quick" / f"{name}.parquet")
     entries = {entry.claim.id: entry for entry in claims.ledger(tmp_path)}
     for claim in MEASURED_CLAIMS:
         large = claim.table == "ecg5000"

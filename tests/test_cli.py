@@ -11,7 +11,7 @@ import torch
 from made_up_results import measured, table
 
 import heavytail
-from heavytail import Results, Run, claims, datasets, read_grid, results
+from heavytail import Results, Run, claims, datasets, read_grid, results, simulations
 from heavytail.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -120,6 +120,92 @@ def test_an_older_table_outlives_a_training_that_is_refused_or_stopped(out, caps
     assert main(["train", DIGITS, "--out", str(out)]) == 130
     assert "stopped" in capsys.readouterr().err
     assert out.read_bytes() == before
+
+
+# simulate
+
+ROLES = str(ROOT / "data" / "grids" / "roles.toml")
+FEW = ["--set", "repeats=2", "--set", "width=[16, 32]"]
+
+
+def test_simulating_a_grid_writes_its_table(out, capsys):
+    assert main(["simulate", ROLES, "--profile", "quick", "--out", str(out), *FEW]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 12 simulations, 96 numbers, 0 of them not finite, heavytail ")
+    wanted = simulations.read_grid(ROLES, "quick", repeats=2, width=[16, 32])
+    assert simulations.simulations_of(results.read_table(out)) == wanted
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_simulating_again_goes_on_and_does_nothing_twice(out):
+    half = simulations.read_grid(ROLES, "quick", repeats=2, width=[16, 32])[:5]
+    begun = simulations.fill(out, half)
+    assert main(["simulate", ROLES, "--out", str(out), *FEW]) == 0
+    table = results.read_table(out)
+    assert table["key"].nunique() == 12
+    assert (table.iloc[: len(begun)]["seconds"] == begun["seconds"]).all()
+    before = out.read_bytes()
+    assert main(["simulate", ROLES, "--out", str(out), *FEW]) == 0
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--set", "noise=gaussian"], "unknown noise 'gaussian': choose one of shared, entrywise, isotropic"),
+        (["--set", "alpha=3"], "the stability index alpha must lie in (0, 2], got 3"),
+        (["--set", "width=0"], "width must be a whole number >= 1, got 0"),
+        (["--set", "repeats=[]"], "lists no runs"),
+        (["--set", "sedd=1"], "a Pruning has no key 'sedd'"),
+        (["--profile", "huge"], "roles.toml has no profile 'huge': it has quick, workstation"),
+        (["--device", "nonsense"], "nonsense"),
+        pytest.param(
+            ["--set", "width=None"],
+            "width must be a whole number >= 1, got None",
+        ),
+        pytest.param(
+            ["--device", "cuda"],
+            "device 'cuda' is not available here",
+            marks=[
+                pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA"),
+            ],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_simulation_is_refused_in_one_sentence_and_writes_nothing(options, sentence, out, capsys):
+    assert sentence in refused(capsys, "simulate", ROLES, "--out", out, *FEW, *options)
+    assert not out.exists()
+
+
+def test_a_grid_of_another_kind_is_refused(out, tmp_path, capsys):
+    assert "digits.toml must name its study: one of chaos, " in refused(capsys, "simulate", DIGITS, "--out", out)
+    assert "a Run has no key 'spread'" in refused(capsys, "train", ROLES, "--out", out)
+    assert "missing.toml" in refused(capsys, "simulate", tmp_path / "missing.toml", "--out", out)
+    (tmp_path / "bad.toml").write_text("[[quick]\n")
+    refused(capsys, "simulate", tmp_path / "bad.toml", "--out", out)
+    assert not out.exists()
+
+
+def test_a_table_of_another_grid_or_a_damaged_one_is_refused_and_left_alone(out, capsys):
+    results.write_table(table([(Run(), measured())]), out)
+    for said in ("holds 1 simulations that the grid does not list: move it away", "is not a readable results table"):
+        before = out.read_bytes()
+        assert said in refused(capsys, "simulate", ROLES, "--out", out, *FEW)
+        assert out.read_bytes() == before
+        out.write_bytes(before[:100])
+
+
+def test_a_folder_named_as_a_table_of_simulations_is_refused(tmp_path, capsys):
+    assert "is a folder: name the table" in refused(capsys, "simulate", ROLES, "--out", tmp_path, *FEW)
+
+
+def test_a_simulation_that_is_stopped_says_that_it_goes_on(out, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulations, "fill", stop)
+    assert main(["simulate", ROLES, "--out", str(out), *FEW]) == 130
+    assert "nothing was written" not in capsys.readouterr().err
 
 
 # claims

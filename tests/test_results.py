@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 import stat
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pandas as pd
 import pytest
 import torch
 from made_up_results import diverged, measured, table
+from made_up_simulations import table as table_of_simulations
 
 from heavytail import Results, Run, results, train
+from heavytail.simulations import Discretisation
 from heavytail.version import __version__
 
 RUNS = [
@@ -200,3 +202,45 @@ def test_a_parquet_file_that_is_no_results_table_is_refused_by_name(tmp_path):
     pd.DataFrame({"width": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"other\.parquet is no results table: it has no column dataset"):
         results.read_table(tmp_path / "other.parquet")
+
+
+# simulations
+
+SIMULATIONS = [Discretisation(alpha=alpha, repeats=2, finest=64) for alpha in (1.5, 2)]
+
+
+@pytest.fixture
+def simulated():
+    return table_of_simulations((s, {("fixed", 4): [0.5, 0.25], ("jump", 64): [1.0, math.inf]}) for s in SIMULATIONS)
+
+
+def test_rows_of_a_simulation_hold_its_record_and_what_made_them(simulated):
+    names = [field.name for field in fields(Discretisation)]
+    assert list(simulated.columns) == ["study", *names, *(name for name in results.SIMULATED if name != "study")]
+    first = simulated.iloc[0].to_dict()
+    assert {name: first[name] for name in names} == asdict(SIMULATIONS[0])
+    assert (first["study"], first["quantity"], first["level"], first["repeat"]) == ("discretisation", "fixed", 4, 0)
+    assert (first["key"], first["value"], first["device"]) == (SIMULATIONS[0].key, 0.5, "cpu")
+    assert (first["code"], first["torch"]) == (results.code_version(), torch.__version__)
+    assert list(simulated["value"]) == [0.5, 0.25, 1.0, math.inf] * 2
+    assert all(len(meaning) > 5 for meaning in results.SIMULATED.values())
+
+
+def test_a_table_of_simulations_is_read_back_to_the_last_bit(simulated, tmp_path):
+    results.write_table(simulated, tmp_path / "t.parquet")
+    again = results.read_table(tmp_path / "t.parquet")
+    pd.testing.assert_frame_equal(again, simulated, check_dtype=False, check_exact=True)
+
+
+@pytest.mark.parametrize("name", [name for name in results.SIMULATED if name != "quantity"])
+def test_a_table_of_simulations_that_lacks_a_column_is_refused_by_name(name, simulated, tmp_path):
+    simulated.drop(columns=name).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=rf"t\.parquet is no results table: it has no column {name}; delete it"):
+        results.read_table(tmp_path / "t.parquet")
+
+
+def test_the_line_of_provenance_counts_simulations_numbers_and_what_is_not_finite(simulated):
+    line = results.describe(simulated)
+    assert line.startswith("2 simulations, 8 numbers, 2 of them not finite, heavytail ")
+    assert f"torch {torch.__version__}, cpu" in line
+    assert "\n" not in line

@@ -86,12 +86,12 @@ def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
         "claim": "made-up",
         "source": "D",
         "verdict": "mixed",
-        "weakest cell [95 %]": "-0.25 [-0.375, -0.125]",
+        "weakest cell [interval]": "-0.25 [-0.375, -0.125]",
         "cells that agree": "1 of 2",
         "profile": "quick",
     }
     assert untested["verdict"] == "not tested"
-    assert untested["weakest cell [95 %]"] == untested["cells that agree"] == untested["profile"] == "—"
+    assert untested["weakest cell [interval]"] == untested["cells that agree"] == untested["profile"] == "—"
 
 
 @pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])

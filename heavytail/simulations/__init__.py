@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from heavytail import results, runs
+from heavytail import results, runs, streams
 from heavytail.simulations import chaos, discretisation, pruning
 from heavytail.simulations.chaos import Chaos
 from heavytail.simulations.discretisation import Discretisation
@@ -32,12 +32,18 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
 
 
 def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
-    """Run simulations of one study: a table with one row a measured number, in the columns of `results.SIMULATED`."""
-    return pd.concat(list(each(simulations, device=device)), ignore_index=True)
+    """Run simulations of one study: a table with one row a measured number, in the columns of `results.SIMULATED`.
+
+    Raises ValueError if there are none, or for a device that is not there.
+    """
+    if not (todo := list(simulations)):
+        raise ValueError("there is nothing to simulate: the list is empty")
+    return pd.concat(list(each(todo, device=device)), ignore_index=True)
 
 
 def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[pd.DataFrame]:
     """The rows of one simulation after the other, so that they can be kept as they come."""
+    device = str(streams.present(device))
     for simulation in simulations:
         _, measure = _MEASURES[simulation.study]
         start = time.perf_counter()
@@ -56,7 +62,8 @@ def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[
 def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
     """Run simulations into a table file, written again after each, and return the table.
 
-    What the file already holds, made by the same code, is not run again: a run that was cut off goes on.
+    What the file already holds, made by the same code, is not run again: a run that was cut off goes on. Rows of other
+    code stay until they are made again. (All uncommitted changes count as one code: commit before long computations.)
     Raises ValueError if the file is damaged, or holds simulations that are not asked for.
     """
     path, wanted = Path(path), list(simulations)
@@ -64,11 +71,11 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
     strangers = set(held["key"]) - {simulation.key for simulation in wanted}
     if strangers:
         raise ValueError(f"{path} holds {len(strangers)} simulations that the grid does not list: move it away first")
-    current = held[held["code"] == results.code_version()]
-    done = dict(iter(current.groupby("key", sort=False)))
+    there = dict(iter(held.groupby("key", sort=False)))
+    done = set(held.loc[held["code"] == results.code_version(), "key"])
     for rows in each([simulation for simulation in wanted if simulation.key not in done], device=device):
-        done[rows["key"].iloc[0]] = rows
-        known = [done[simulation.key] for simulation in wanted if simulation.key in done]
+        there[rows["key"].iloc[0]] = rows
+        known = [there[simulation.key] for simulation in wanted if simulation.key in there]
         results.write_table(pd.concat(known, ignore_index=True), path)
     return results.read_table(path)
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from heavytail import sde
+from heavytail import runs, sde
 from heavytail.sde import LevyPath, Particles, Problem
-from heavytail.simulations.record import Simulation, start, teacher
+from heavytail.simulations.record import Simulation, check_horizon, check_network, start, teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,13 @@ class Chaos(Simulation):
     activation: str = "tanh"
     trained: bool = False
     summed: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        runs.whole(self, "reference", 1)
+        runs.whole(self, "steps", 1)
+        check_horizon(self)
+        check_network(self)
 
 
 def measure(simulation: Chaos, device: str) -> dict[str, Tensor]:

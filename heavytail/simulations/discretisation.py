@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from heavytail import sde
+from heavytail import runs, sde
 from heavytail.simulations.record import Simulation, norms, teacher
 
 
@@ -24,6 +24,7 @@ class Discretisation(Simulation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        runs.whole(self, "finest", 1)
         if self.finest not in (4**k for k in range(2, 16)):
             raise ValueError(f"finest must be a power of 4 from 16 on, got {self.finest!r}")
 

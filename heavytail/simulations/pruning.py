@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 
 from heavytail import noise as noises
-from heavytail import sde
+from heavytail import runs, sde
 from heavytail.sde import Problem
-from heavytail.simulations.record import Simulation, norms, start, teacher
+from heavytail.simulations.record import Simulation, check_horizon, check_network, norms, start, teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,12 @@ class Pruning(Simulation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        runs.whole(self, "steps", 0)
+        for name in ("keep", "spread"):
+            runs.number(self, name)
+        check_horizon(self)
+        if not 0 <= self.spread < math.inf:
+            raise ValueError(f"spread must be finite and >= 0, got {self.spread:g}")
         if not 0 < round(self.keep * self.width) < self.width:
             raise ValueError(f"keep={self.keep:g} of width={self.width} keeps no column, or all: choose others")
 
@@ -49,6 +56,10 @@ class Ablation(Pruning):
     activation: str = "tanh"
     trained: bool = False
     summed: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_network(self)
 
     def problem(self) -> Problem:
         """As in `Pruning`, with another network."""

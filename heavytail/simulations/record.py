@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -42,12 +42,11 @@ class Simulation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        noises.check(self.noise, self.alpha, self.sigma)
-        for name in ("width", "inputs", "repeats"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number >= 1, got {getattr(self, name)!r}")
+        for name, least in (("width", 1), ("inputs", 1), ("repeats", 1), ("seed", 0)):
+            runs.whole(self, name, least)
         for name in ("alpha", "sigma"):
-            object.__setattr__(self, name, float(getattr(self, name)))
+            runs.number(self, name)
+        noises.check(self.noise, self.alpha, self.sigma)
 
     @property
     def key(self) -> str:
@@ -65,14 +64,34 @@ class Simulation:
         return [each] * full + ([rest] if rest else [])
 
 
+def check_horizon(record: Simulation) -> None:
+    """Make `horizon` a float above 0, or raise ValueError."""
+    runs.number(record, "horizon")
+    horizon: float = record.horizon  # type: ignore[attr-defined]
+    if not 0 < horizon < math.inf:
+        raise ValueError(f"horizon must be finite and above 0, got {horizon:g}")
+
+
+def check_network(record: Simulation) -> None:
+    """Raise ValueError unless `activation` is known and `trained` and `summed` are true or false."""
+    _activation(record.activation)  # type: ignore[attr-defined]
+    for name in ("trained", "summed"):
+        if not isinstance(getattr(record, name), bool):
+            raise ValueError(f"{name} must be true or false, got {getattr(record, name)!r}")
+
+
 def teacher(inputs: int, seed: int, *, samples: int = 16, activation: str = "tanh") -> Problem:
     """A small regression: inputs from N(0, I_d), targets `tanh(2⟨w, x⟩)` of one hidden neuron w from N(0, I_d)."""
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
     generator = streams.generator(seed, "data")
     x = torch.randn(samples, inputs, generator=generator, dtype=torch.float64) / math.sqrt(inputs / 2)
     y = torch.tanh(2 * x @ torch.randn(inputs, 1, generator=generator, dtype=torch.float64))
-    return Problem(x, y, activation=ACTIVATIONS[activation])
+    return Problem(x, y, activation=_activation(activation))
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 def start(

@@ -1,4 +1,4 @@
-"""Every plot of the book, from tables and tensors. One style, one colour a noise, axis symbols as in the text."""
+"""Plots of noise, trained networks and their pruning, from tables and tensors."""
 
 from __future__ import annotations
 
@@ -14,33 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from heavytail import compress, noise, stable
+from heavytail.figures.style import COLOURS, WIDE
 from heavytail.tables import PAPER_TYPE, accuracy_curves
-
-_HUES = sns.color_palette("colorblind")
-COLOURS = {"none": "0.35", "Type-I": _HUES[1], "Type-II": _HUES[0], "Type-III": _HUES[2]}
-WIDE = (8.0, 3.2)  # inches: the text column of the book
-
-
-def style() -> None:
-    """Set the book's plotting style; call once at the top of a chapter."""
-    sns.set_theme(
-        context="notebook",
-        style="ticks",
-        rc={
-            "figure.dpi": 110,
-            "savefig.dpi": 220,
-            "figure.constrained_layout.use": True,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": 11,
-            "axes.labelsize": 10.5,
-            "xtick.labelsize": 9.5,
-            "ytick.labelsize": 9.5,
-            "legend.fontsize": 9.5,
-            "legend.frameon": False,
-            "figure.facecolor": "white",
-        },
-    )
 
 
 def named_type(table: pd.DataFrame) -> pd.Series:
@@ -188,16 +163,3 @@ def _saturated(picture: np.ndarray) -> np.ndarray:
 
 def _colour(title: str) -> object:
     return COLOURS.get(title.split(",")[0])
-
-
-__all__ = [
-    "accuracy_by_share",
-    "input_sums",
-    "loss_and_pruning",
-    "noise_types",
-    "norm_tails",
-    "pruning_by_alpha",
-    "stable_tails",
-    "style",
-    "weight_matrices",
-]

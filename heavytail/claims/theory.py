@@ -1,0 +1,167 @@
+"""Claims of the theory, measured from tables of simulations."""
+
+from __future__ import annotations
+
+from heavytail import theorems
+from heavytail.claims.claim import INFINITY, Claim
+
+THEORY: tuple[Claim, ...] = (
+    Claim(
+        "t1-propagation-of-chaos",
+        "Under the same initial points and noise, the expected largest distance in time between a particle and its "
+        "mean-field limit is at most C n^(-1/2). At σ = 0 it is a law of large numbers.",
+        "P",
+        "chaos",
+        "exponent of n in the distance",
+        (-0.55, -0.45),
+        "chaos",
+        theorems.chaos,
+    ),
+    Claim(
+        "t1-independence",
+        "Any two particles become independent as n grows.",
+        "D",
+        "chaos",
+        "correlation of two neurons' outputs at the largest width",
+        (-0.01, 0.01),
+        "chaos",
+        theorems.independence,
+    ),
+    Claim(
+        "t2-fixed-time",
+        "At a fixed time the strong Euler error of one particle falls as η^(1/α).",
+        "D",
+        "discretisation",
+        "exponent of η less 1/α",
+        (-0.05, 0.05),
+        "discretisation",
+        theorems.fixed_time,
+    ),
+    Claim(
+        "t2-all-particles",
+        "The largest strong Euler error among n particles grows as (η n)^(1/α).",
+        "D",
+        "discretisation",
+        "exponent of ηn less 1/α",
+        (-0.07, 0.07),
+        "discretisation",
+        theorems.all_particles,
+    ),
+    Claim(
+        "t2-on-grid",
+        "On grid points, with additive noise and a smooth drift, the strong Euler error has order about 1.",
+        "M",
+        "discretisation",
+        "exponent of η",
+        (0.9, INFINITY),
+        "discretisation",
+        theorems.on_grid,
+    ),
+    Claim(
+        "t2-sup-in-time",
+        "The supremum over time of the piecewise-constant Euler error does not vanish: it stays as large as the "
+        "largest jump of the path.",
+        "M",
+        "discretisation",
+        "supremum over the largest jump, at the smallest η",
+        (0.9, INFINITY),
+        "discretisation",
+        theorems.supremum,
+    ),
+    Claim(
+        "t3-compressibility",
+        "For any share of columns kept there is a width beyond which the trained weight matrix is compressible with "
+        "high probability. Our N: the width at which the law promises the error shown with probability 0.99; our "
+        "threshold: nine networks in ten.",
+        "P",
+        "compressibility",
+        "share of trained networks within the promised error",
+        (0.9, INFINITY),
+        "trained",
+        theorems.compressible,
+    ),
+    Claim(
+        "rate",
+        "The relative error of pure noise at a kept share behaves as n^(1/2 - 1/α).",
+        "D",
+        "compressibility",
+        "exponent of n less 1/2 - 1/α",
+        (-0.02, 0.02),
+        "rate",
+        theorems.rate,
+    ),
+    Claim(
+        "rate-after-training",
+        "So does that of a trained mean-field network.",
+        "D",
+        "compressibility",
+        "exponent of n less 1/2 - 1/α",
+        (-0.05, 0.05),
+        "trained",
+        theorems.rate,
+    ),
+    Claim(
+        "limit-law",
+        "n^(2/α-1) times the squared relative error tends to m(κ) c^(-2/α) / Z, with Z a multiple of a positive "
+        "α/2-stable variable.",
+        "D",
+        "compressibility",
+        "p-value of Kolmogorov and Smirnov",
+        (0.01, INFINITY),
+        "limit-law",
+        theorems.limit_law,
+    ),
+    Claim(
+        "required-width",
+        "A median relative error of 0.1 with a tenth of the columns kept needs n of about 1.7e3 at α = 1.2, 1.9e4 at "
+        "1.35, 9.0e5 at 1.5 (and 1.5e13 at 1.75, out of reach of a simulation).",
+        "D",
+        "required_width",
+        "share of matrices with error at most 0.1 at that width",
+        (0.45, 0.55),
+        "required-width",
+        theorems.at_required_width,
+    ),
+    Claim(
+        "without-bounded-activation",
+        "With ReLU the rate of T1 is lost: the distance falls as n^-(1-1/α), slower than n^(-1/2).",
+        "D",
+        "assumptions",
+        "exponent of n less -(1-1/α)",
+        (-0.05, 0.05),
+        "assumptions",
+        theorems.unbounded,
+    ),
+    Claim(
+        "with-trained-outputs",
+        "With the second layer trained the rate of T1 stays.",
+        "D",
+        "assumptions",
+        "exponent of n in the distance",
+        (-0.55, -0.45),
+        "assumptions",
+        theorems.trained_outputs,
+    ),
+    Claim(
+        "without-mean",
+        "Without the 1/n in the output, at default initial weights, training moves a single neuron ever less: its "
+        "limit is start plus noise.",
+        "D",
+        "assumptions",
+        "exponent of n in the distance from start plus noise",
+        (-0.55, -0.45),
+        "assumptions",
+        theorems.summed,
+    ),
+    Claim(
+        "broken-compressibility",
+        "With ReLU, with a trained second layer, or without the 1/n, each alone, trained networks compress at the "
+        "rate n^(1/2 - 1/α) all the same.",
+        "D",
+        "assumptions",
+        "exponent of n less 1/2 - 1/α",
+        (-0.05, 0.05),
+        "ablation",
+        theorems.broken_rate,
+    ),
+)

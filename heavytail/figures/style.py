@@ -1,0 +1,39 @@
+"""The one plotting style of the book: sizes, fonts, a colour a noise, a colour an alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import seaborn as sns
+
+_HUES = sns.color_palette("colorblind")
+COLOURS = {"none": "0.35", "Type-I": _HUES[1], "Type-II": _HUES[0], "Type-III": _HUES[2]}
+WIDE = (8.0, 3.2)  # inches: the text column of the book
+
+
+def style() -> None:
+    """Set the book's plotting style; call once at the top of a chapter."""
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        rc={
+            "figure.dpi": 110,
+            "savefig.dpi": 220,
+            "figure.constrained_layout.use": True,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 11,
+            "axes.labelsize": 10.5,
+            "xtick.labelsize": 9.5,
+            "ytick.labelsize": 9.5,
+            "legend.fontsize": 9.5,
+            "legend.frameon": False,
+            "figure.facecolor": "white",
+        },
+    )
+
+
+def alpha_colours(alphas: Iterable[float]) -> dict[float, tuple[float, float, float]]:
+    """One colour an alpha, the heaviest tail darkest; the same colours in every plot of the same alphas."""
+    ordered = sorted(set(alphas))
+    return dict(zip(ordered, sns.color_palette("viridis", len(ordered) + 1), strict=False))

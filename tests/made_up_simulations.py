@@ -1,0 +1,118 @@
+"""Tables of simulations with numbers put in by hand, through the same `results.simulated` as a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from heavytail import laws, results, simulations
+from heavytail.simulations import Chaos, Discretisation, Pruning, Simulation
+
+GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
+#: By quantity, or by (quantity, level): one number a repeat.
+Numbers = Mapping[str | tuple[str, int], Sequence[float] | np.ndarray]
+#: Enough for every claim held against a grid; 40 where none is named.
+REPEATS = {"limit-law": 200, "required-width": 2000}
+
+
+def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
+    """A table of these simulations and what they found."""
+    return pd.concat([_rows(simulation, numbers) for simulation, numbers in found], ignore_index=True)
+
+
+def _rows(simulation: Simulation, numbers: Numbers) -> pd.DataFrame:
+    rows = []
+    for name, values in numbers.items():
+        quantity, level = (name, 0) if isinstance(name, str) else name
+        rows += [(quantity, level, repeat, float(value)) for repeat, value in enumerate(values)]
+    frame = pd.DataFrame(rows, columns=["quantity", "level", "repeat", "value"])
+    return results.simulated(simulation.study, simulation.key, asdict(simulation), frame, seconds=1.0, device="cpu")
+
+
+def steady(value: float, repeats: int) -> np.ndarray:
+    """Numbers close to `value`, whose mean is exactly that."""
+    turns = (np.arange(repeats) + 0.5) / repeats
+    return value * (1 + (1e-3 * np.cos(2 * np.pi * turns) if repeats > 1 else 0 * turns))
+
+
+def normal(repeats: int) -> np.ndarray:
+    """Quantiles of the standard normal law."""
+    return stats.norm.ppf((np.arange(repeats) + 0.5) / repeats)
+
+
+def lawful(alpha: float, keep: float, noise: str, inputs: int, width: int, repeats: int) -> np.ndarray:
+    """Pruning errors whose n^(2/α−1) error² are quantiles of the limit law."""
+    law = laws.limit_law(alpha, keep, noise, inputs)
+    points = np.geomspace(law.quantile(1e-6), law.quantile(1 - 1e-6), 2000)
+    squares = np.interp((np.arange(repeats) + 0.5) / repeats, law.cdf(points), points)
+    return np.sqrt(squares * width ** (1 - 2 / alpha))
+
+
+@cache
+def made_up(grid: str, *, agree: bool, repeats: int | None = None) -> pd.DataFrame:
+    """The quick table of a grid, its numbers in agreement with all claims held against it, or with none."""
+    repeats = REPEATS.get(grid, 40) if repeats is None else repeats
+    todo = simulations.read_grid(GRIDS / f"{grid}.toml", "quick", repeats=repeats)
+    return table((simulation, _NUMBERS[grid](simulation, agree)) for simulation in todo)
+
+
+def _chaos(s: Chaos, agree: bool) -> Numbers:
+    promised = -0.5 if agree else 0.0
+    if agree and s.activation == "relu":
+        promised = 1 / s.alpha - 1
+    correlation = 0.0 if agree else 0.1
+    spread = np.sqrt(1 / s.width + correlation)
+    return {
+        "distance": steady(0.3 * s.width**promised, s.repeats),
+        "output": spread * normal(s.repeats),
+        "output_square": steady(1.0, s.repeats),
+        "reference_gap": [0.001],
+    }
+
+
+def _discretisation(s: Discretisation, agree: bool) -> Numbers:
+    found: dict[str | tuple[str, int], np.ndarray] = {("jump", s.finest): steady(3.0, s.repeats)}
+    order = 1 / s.alpha if agree else 1 / s.alpha - 0.3
+    for level in s.levels:
+        found["grid", level] = steady(level ** (-1.0 if agree else -0.5), s.repeats)
+        found["fixed", level] = steady(level**-order, s.repeats)
+        found["particles", level] = steady((s.width / level) ** order, s.repeats)
+        found["supremum", level] = steady(3.0 if agree else 1.5, s.repeats)
+    return found
+
+
+def _rate(s: Pruning, agree: bool) -> Numbers:
+    return {"error": steady(0.4 * s.width ** (0.5 - 1 / s.alpha + (0 if agree else 0.1)), s.repeats)}
+
+
+def _trained(s: Pruning, agree: bool) -> Numbers:
+    error = 0.9 * (s.width / 256) ** (0.5 - 1 / s.alpha) / 3 if agree else 0.99 * (s.width / 4096) ** 0.1
+    return {
+        "error": steady(error, s.repeats),
+        "noise_error": steady(error / 2, s.repeats),
+        "bulk": steady(1.5, s.repeats),
+        "rest": steady(2.5, s.repeats),
+    }
+
+
+def _limit(s: Pruning, agree: bool) -> Numbers:
+    error = lawful(s.alpha, s.keep, s.noise, s.inputs, s.width, s.repeats)
+    return {"error": error if agree else 1.5 * error}
+
+
+_NUMBERS: Mapping[str, Callable[..., Numbers]] = {
+    "chaos": _chaos,
+    "assumptions": _chaos,
+    "discretisation": _discretisation,
+    "rate": _rate,
+    "ablation": _rate,
+    "trained": _trained,
+    "limit-law": _limit,
+    "required-width": _limit,
+}
