@@ -34,9 +34,10 @@ def exponent(
         table = group.pivot_table(index="repeat", columns=x, values="value").dropna()
         if not (n := len(table)):
             continue
-        shares = np.vstack([np.full(n, 1 / n), generator.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n])
-        values = table.to_numpy()
-        logs.append(shares @ np.log(values) if typical else np.log(shares @ values))
+        drawn = np.vstack([np.arange(n), generator.integers(n, size=(RESAMPLES, n), dtype=np.int32)])
+        values = np.log(table.to_numpy()) if typical else table.to_numpy()
+        averages = np.stack([column[drawn].mean(axis=1) for column in values.T], axis=1)
+        logs.append(averages if typical else np.log(averages))
         places.append(np.log(table.columns.to_numpy(dtype=float)))
         repeats.append(n)
     at = np.concatenate(places) if places else np.zeros(0)

@@ -150,8 +150,14 @@ def at_required_width(table: pd.DataFrame) -> list[Cell]:
 
 
 def unbounded(table: pd.DataFrame) -> list[Cell]:
-    """ReLU: exponent of n in the distance to the limit, less −(1 − 1/α)."""
+    """ReLU: exponent of n in the distance to the limit."""
     broken = table[table["activation"] == "relu"]
+    return [exponent(label, rows, "width", typical=True) for label, _, rows in _cells(broken, "distance")]
+
+
+def unbounded_rate(table: pd.DataFrame, narrowest: int = 0) -> list[Cell]:
+    """The same less −(1 − 1/α), over widths from `narrowest` on."""
+    broken = table[(table["activation"] == "relu") & (table["width"] >= narrowest)]
     return [
         exponent(label, rows, "width", against=laws.chaos_rate(alpha, bounded=False), typical=True)
         for label, alpha, rows in _cells(broken, "distance")

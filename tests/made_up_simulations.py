@@ -64,8 +64,8 @@ def made_up(grid: str, *, agree: bool, repeats: int | None = None) -> pd.DataFra
 
 def _chaos(s: Chaos, agree: bool) -> Numbers:
     promised = -0.5 if agree else 0.0
-    if agree and s.activation == "relu":
-        promised = 1 / s.alpha - 1
+    if s.activation == "relu":
+        promised = 1 / s.alpha - 1 if agree else -0.7
     correlation = 0.0 if agree else 0.1
     spread = np.sqrt(1 / s.width + correlation)
     return {

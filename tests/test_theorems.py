@@ -51,9 +51,18 @@ def table_of(*frames):
 def test_unbounded_reads_the_relu_networks_only_and_compares_with_their_rate():
     relu = chaos_table(lambda alpha, n: n ** (1 / alpha - 0.9), alphas=(1.3, 1.8), activation="relu")
     other = chaos_table(lambda *_: WILD, alphas=(1.5,))
-    cells = theorems.unbounded(table_of(relu, other))
+    cells = theorems.unbounded_rate(table_of(relu, other))
     assert labels(cells) == ["α = 1.3", "α = 1.8"]
     assert values(cells) == pytest.approx([0.1, 0.1])
+    assert values(theorems.unbounded(table_of(relu, other))) == pytest.approx([1 / 1.3 - 0.9, 1 / 1.8 - 0.9])
+
+
+def test_the_rate_of_relu_can_be_read_from_wide_networks_only():
+    bent = chaos_table(lambda alpha, n: max(n, 64) ** (1 / alpha - 1), alphas=(1.5,), activation="relu")
+    (wide,) = theorems.unbounded_rate(bent, narrowest=64)
+    (every,) = theorems.unbounded_rate(bent)
+    assert wide.value == pytest.approx(0)
+    assert every.value > 0.05
 
 
 @pytest.mark.parametrize(("measure", "field"), [(theorems.trained_outputs, "trained"), (theorems.summed, "summed")])
@@ -71,7 +80,7 @@ def test_relu_is_measured_by_the_typical_distance_and_tanh_by_the_mean():
         records = [Chaos(alpha=1.5, width=width, repeats=4, **fields) for width in (10**4, 10**8)]
         return table((r, {"distance": [1, 1, 1 / r.width, 1 / r.width]}) for r in records)
 
-    assert values(theorems.unbounded(uneven(activation="relu"))) == pytest.approx([-0.5 + 1 / 3])
+    assert values(theorems.unbounded(uneven(activation="relu"))) == pytest.approx([-0.5])
     assert values(theorems.chaos(uneven())) == pytest.approx([0], abs=1e-4)
     assert values(theorems.trained_outputs(uneven(trained=True))) == pytest.approx([0], abs=1e-4)
 
