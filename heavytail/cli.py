@@ -91,13 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="heavytail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train every run of a grid and write its table")
-    train.add_argument("grid", type=Path, metavar="GRID.toml")
-    train.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
-    train.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
-    train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
-    train.add_argument("--device", default="cpu")
-    train.add_argument(
+    grid = argparse.ArgumentParser(add_help=False)  # what train and simulate share
+    grid.add_argument("grid", type=Path, metavar="GRID.toml")
+    grid.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
+    grid.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
+    grid.add_argument("--device", default="cpu")
+    grid.add_argument(
         "--set",
         type=assignment,
         action="append",
@@ -105,14 +104,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="replace a key of every run",
     )
+
+    train = commands.add_parser("train", parents=[grid], help="train every run of a grid and write its table")
+    train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
     train.set_defaults(command=_train)
 
-    simulate = commands.add_parser("simulate", help="run every simulation of a grid into its table; goes on if cut off")
-    simulate.add_argument("grid", type=Path, metavar="GRID.toml")
-    simulate.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
-    simulate.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
-    simulate.add_argument("--device", default="cpu")
-    simulate.add_argument("--set", type=assignment, action="append", default=[], metavar="KEY=VALUE")
+    simulate = commands.add_parser(
+        "simulate", parents=[grid], help="run every simulation of a grid into its table; goes on if cut off"
+    )
     simulate.set_defaults(command=_simulate)
 
     claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")

@@ -149,8 +149,7 @@ class LimitLaw:
 
     def quantile(self, probability: float) -> float:
         """The x with P(value <= x) = probability, in (0, 1)."""
-        if not 0 < probability < 1:
-            raise ValueError(f"a probability must lie in (0, 1), got {probability:g}")
+        _check_share("a probability", probability)
         return self._top / positive_quantile(self.alpha / 2, 1 - probability)
 
     @property
@@ -215,8 +214,7 @@ def positive_cdf(alpha: float, x: np.ndarray | float) -> np.ndarray:
 
 def positive_quantile(alpha: float, probability: float) -> float:
     """The x with P(S <= x) = probability, in (0, 1)."""
-    if not 0 < probability < 1:
-        raise ValueError(f"a probability must lie in (0, 1), got {probability:g}")
+    _check_share("a probability", probability)
     root = optimize.brentq(lambda t: float(positive_cdf(alpha, math.exp(t))) - probability, -300, 300, xtol=1e-12)
     return math.exp(root)
 

@@ -49,6 +49,12 @@ def mean_cell(label: str, values: Iterable[float]) -> Cell:
     return Cell(label, float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x), len(every) - len(x))
 
 
+def share_cell(label: str, count: int, total: int, failed: int = 0) -> Cell:
+    """A share with the interval of Clopper and Pearson."""
+    share = stats.binomtest(count, total).proportion_ci(LEVEL, "exact")
+    return Cell(label, count / total, float(share.low), float(share.high), total, failed)
+
+
 def _noisy(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["noise"].notna() & (table["sigma"] > 0)]
 
@@ -126,15 +132,4 @@ def collapses(table: pd.DataFrame) -> list[Cell]:
     if lost.empty:
         return [mean_cell("0 of 0 runs", noisy["train_accuracy_pruned"])]
     collapsed = int((lost > 0.1).sum())
-    share = stats.binomtest(collapsed, len(lost)).proportion_ci(LEVEL, "exact")
-    label = f"{collapsed} of {len(lost)} runs"
-    return [
-        Cell(
-            label,
-            collapsed / len(lost),
-            float(share.low),
-            float(share.high),
-            len(lost),
-            len(noisy) - len(lost),
-        )
-    ]
+    return [share_cell(f"{collapsed} of {len(lost)} runs", collapsed, len(lost), len(noisy) - len(lost))]

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from heavytail import laws
-from heavytail.measures import LEVEL, Cell
+from heavytail.measures import LEVEL, Cell, share_cell
 from heavytail.rates import exponent
 
 PROMISED = 0.99  # the probability with which a trained network's error should stay below the law's bound
@@ -45,10 +45,15 @@ def independence(table: pd.DataFrame) -> list[Cell]:
     cells = []
     widest = table[table["width"] == table["width"].max()]
     for label, _, rows in _cells(widest, "output", "sigma"):
-        squares = widest[(widest["quantity"] == "output_square") & widest["key"].isin(rows["key"])]
-        ratio = inflation(rows["value"].to_numpy(), squares["value"].to_numpy(), n := int(rows["width"].iloc[0]))
-        cells.append(_scaled(replace(ratio, label=label), 1 / (n - 1), -1.0))
+        cells.append(replace(pair_correlation(rows, widest), label=label))
     return cells
+
+
+def pair_correlation(rows: pd.DataFrame, table: pd.DataFrame) -> Cell:
+    """Correlation of two neurons' outputs from the `output` rows of one width; their squares are in `table`."""
+    squares = table[(table["quantity"] == "output_square") & table["key"].isin(rows["key"])]
+    ratio = inflation(rows["value"].to_numpy(), squares["value"].to_numpy(), n := int(rows["width"].iloc[0]))
+    return scaled(ratio, 1 / (n - 1), -1.0)
 
 
 def inflation(outputs: np.ndarray, squares: np.ndarray, width: int) -> Cell:
@@ -112,7 +117,7 @@ def compressible(table: pd.DataFrame) -> list[Cell]:
     for label, _, rows in _cells(widest, "error", "width"):
         law, rest = trained_law(table[table["key"].isin(rows["key"])])
         bound = laws.pruning_error(law, float(rows["width"].iloc[0]), PROMISED, rest)
-        cells.append(_share(f"{label}, error ≤ {bound:.2f}", int((rows["value"] <= bound).sum()), len(rows)))
+        cells.append(share_cell(f"{label}, error ≤ {bound:.2f}", int((rows["value"] <= bound).sum()), len(rows)))
     return cells
 
 
@@ -127,13 +132,17 @@ def trained_law(rows: pd.DataFrame) -> tuple[laws.LimitLaw, float]:
 def limit_law(table: pd.DataFrame) -> list[Cell]:
     """p-value of Kolmogorov and Smirnov between n^(2/α−1) error² and its limit law."""
     cells = []
-    for label, alpha, rows in _cells(table, "error", "width"):
-        first = rows.iloc[0]
-        law = laws.limit_law(alpha, first["keep"], first["noise"], int(first["inputs"]))
-        p = float(stats.kstest(rescaled(rows), law.cdf).pvalue)
+    for label, _, rows in _cells(table, "error", "width"):
+        p = float(stats.kstest(rescaled(rows), noise_law(rows).cdf).pvalue)
         enough = len(rows) >= 100
         cells.append(Cell(label, p, p if enough else -math.inf, p if enough else math.inf, len(rows)))
     return cells
+
+
+def noise_law(rows: pd.DataFrame) -> laws.LimitLaw:
+    """Limit law of the columns of pure noise of one setting."""
+    one = rows.iloc[0]
+    return laws.limit_law(one["alpha"], one["keep"], one["noise"], int(one["inputs"]))
 
 
 def rescaled(rows: pd.DataFrame) -> np.ndarray:
@@ -144,7 +153,7 @@ def rescaled(rows: pd.DataFrame) -> np.ndarray:
 def at_required_width(table: pd.DataFrame) -> list[Cell]:
     """Share of matrices with error at most 0.1, at the width where the law says one half."""
     return [
-        _share(label, int((rows["value"] <= 0.1).sum()), len(rows))
+        share_cell(label, int((rows["value"] <= 0.1).sum()), len(rows))
         for label, _, rows in _cells(table, "error", "width")
     ]
 
@@ -202,12 +211,6 @@ def _ratio(label: str, logs: np.ndarray) -> Cell:
     return Cell(label, value, low, high, len(logs))
 
 
-def _share(label: str, count: int, total: int) -> Cell:
-    """A share with the interval of Clopper and Pearson."""
-    share = stats.binomtest(count, total).proportion_ci(LEVEL, "exact")
-    return Cell(label, count / total, float(share.low), float(share.high), total)
-
-
-def _scaled(cell: Cell, factor: float, shift: float) -> Cell:
+def scaled(cell: Cell, factor: float, shift: float = 0.0) -> Cell:
     """(cell + shift) * factor."""
     return replace(cell, **{name: (getattr(cell, name) + shift) * factor for name in ("value", "low", "high")})

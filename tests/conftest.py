@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,17 @@ def packed() -> Path:
     if not PACKED:
         pytest.skip("needs a folder shared/data with packed data sets")
     return PACKED[0]
+
+
+@pytest.fixture
+def book_style() -> Iterator[None]:
+    """Plots in the style of the book, and none left open."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    from heavytail import figures
+
+    with mpl.rc_context():
+        figures.style()
+        yield
+    plt.close("all")

@@ -9,7 +9,6 @@ mpl.use("Agg")
 import inspect
 import io
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,17 +20,12 @@ from heavytail.compress import norms
 from heavytail.results import SHARES
 
 # A socket that an earlier test left to the garbage collector is no warning of a figure.
-pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("book_style"),
+    pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 SETTINGS = [(noise, alpha, 0.1) for noise in ("shared", "entrywise", "isotropic") for alpha in (1.75, 1.9)]
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    with mpl.rc_context():
-        figures.style()
-        yield
-    plt.close("all")
 
 
 def gen(seed=0):

@@ -10,7 +10,6 @@ import io
 from functools import cache
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,19 +22,14 @@ from heavytail.figures.style import COLOURS
 from heavytail.simulations import Chaos, Pruning
 
 # A socket that an earlier test left to the garbage collector is no warning of a figure.
-pytestmark = pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.usefixtures("book_style"),
+    pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 QUICK = Path(__file__).resolve().parents[1] / "data" / "results" / "quick"
 GREY = COLOURS["none"]
 NOISES = {"Type-I": ([0.5, 0.4], [0.6, 0.3], [0.01, 0.02]), "Type-III": ([0.2], [0.25], [0.03])}
-
-
-@pytest.fixture(autouse=True)
-def clean():
-    with mpl.rc_context():
-        figures.style()
-        yield
-    plt.close("all")
 
 
 committed = cache(lambda name: results.read_table(QUICK / f"{name}.parquet"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +32,8 @@ def ledger(folder: Path | str = "data/results") -> list[Entry]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}: run this in a clone, or name it with --results")
-    return [_against_largest(claim, folder) for claim in CLAIMS]
+    read = cache(read_table)  # many claims are held against one table
+    return [_against_largest(claim, folder, read) for claim in CLAIMS]
 
 
 def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
@@ -75,6 +77,6 @@ def measured(entry: Entry) -> str:
     )
 
 
-def _against_largest(claim: Claim, folder: Path) -> Entry:
+def _against_largest(claim: Claim, folder: Path, read: Callable[[Path], pd.DataFrame]) -> Entry:
     found = largest(folder, claim.table) if claim.measure else None
-    return hold(claim, read_table(found[1]), found[0]) if found else Entry(claim, None, ())
+    return hold(claim, read(found[1]), found[0]) if found else Entry(claim, None, ())

@@ -80,10 +80,8 @@ def pairwise_correlation(table: pd.DataFrame) -> Figure:
     for k, ((alpha, sigma), rows) in enumerate(settings):
         cells = []
         for width, some in rows.groupby("width"):
-            squares = table[(table["quantity"] == "output_square") & table["key"].isin(some["key"])]["value"]
-            cell = theorems.inflation(some["value"].to_numpy(), squares.to_numpy(), int(width))
-            factor = width / (width - 1)
-            cells.append((width * 1.07**k, *((end - 1) * factor for end in (cell.value, cell.low, cell.high))))
+            cell = theorems.scaled(theorems.pair_correlation(some, table), width)
+            cells.append((width * 1.07**k, cell.value, cell.low, cell.high))
         x, value, low, high = np.array(cells).T
         name, colour = _named(alpha, sigma, table["alpha"])
         axis.errorbar(x, value, [value - low, high - value], fmt="o", markersize=4, color=colour, label=name)
@@ -131,8 +129,7 @@ def laws_overlaid(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(groups), figsize=(8.0, 3.0), sharey=True, squeeze=False)
     colours = alpha_colours([alpha for alpha, _ in groups])
     for axis, (alpha, rows) in zip(axes[0], groups, strict=True):
-        first = rows.iloc[0]
-        law = laws.limit_law(alpha, first["keep"], first["noise"], int(first["inputs"]))
+        law = theorems.noise_law(rows)
         ranked = np.sort(theorems.rescaled(rows))
         share = np.arange(1, len(ranked) + 1) / len(ranked)
         axis.plot(ranked, share, color=colours[alpha], linewidth=3.5, alpha=0.55, label="simulated")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from heavytail import runs, sde
 from heavytail.sde import LevyPath, Particles, Problem
-from heavytail.simulations.record import Simulation, check_horizon, check_network, start, teacher
+from heavytail.simulations.record import Simulation, broken_network, check_horizon, check_network, start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +76,7 @@ def _farthest(ones: Iterable[Particles], others: Iterable[Particles]) -> tuple[T
 
 
 def _problem(simulation: Chaos, device: str) -> Problem:
-    problem = teacher(simulation.inputs, simulation.seed, activation=simulation.activation)
-    problem = replace(problem, trained=simulation.trained, summed=simulation.summed)
-    return problem.to(device, torch.float32)
+    return broken_network(simulation).to(device, torch.float32)
 
 
 def _draw(
@@ -86,14 +84,7 @@ def _draw(
 ) -> tuple[Particles, LevyPath]:
     shape = (*size, simulation.inputs)
     particles = start(problem, shape, generator=simulation.generator("weights", part, device))
-    path = sde.levy_path(
-        simulation.noise,
-        simulation.alpha,
-        shape,
-        horizon=simulation.horizon,
-        steps=simulation.steps,
-        generator=simulation.generator("noise", part, device),
-    )
+    path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)
     return particles, path
 
 

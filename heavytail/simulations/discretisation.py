@@ -50,16 +50,7 @@ def measure(simulation: Discretisation, device: str) -> dict[tuple[str, int], Te
         shape = (repeats, simulation.width, simulation.inputs)
         weights = simulation.generator("weights", part, device)
         start = sde.initial(shape, generator=weights, dtype=torch.float64)
-        noise = simulation.generator("noise", part, device)
-        path = sde.levy_path(
-            simulation.noise,
-            simulation.alpha,
-            shape,
-            horizon=1.0,
-            steps=simulation.finest,
-            generator=noise,
-            dtype=torch.float64,
-        )
+        path = simulation.path(shape, part, device, steps=simulation.finest, dtype=torch.float64)
         walk = partial(sde.euler, problem, start, sigma=simulation.sigma)
         fine = torch.stack([particles.weights for particles in walk(path)])
         jumps = simulation.sigma * norms(path.increments, simulation.inputs).amax(0)

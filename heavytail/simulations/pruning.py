@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -13,7 +13,15 @@ from torch import Tensor
 from heavytail import noise as noises
 from heavytail import runs, sde
 from heavytail.sde import Problem
-from heavytail.simulations.record import Simulation, check_horizon, check_network, norms, start, teacher
+from heavytail.simulations.record import (
+    Simulation,
+    broken_network,
+    check_horizon,
+    check_network,
+    norms,
+    start,
+    teacher,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +71,7 @@ class Ablation(Pruning):
 
     def problem(self) -> Problem:
         """As in `Pruning`, with another network."""
-        problem = teacher(self.inputs, self.seed, activation=self.activation)
-        return replace(problem, trained=self.trained, summed=self.summed)
+        return broken_network(self)
 
 
 def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
@@ -77,19 +84,12 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
     found: dict[str, list[Tensor]] = {}
     for part, repeats in enumerate(simulation.chunks(simulation.steps)):
         shape = (repeats, simulation.width, simulation.inputs)
-        noise = simulation.generator("noise", part, device)
         if not simulation.steps:
+            noise = simulation.generator("noise", part, device)
             columns = simulation.sigma * noises.vectors(simulation.noise, simulation.alpha, shape, generator=noise)
             new = {"error": _error(_squares(columns, simulation), simulation)}
         else:
-            path = sde.levy_path(
-                simulation.noise,
-                simulation.alpha,
-                shape,
-                horizon=simulation.horizon,
-                steps=simulation.steps,
-                generator=noise,
-            )
+            path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)
             generator = simulation.generator("weights", part, device)
             first = start(problem, shape, generator=generator, spread=simulation.spread)
             end = deque(sde.euler(problem, first, path, sigma=simulation.sigma), maxlen=1).pop()

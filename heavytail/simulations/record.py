@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from heavytail import noise as noises
 from heavytail import runs, sde, streams
-from heavytail.sde import Particles, Problem
+from heavytail.sde import LevyPath, Particles, Problem
 
 ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "erf": torch.erf, "relu": torch.relu}
 CHUNK = 2**21  # particle-steps held in memory at once, one repeat at least
@@ -57,6 +57,20 @@ class Simulation:
         """The generator of one part of this simulation's numbers."""
         return streams.generator(int(self.key, 16), stream, part, device=device)
 
+    def path(
+        self,
+        shape: Sequence[int],
+        part: int,
+        device: str,
+        *,
+        steps: int,
+        horizon: float = 1.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> LevyPath:
+        """One part of this simulation's Lévy paths, for particles of `shape` (..., n, d)."""
+        noise = self.generator("noise", part, device)
+        return sde.levy_path(self.noise, self.alpha, shape, horizon=horizon, steps=steps, generator=noise, dtype=dtype)
+
     def chunks(self, steps: int) -> list[int]:
         """How many repeats to hold at once, chunk by chunk. A part of the record: it decides who gets which numbers."""
         each = max(1, CHUNK // (self.width * max(steps, 1)))
@@ -86,6 +100,12 @@ def teacher(inputs: int, seed: int, *, samples: int = 16, activation: str = "tan
     x = torch.randn(samples, inputs, generator=generator, dtype=torch.float64) / math.sqrt(inputs / 2)
     y = torch.tanh(2 * x @ torch.randn(inputs, 1, generator=generator, dtype=torch.float64))
     return Problem(x, y, activation=_activation(activation))
+
+
+def broken_network(record: Simulation) -> Problem:
+    """The teacher's data with the network that the record's `activation`, `trained` and `summed` describe."""
+    problem = teacher(record.inputs, record.seed, activation=record.activation)  # type: ignore[attr-defined]
+    return replace(problem, trained=record.trained, summed=record.summed)  # type: ignore[attr-defined]
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
