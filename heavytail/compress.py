@@ -33,7 +33,16 @@ def error_curve(weight: Tensor, unit: str = "filter") -> Tensor:
 
 def prunable_share(weight: Tensor, error: float = SQUARED_ERROR, unit: str = "filter") -> float:
     """The largest share of units that can be zeroed with SQUARED relative error at most `error`."""
-    return _count(weight, error, None, unit) / len(norms(weight, unit))
+    return count(weight, error=error, unit=unit) / len(norms(weight, unit))
+
+
+def count(weight: Tensor, *, error: float | None = None, keep: float | None = None, unit: str = "filter") -> int:
+    """How many units of a weight go by one of the two criteria of `prune`, the smallest first."""
+    if keep is not None:
+        units = len(_units(weight, unit))
+        return units - round(keep * units)
+    assert error is not None
+    return int((_squared_errors(weight, unit) <= error).sum()) - 1
 
 
 def prune(
@@ -66,7 +75,7 @@ def prune(
         for weight in hidden_weights(pruned).values():
             sizes = norms(weight, unit)
             gone = torch.zeros_like(sizes, dtype=torch.bool)
-            gone[sizes.argsort(stable=True)[: _count(weight, error, keep, unit)]] = True
+            gone[sizes.argsort(stable=True)[: count(weight, error=error, keep=keep, unit=unit)]] = True
             by_kernel = unit == "kernel" and weight.ndim == 4
             weight[gone.reshape(weight.shape[: 2 if by_kernel else 1])] = 0
     return pruned
@@ -134,15 +143,6 @@ def _squared_errors(weight: Tensor, unit: str) -> Tensor:
         raise ValueError("the error of pruning needs a finite weight that is not all zero")
     energy = (sizes / largest).sort().values.square().cumsum(0)  # scaled first, so that no square overflows
     return torch.cat([energy.new_zeros(1), energy / energy[-1]])
-
-
-def _count(weight: Tensor, error: float | None, keep: float | None, unit: str) -> int:
-    """How many units go."""
-    if keep is not None:
-        units = len(_units(weight, unit))
-        return units - round(keep * units)
-    assert error is not None
-    return int((_squared_errors(weight, unit) <= error).sum()) - 1
 
 
 def _zeroed(weight: Tensor) -> int:

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from heavytail import stable
+from heavytail import kicks, stable
 
 NOISES = ("shared", "entrywise", "isotropic")
 UNITS = ("filter", "kernel")
@@ -73,6 +75,56 @@ def vectors(
         return stable.symmetric(alpha, units, generator=generator, dtype=dtype).unsqueeze(-1)
     each = alpha.unsqueeze(-1) if isinstance(alpha, Tensor) else alpha
     return stable.symmetric(each, shape, generator=generator, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Kick:
+    """The noise of one step of one run: `scale` times a unit draw, at an address."""
+
+    noise: str
+    alpha: float
+    unit: str
+    scale: float
+    key: int
+    step: int
+
+
+def kick(weight: Tensor, kick: Kick, *, layer: int = 0, units: slice = slice(None)) -> None:
+    """Add a kick to the weight of a layer; see `add`."""
+    at = {"key": kick.key, "step": kick.step, "layer": layer}
+    add(weight, kick.noise, kick.alpha, kick.scale, **at, unit=kick.unit, units=units)
+
+
+def add(
+    weight: Tensor,
+    noise: str,
+    alpha: float,
+    scale: float,
+    *,
+    key: int,
+    step: int,
+    layer: int = 0,
+    unit: str = "filter",
+    units: slice = slice(None),
+) -> None:
+    """Add `scale` times a unit draw to a float32 weight in place; what it adds is decided by key, step and layer alone.
+
+    `units` names the units of the weight to act on, so that parts can be done in any order and by several threads.
+    On the CPU this is the compiled sampler of `heavytail.kicks`. Elsewhere it is `draw`, of the whole weight, whose
+    numbers are others: a run has the same bits again on the same kind of device only.
+    """
+    matrix = (
+        weight.view(-1, math.prod(weight.shape[2:])) if unit == "kernel" and weight.ndim == 4 else weight.flatten(1)
+    )
+    first, last, _ = units.indices(len(matrix))
+    if weight.device.type == "cpu":
+        kicks.add(matrix[first:last], noise, alpha, scale, key=key, step=step, layer=layer, first=first)
+        return
+    if (first, last) != (0, len(matrix)):
+        raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
+    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator(weight.device).manual_seed(int(place) % 2**63)
+    matrix.add_(vectors(noise, alpha, matrix.shape, generator=generator), alpha=scale)
 
 
 def scale(sigma: float, lr: float, alpha: float) -> float:

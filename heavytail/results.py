@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from heavytail import kicks
 from heavytail.runs import Run
 from heavytail.stable import SAMPLER_VERSION
 from heavytail.version import __version__
@@ -38,8 +39,9 @@ COLUMNS = {
     **{f"train_accuracy_share_{s:.1f}": f"train accuracy with the share {s:.1f} of units pruned" for s in SHARES},
     **{f"test_accuracy_share_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned" for s in SHARES},
     "steps": "optimizer steps done",
-    "seconds": "wall time of training and measuring",
-    "status": "converged (reached stop_accuracy) | max_steps | diverged (a loss or weight was not finite)",
+    "seconds": "wall time of training and measuring, shared evenly among the runs that were trained at once",
+    "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory",
+    "reason": "one sentence on a run that diverged, stalled or did not fit; else empty",
     "verified": "whether the data had the official digest",
     "key": "the run's key",
     "code": "version of heavytail, with the commit where known",
@@ -92,7 +94,7 @@ class Results:
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
-    known = {**measured, **_made_with(run.key)}
+    known = {**measured, **_made_with(run.key), "sampler": kicks.SAMPLER_VERSION}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}

@@ -18,6 +18,10 @@ from heavytail.networks import NETWORKS
 
 Record = TypeVar("Record")
 
+PRODUCTS = ("float32", "bfloat16")
+
+_LATER = {"patience": None, "products": "float32"}  # fields that the first release did not have, and their defaults
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -36,6 +40,8 @@ class Run:
     max_steps      optimizer steps at most
     stop_accuracy  stop once the train accuracy, in (0, 1], reaches this; None = never
     eval_every     steps between two looks at the train accuracy
+    patience       give a run up as stalled after this many looks without a gain; None = never
+    products       "float32" | "bfloat16": what the factors of a step's matrix products are rounded to
     seed           root of the run's three random streams
 
     Raises ValueError with one sentence when a field is out of range.
@@ -54,6 +60,8 @@ class Run:
     max_steps: int = 600
     stop_accuracy: float | None = None
     eval_every: int = 10
+    patience: int | None = None
+    products: str = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,8 +71,13 @@ class Run:
             raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
             whole(self, name, least)
-        if self.batch_size is not None:
-            whole(self, "batch_size", 1)
+        for name in ("batch_size", "patience"):
+            if getattr(self, name) is not None:
+                whole(self, name, 1)
+        if self.products not in PRODUCTS:
+            raise ValueError(f"unknown products {self.products!r}: choose one of {', '.join(PRODUCTS)}")
+        if self.patience is not None and self.stop_accuracy is None:
+            raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
         if self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
         for name in ("sigma", "lr"):
@@ -87,8 +100,11 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields."""
-        return key_of(asdict(self))
+        """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields.
+
+        A field that came later is left out at its default, so that a run keeps its key from release to release.
+        """
+        return key_of({name: v for name, v in asdict(self).items() if _LATER.get(name, NotImplemented) != v})
 
 
 def number(record: object, name: str) -> None:

@@ -19,13 +19,15 @@ def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | s
     (birthdays). Here a stream has a hashed start and a hashed odd stride, and step k gets start + k * stride: no two of
     the first 2^32 steps of a stream share a seed. Raises ValueError for an unknown stream or a negative address.
     """
-    if stream not in STREAMS:
-        raise ValueError(f"unknown stream {stream!r}: choose one of {', '.join(STREAMS)}")
-    if seed < 0 or step < 0:
-        raise ValueError(f"a stream is addressed by a seed and a step >= 0, got seed={seed} and step={step}")
-    address = np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))
-    start, stride = (int(word) for word in address.generate_state(2, np.uint64))
+    if step < 0:
+        raise ValueError(f"a stream is addressed by a seed and a step >= 0, got step={step}")
+    start, stride = (int(word) for word in _address(seed, stream).generate_state(2, np.uint64))
     return torch.Generator(device=device).manual_seed((start + step * (stride | 1)) % 2**63)
+
+
+def key(seed: int, stream: str) -> int:
+    """The 64-bit key of a whole stream, for generators that take the step as part of an address."""
+    return int(_address(seed, stream).generate_state(1, np.uint64)[0])
 
 
 def present(device: torch.device | str) -> torch.device:
@@ -35,3 +37,11 @@ def present(device: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {str(device)!r} is not available here: use device='cpu'") from error
     return torch.device(device)
+
+
+def _address(seed: int, stream: str) -> np.random.SeedSequence:
+    if stream not in STREAMS:
+        raise ValueError(f"unknown stream {stream!r}: choose one of {', '.join(STREAMS)}")
+    if seed < 0:
+        raise ValueError(f"a stream is addressed by a seed and a step >= 0, got seed={seed}")
+    return np.random.SeedSequence(seed, spawn_key=(STREAMS.index(stream),))

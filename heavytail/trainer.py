@@ -1,4 +1,4 @@
-"""Heavy-tailed SGD as the paper runs it: step, look at the accuracy, add noise, repeat.
+"""Heavy-tailed SGD as the paper runs it: step, look at the accuracy, add noise, repeat; many runs at once.
 
 The letters in brackets are the source labels of `heavytail.claims.SOURCES`.
 """
@@ -7,21 +7,45 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from heavytail import compress, datasets, networks, noise, results, streams
+from heavytail import compress, datasets, memory, networks, noise, results, stacked, streams, two_layer
 from heavytail.datasets import Dataset
+from heavytail.noise import Kick
 from heavytail.results import Results
 from heavytail.runs import Run, distinct
 
-EVALUATION_ROWS = 4096  # samples a forward pass, so that evaluation of a wide network stays small in memory
+CHECK_EVERY = 10  # steps between two looks whether a loss was finite: a look makes a GPU wait
+CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its row of the results table, and its final weights by parameter name, on the CPU."""
+
+    run: Run
+    row: Mapping[str, object]
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run in the middle: what it takes to go on after `step` steps. Random numbers need no state: see `streams`."""
+
+    run: Run
+    step: int
+    weights: Mapping[str, Tensor]  # on the CPU
+    best: float = -1.0  # highest train accuracy at a look so far
+    waited: int = 0  # looks since then
+    seconds: float = 0.0
 
 
 def train(
@@ -35,24 +59,45 @@ def train(
 
     The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), then, after every step but the last,
     `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: the paper [P], its code for scaling and order [C].
-    A run that diverges is a row with status "diverged". `data` replaces data sets by name; the rest are loaded.
+    A run that diverges, stalls or does not fit in memory is a row with that status and a reason. A run has the same
+    bits alone and in any list on the CPU, and agrees to rounding on a GPU. `data` replaces data sets by name; the rest
+    are loaded.
 
     Raises ValueError for a run listed twice, a batch larger than its data, or a device that is not there, all before
     any training.
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
+    found = {o.run: o for o in outcomes(runs, device=device, data=data, progress=progress)}
+    columns = [field.name for field in fields(Run)] + list(results.COLUMNS)
+    table = pd.DataFrame([found[run].row for run in runs], columns=columns)
+    return Results(table, {run.key: found[run].weights for run in runs})
+
+
+def outcomes(
+    runs: Sequence[Run],
+    *,
+    device: torch.device | str = "cpu",
+    data: Mapping[str, Dataset] | None = None,
+    progress: bool = True,
+    snapshots: Iterable[Snapshot] = (),
+    keep: Callable[[Snapshot], None] | None = None,
+    keep_every: float = 60.0,
+) -> Iterator[Outcome]:
+    """Each run's outcome as soon as it is finished, in any order; see `train`.
+
+    Runs in `snapshots` go on from there. Every `keep_every` seconds `keep` is given a snapshot of each run in training.
+    """
     device = streams.present(device)
     sets = {name: datasets.load(name) for name in {run.dataset for run in runs} - set(data or {})}
     sets = {name: dataset.to(device) for name, dataset in {**sets, **(data or {})}.items()}
     for run in runs:
         _fits(run, sets[run.dataset])
-    rows, weights = [], {}
-    for run in tqdm(runs, desc="runs", disable=None if progress else True):
-        model, measured = _train_one(run, sets[run.dataset])
-        rows.append(results.row(run, {**measured, "device": str(device)}))
-        weights[run.key] = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    columns = [field.name for field in fields(Run)] + list(results.COLUMNS)
-    return Results(pd.DataFrame(rows, columns=columns), weights)
+    starts = {run: Snapshot(run, 0, {}) for run in runs} | {s.run: s for s in snapshots}
+    with tqdm(total=sum(run.max_steps for run in runs), unit="step", disable=None if progress else True) as bar:
+        bar.update(sum(starts[run].step for run in runs))
+        for done, outcome in enumerate(_queue([starts[run] for run in runs], sets, keep, keep_every, bar), start=1):
+            bar.set_postfix_str(f"{done}/{len(runs)} runs")
+            yield outcome
 
 
 def initial_model(run: Run, dataset: Dataset) -> nn.Module:
@@ -69,101 +114,245 @@ def final_model(run: Run, weights: Mapping[str, Tensor], dataset: Dataset) -> nn
     return model
 
 
-def batches(run: Run, samples: int, device: torch.device | str) -> Iterator[Tensor | slice]:
-    """Indices of each step's batch, without end: all samples in order, or a fresh shuffle an epoch.
+def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) -> Iterator[Tensor | slice]:
+    """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
 
     The last batch of an epoch holds what is left, as a DataLoader does by default.
     """
-    epoch = 0
-    while True:
-        if run.batch_size is None:
+    if run.batch_size is None:
+        while True:
             yield slice(None)
-            continue
+    epoch, skip = divmod(start, -(-samples // run.batch_size))
+    while True:
         shuffle = streams.generator(run.seed, "batches", epoch, device=device)
-        yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)
-        epoch += 1
+        yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
+        epoch, skip = epoch + 1, 0
 
 
-@torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of rows of x, (N, ...), whose largest output is at the label y, (N,)."""
-    pairs = zip(x.split(EVALUATION_ROWS), y.split(EVALUATION_ROWS), strict=True)
-    return sum(int((model(part).argmax(1) == labels).sum()) for part, labels in pairs) / len(y)
+@dataclass
+class _Training:
+    """A run in training, after `step` steps."""
+
+    run: Run
+    step: int
+    best: float
+    waited: int
+    seconds: float
+    order: Iterator[Tensor | slice]
+    key: int
+    status: str = ""
+    reason: str = ""
+
+    def kick(self) -> Kick | None:
+        """The noise `σ η^{1/α} ξ` after this step, the same ξ for the same seed and step whatever else is trained."""
+        run = self.run
+        if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
+            return None
+        return Kick(run.noise, run.alpha, run.unit, noise.scale(run.sigma, run.lr, run.alpha), self.key, self.step)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the train accuracy is looked at after this step."""
+        return self.run.stop_accuracy is not None and self.step % self.run.eval_every == 0
+
+    def look(self, accuracy: float) -> None:
+        """Stop if the accuracy is high enough, or has not grown for long."""
+        self.waited = 0 if accuracy > self.best else self.waited + 1
+        self.best = max(self.best, accuracy)
+        if self.run.stop_accuracy is not None and accuracy >= self.run.stop_accuracy:
+            self.status = "converged"
+        elif self.run.patience is not None and self.waited >= self.run.patience:
+            self.status = "stalled"
+            self.reason = f"the train accuracy has not grown in {self.waited} looks; the best was {self.best:.4f}"
 
 
-def _train_one(run: Run, dataset: Dataset) -> tuple[nn.Module, dict[str, object]]:
+def _queue(
+    starts: Sequence[Snapshot],
+    sets: Mapping[str, Dataset],
+    keep: Callable[[Snapshot], None] | None,
+    keep_every: float,
+    bar: tqdm,
+) -> Iterator[Outcome]:
+    """Train runs of one shape together, as many as fit; fewer where that was too many."""
+    shapes: dict[tuple[Any, ...], list[Snapshot]] = {}
+    for start in starts:
+        shapes.setdefault(_shape(start), []).append(start)
+    for waiting in shapes.values():
+        dataset = sets[waiting[0].run.dataset]
+        limit = _at_once(waiting[0].run, dataset)
+        while waiting:
+            left = {start.run: start for start in waiting[:limit]}
+            del waiting[:limit]
+            try:
+                for outcome in _together(list(left.values()), dataset, keep, keep_every, bar):
+                    del left[outcome.run]
+                    yield outcome
+            except (RuntimeError, MemoryError) as error:
+                if not memory.ran_out(error):
+                    raise
+                reason = f"it does not fit in memory: {error}".partition("\n")[0]
+                if limit == 1:
+                    for start in left.values():
+                        yield Outcome(start.run, _row(start.run, dataset, "out_of_memory", reason), {})
+                    left = {}
+            if left:
+                limit = max(1, limit // 2)
+                waiting[:0] = left.values()
+
+
+def _shape(start: Snapshot) -> tuple[Any, ...]:
+    """What runs must share to be trained together; with minibatches the step too, since an epoch's last is smaller."""
+    run = start.run
+    step = None if run.batch_size is None else start.step
+    return run.dataset, run.network, run.width, run.depth, run.batch_size, run.products, run.unit, step
+
+
+def _at_once(run: Run, dataset: Dataset) -> int:
+    """How many runs of a shape to train together: on the CPU one a core is enough, on a GPU as many as fit."""
+    device, engine = dataset.x_train.device, _engine(run)
+    if engine is stacked:
+        return 1 if device.type == "cpu" else 64  # too many are halved until they fit
+    inputs, batch = dataset.x_train[0].numel(), run.batch_size or len(dataset.y_train)
+    fitting = memory.available(device) // two_layer.bytes_of(run.width, inputs, dataset.classes, batch)
+    return max(1, min(fitting, torch.get_num_threads()) if device.type == "cpu" else int(0.8 * fitting))
+
+
+def _engine(run: Run) -> ModuleType:
+    return two_layer if run.depth == 1 and run.network != "vgg" else stacked
+
+
+def _together(
+    starts: Sequence[Snapshot],
+    dataset: Dataset,
+    keep: Callable[[Snapshot], None] | None,
+    keep_every: float,
+    bar: tqdm,
+) -> Iterator[Outcome]:
+    """Train runs of one shape at once; each leaves when it is done, so that the rest go faster."""
+    lap = kept = time.perf_counter()
+    engine, x, y = _engine(starts[0].run), dataset.x_train, dataset.y_train
+    models = [_model(start, dataset) for start in starts]
+    rates = torch.tensor([_rate(start.run, model) for start, model in zip(starts, models, strict=True)]).to(x)
+    nets = engine.stack(models, starts[0].run.products, starts[0].run.unit, starts[0].run.batch_size or len(y))
+    del models
+    going = [_begin(start, dataset) for start in starts]
+    losses: list[Tensor] = []
+    while going:
+        rows = [next(one.order) for one in going]
+        for one in going:
+            one.step += 1
+        kicks = {row: kick for row, one in enumerate(going) if (kick := one.kick())}
+        looks = any(one.looks for one in going)
+        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, {} if looks else kicks))
+        bar.update(len(going))
+        if looks or len(losses) == CHECK_EVERY or any(one.step == one.run.max_steps for one in going):
+            _check(going, losses)
+        if looks:
+            accuracies = engine.evaluate(nets, x, y)[0].tolist()
+            for one, accuracy in zip(going, accuracies, strict=True):
+                if one.looks and not one.status:
+                    one.look(accuracy)
+            engine.perturb(nets, {row: kick for row, kick in kicks.items() if not going[row].status})
+        for one in going:
+            if one.step == one.run.max_steps and not one.status:
+                one.status = "max_steps"
+        due = keep is not None and time.perf_counter() - kept >= keep_every
+        if not (due or any(one.status for one in going)):
+            continue
+        lap = _share_time(going, lap)
+        for row, one in enumerate(going):
+            if one.status:
+                yield _finish(one, nets, row, engine, dataset)
+                bar.total -= one.run.max_steps - one.step
+        stay = [row for row, one in enumerate(going) if not one.status]
+        if len(stay) < len(going):
+            nets, rates, losses = engine.keep(nets, stay), rates[stay], [part[stay] for part in losses]
+            going = [going[row] for row in stay]
+        if due and keep is not None:
+            for row, one in enumerate(going):
+                keep(Snapshot(one.run, one.step, engine.weights(nets, row), one.best, one.waited, one.seconds))
+            kept = time.perf_counter()
+        lap = time.perf_counter()
+
+
+def _begin(start: Snapshot, dataset: Dataset) -> _Training:
+    order = batches(start.run, len(dataset.y_train), dataset.x_train.device, start.step)
+    key = streams.key(start.run.seed, "noise")
+    return _Training(start.run, start.step, start.best, start.waited, start.seconds, order, key)
+
+
+def _model(start: Snapshot, dataset: Dataset) -> nn.Module:
+    return final_model(start.run, start.weights, dataset) if start.weights else initial_model(start.run, dataset)
+
+
+def _rate(run: Run, model: nn.Module) -> float:
+    """η, times n for the mean-field network; inf beyond float32, and then the run diverges."""
+    rate = run.lr * float(getattr(model, "gradient_scale", 1.0))
+    return rate if rate <= torch.finfo(torch.float32).max else math.inf
+
+
+def _batch(x: Tensor, y: Tensor, rows: Sequence[Tensor | slice]) -> tuple[Tensor, Tensor]:
+    """The samples of a step: shared by all runs, or each run's own, with a leading run axis."""
+    if isinstance(rows[0], slice):
+        return x, y
+    chosen = torch.stack([row for row in rows if isinstance(row, Tensor)])
+    return x[chosen], y[chosen]
+
+
+def _check(going: Sequence[_Training], losses: list[Tensor]) -> None:
+    """Mark the runs one of whose losses since the last check was not finite, and forget the losses."""
+    finite = torch.isfinite(torch.stack(losses)).cpu()
+    for one, good in zip(going, finite.T, strict=True):
+        if not good.all():
+            one.step += int(good.long().argmin()) - len(losses)
+            one.status, one.reason = "diverged", f"the loss was not finite at step {one.step + 1}"
+    losses.clear()
+
+
+def _share_time(going: Sequence[_Training], lap: float) -> float:
+    now = time.perf_counter()
+    for one in going:
+        one.seconds += (now - lap) / len(going)
+    return now
+
+
+def _finish(one: _Training, nets: Any, row: int, engine: ModuleType, dataset: Dataset) -> Outcome:
+    """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share."""
     started = time.perf_counter()
-    model = initial_model(run, dataset)
-    steps, status = _descend(run, model, dataset)
-    loss = mean_loss(model, dataset.x_train, dataset.y_train)
-    # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
-    if not (math.isfinite(loss) and all(bool(torch.isfinite(p).all()) for p in model.parameters())):
-        status = "diverged"
-    if status == "diverged":
-        numbers = {name: math.nan for name in results.COLUMNS if name.startswith(results.MEASURED)}
-    else:
-        numbers = {"train_loss": loss, **_measure(model, dataset)}
-    measured = {"steps": steps, "status": status, "verified": dataset.verified, **numbers}
-    return model, {**measured, "seconds": time.perf_counter() - started}
+    weights = engine.weights(nets, row)
+    numbers: dict[str, float] = {}
+    if one.status != "diverged":
+        nets = engine.keep(nets, [row])
+        loss = float(engine.evaluate(nets, dataset.x_train, dataset.y_train)[1])
+        # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
+        if not (math.isfinite(loss) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
+            one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
+        else:
+            splits = [(dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)]
+            found = engine.pruned(nets, 0, CRITERIA, splits)
+            numbers = {"train_loss": loss, **_measured(found)}
+    seconds = one.seconds + time.perf_counter() - started
+    row_of = _row(one.run, dataset, one.status, one.reason, steps=one.step, seconds=seconds, **numbers)
+    return Outcome(one.run, row_of, weights)
 
 
-def _descend(run: Run, model: nn.Module, dataset: Dataset) -> tuple[int, str]:
-    """Run the algorithm on the model in place; returns the steps done and the status."""
-    x, y = dataset.x_train, dataset.y_train
-    hidden = list(networks.hidden_weights(model).values())
-    gradient_scale = getattr(model, "gradient_scale", 1.0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=_in_float32(run.lr * gradient_scale))
-    for step, batch in enumerate(batches(run, len(y), x.device), start=1):
-        optimizer.zero_grad()
-        loss = cross_entropy(model(x[batch]), y[batch])
-        if not torch.isfinite(loss):
-            return step - 1, "diverged"
-        loss.backward()
-        optimizer.step()
-        if run.stop_accuracy is not None and step % run.eval_every == 0 and accuracy(model, x, y) >= run.stop_accuracy:
-            return step, "converged"
-        if step == run.max_steps:
-            break
-        _add_noise(run, step, hidden)
-    return run.max_steps, "max_steps"
-
-
-def _in_float32(factor: float) -> float:
-    """The factor, or inf beyond float32: torch refuses such a factor, but takes inf, and the run counts as diverged."""
-    return factor if factor <= torch.finfo(torch.float32).max else math.inf
-
-
-@torch.no_grad()
-def _add_noise(run: Run, step: int, hidden: Sequence[Tensor]) -> None:
-    """`θ ← θ + σ η^{1/α} ξ`, the same ξ for the same seed and step whatever else is trained."""
-    if run.noise is None or run.alpha is None or run.sigma == 0:
-        return
-    size = _in_float32(noise.scale(run.sigma, run.lr, run.alpha))
-    stream = streams.generator(run.seed, "noise", step, device=hidden[0].device)
-    for weight in hidden:
-        weight.add_(noise.draw(run.noise, run.alpha, weight.shape, unit=run.unit, generator=stream), alpha=size)
-
-
-def _measure(model: nn.Module, dataset: Dataset) -> dict[str, float]:
-    """Accuracies before pruning, at squared error 0.1 and at every share, and the pruning ratio."""
-    splits = {"train": (dataset.x_train, dataset.y_train), "test": (dataset.x_test, dataset.y_test)}
-
-    def accuracies(network: nn.Module, suffix: str) -> dict[str, float]:
-        return {f"{split}_accuracy{suffix}": accuracy(network, *xy) for split, xy in splits.items()}
-
-    pruned = compress.prune(model, error=compress.SQUARED_ERROR)
-    measured = {"pruning_ratio": compress.pruning_ratio(pruned)}
-    measured |= accuracies(model, "") | accuracies(pruned, "_pruned")
-    for share in results.SHARES:
-        measured |= accuracies(compress.prune(model, keep=1 - share), f"_share_{share:.1f}")
+def _measured(found: Sequence[two_layer.Pruned]) -> dict[str, float]:
+    """Columns of what pruning by each of CRITERIA gave; at share 0 nothing is pruned."""
+    names = ["_pruned", *(f"_share_{share:.1f}" for share in results.SHARES)]
+    measured = {"pruning_ratio": found[0][0]}
+    for suffix, (_, (train, test)) in zip([*names, ""], [*found, found[1]], strict=True):
+        measured |= {f"train_accuracy{suffix}": train, f"test_accuracy{suffix}": test}
     return measured
 
 
-@torch.no_grad()
-def mean_loss(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Mean cross-entropy over all rows, in nats."""
-    pairs = zip(x.split(EVALUATION_ROWS), y.split(EVALUATION_ROWS), strict=True)
-    return sum(float(cross_entropy(model(part), labels, reduction="sum")) for part, labels in pairs) / len(y)
+def _row(
+    run: Run, dataset: Dataset, status: str, reason: str, steps: int = 0, seconds: float = 0.0, **numbers: float
+) -> dict[str, object]:
+    """A row of the table; numbers that were not measured are NaN."""
+    missing = {name: math.nan for name in results.COLUMNS if name.startswith(results.MEASURED)}
+    device = str(dataset.x_train.device)
+    told = {"steps": steps, "seconds": seconds, "status": status, "reason": reason, "verified": dataset.verified}
+    return results.row(run, {**missing, **numbers, **told, "device": device})
 
 
 def _fits(run: Run, dataset: Dataset) -> None:

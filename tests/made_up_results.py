@@ -20,7 +20,7 @@ def measured(**numbers: object) -> dict[str, object]:
     at_shares = numbers.pop("share_accuracy", 0.9)
     shares = {f"{split}_accuracy_share_{s:.1f}": at_shares for split in ("train", "test") for s in results.SHARES}
     accuracies = {f"{split}_accuracy{after}": 0.95 for split in ("train", "test") for after in ("", "_pruned")}
-    rest = {"train_loss": 0.07, "pruning_ratio": 0.1, "steps": 600, "seconds": 1.0, "status": "max_steps"}
+    rest = {"train_loss": 0.07, "pruning_ratio": 0.1, "steps": 600, "seconds": 1.0, "status": "max_steps", "reason": ""}
     return {**accuracies, **shares, **rest, "verified": True, "device": "cpu", **numbers}
 
 

@@ -18,6 +18,9 @@ TRAININGS = [path for path in sorted(GRIDS.glob("*.toml")) if "study" not in tom
 NOISY = {"noise": "shared", "alpha": 1.75, "sigma": 0.1}
 
 BAD = [
+    ({"patience": 0, "stop_accuracy": 0.9}, r"^patience must be a whole number >= 1, got 0$"),
+    ({"patience": 3}, r"^patience counts looks at the train accuracy: set stop_accuracy too"),
+    ({"products": "float16"}, r"^unknown products 'float16': choose one of float32, bfloat16$"),
     ({**NOISY, "alpha": 0}, r"stability index alpha must lie in \(0, 2\], got 0"),
     ({**NOISY, "alpha": -1.5}, r"alpha must lie in \(0, 2\], got -1.5"),
     ({**NOISY, "alpha": 2.001}, r"alpha must lie in \(0, 2\], got 2.001"),
@@ -109,6 +112,7 @@ def test_the_key_of_a_run_does_not_change_from_release_to_release():
     )
     assert Run().key == "49106138c462e9ea"
     assert every_field_set.key == "66489c5e7d9adfeb"
+    assert replace(every_field_set, patience=3, products="bfloat16").key == "792f1e2a197a5b8f"
 
 
 @pytest.mark.parametrize(
@@ -146,8 +150,11 @@ def test_every_field_is_part_of_the_identity():
         "max_steps": 7,
         "stop_accuracy": 0.5,
         "eval_every": 3,
+        "patience": 2,
+        "products": "bfloat16",
         "seed": 9,
     }
+    base = replace(base, stop_accuracy=0.9)  # without it there is no patience
     assert changes.keys() == base.__dict__.keys()
     keys = {replace(base, **{name: value}).key for name, value in changes.items()} | {base.key}
     assert len(keys) == len(changes) + 1

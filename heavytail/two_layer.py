@@ -1,0 +1,234 @@
+"""Many networks with one hidden layer, trained together: the step is written by hand.
+
+With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, φ the activation and X a batch,
+
+    H = φ(W Xᵀ),  Z = Uᵀ H,  G = -η/|batch| · (softmax(Z) - labels),  W += (U G ∘ φ'(H)) X,  U += H Gᵀ.
+
+On the CPU neurons are taken in tiles: a tile's activations stay in the cache from the product to the mask. Tiles are
+the same for any number of runs and threads, and their outputs are added in order, so a run's bits are its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from heavytail import compress, noise, workers
+from heavytail.networks import MeanField
+from heavytail.noise import Kick
+
+TILE = 2**18  # activations of a tile: a megabyte, about what a core has in its own cache
+NEURONS = 256  # but never fewer neurons: below it the products themselves get slower
+ROWS = 4096  # samples at once where no gradient is needed
+
+Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
+Criterion = Mapping[str, Any]  # error=... or keep=... of `compress.prune`
+Split = tuple[Tensor, Tensor]
+Pruned = tuple[float, list[float]]  # pruning ratio, accuracies
+
+
+@dataclass(frozen=True)
+class Networks:
+    """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
+
+    hidden: Tensor  # (R, n, d)
+    output: Tensor  # (R, n, c); for the mean-field network its signs over n
+    names: tuple[str, str | None]  # of hidden and output weight; None: mean-field, so fixed signs and tanh, else ReLU
+    low: torch.dtype | None  # what products round their factors to; None = as they are
+    activations: Tensor  # flat room for (R, n, batch)
+
+
+def knows(model: nn.Module) -> bool:
+    """Whether this is a network that the step is written for."""
+    layers = list(model) if isinstance(model, nn.Sequential) else []
+    return isinstance(model, MeanField) or [type(m) for m in layers] == [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
+
+
+def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> Networks:
+    """Networks of one shape, from their modules; a single module shares its memory. There is room for a batch."""
+    if isinstance(models[0], MeanField):
+        names: tuple[str, str | None] = ("hidden.weight", None)
+        output = [model.signs.T / model.gradient_scale for model in models if isinstance(model, MeanField)]
+    else:
+        names = ("1.weight", "3.weight")
+        output = [model.get_parameter("3.weight").detach().T.contiguous() for model in models]
+    hidden = [model.get_parameter(names[0]).detach() for model in models]
+    low = None if products == "float32" else torch.bfloat16
+    room = hidden[0].new_empty(len(models) * len(hidden[0]) * batch)
+    return Networks(_stacked(hidden), _stacked(output), names, low, room)
+
+
+def bytes_of(width: int, inputs: int, classes: int, batch: int) -> int:
+    """Memory a run takes while it is trained and measured."""
+    return 4 * width * (2 * inputs + 2 * classes + batch)
+
+
+def keep(networks: Networks, rows: Sequence[int]) -> Networks:
+    """The networks of these rows alone; the others leave."""
+    chosen = list(rows)
+    room = networks.activations[: len(networks.activations) // len(networks.hidden) * len(chosen)]
+    return replace(networks, hidden=networks.hidden[chosen], output=networks.output[chosen], activations=room)
+
+
+def weights(networks: Networks, row: int) -> dict[str, Tensor]:
+    """A copy of one network's weights by parameter name, on the CPU."""
+    found = {networks.names[0]: networks.hidden[row].to("cpu", copy=True)}
+    if networks.names[1] is None:
+        signs = networks.output[row].T.mul(networks.hidden.shape[1]).round()
+        return {**found, "signs": signs.contiguous().cpu()}
+    return {**found, networks.names[1]: networks.output[row].T.contiguous().to("cpu", copy=True)}
+
+
+@torch.no_grad()
+def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]) -> Tensor:
+    """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
+
+    x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η.
+    """
+    runs, neurons, _ = networks.hidden.shape
+    batch, device = y.shape[-1], y.device
+    x, y = x.flatten(y.ndim).expand(runs, batch, -1), y.expand(runs, batch)
+    spans = _spans(neurons, batch, device)
+    tiles = _tiles(networks, spans)
+    h = networks.activations[: runs * neurons * batch].view(runs, neurons, batch)
+    parts = h.new_empty(len(spans), runs, networks.output.shape[2], batch)
+
+    def forward(tile: Tile) -> None:
+        rows, number, span = tile
+        _activate(networks, networks.hidden[rows, span], x[rows], h[rows, span])
+        _product(networks.low, networks.output[rows, span].mT, h[rows, span], parts[number, rows])
+
+    workers.each(forward, tiles, device)
+    log_odds = torch.log_softmax(parts.sum(0), 1)  # (R, c, batch)
+    losses = -log_odds.gather(1, y.unsqueeze(1)).mean((1, 2))
+    g = log_odds.exp_()
+    g.scatter_add_(1, y.unsqueeze(1), g.new_full((1, 1, 1), -1.0).expand(runs, 1, batch))
+    g.mul_((rates / -batch).view(runs, 1, 1))
+
+    def backward(tile: Tile) -> None:
+        rows, _, span = tile
+        active, out = h[rows, span], networks.output[rows, span]
+        slope = workers.scratch(*active.shape, like=active)
+        _product(networks.low, out, g[rows], slope)
+        if networks.names[1] is None:
+            torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
+        else:
+            torch.ops.aten.threshold_backward.grad_input(slope, active, 0, grad_input=slope)
+            _add_product(networks.low, active, g[rows].mT, out)
+        _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
+        _kick(networks, kicks, tile)
+
+    workers.each(backward, tiles, device)
+    return losses
+
+
+@torch.no_grad()
+def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
+    """Add the noise of the rows in `kicks`, in place."""
+    _, neurons, inputs = networks.hidden.shape
+    tiles = _tiles(networks, _spans(neurons, inputs, networks.hidden.device))
+    workers.each(lambda tile: _kick(networks, kicks, tile), tiles, networks.hidden.device)
+
+
+@torch.no_grad()
+def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
+    right, loss = y.new_zeros(len(networks.hidden)), x.new_zeros(len(networks.hidden))
+    for part, labels in zip(x.split(ROWS), y.split(ROWS), strict=True):
+        logits = _logits(networks, part, _spans(networks.hidden.shape[1], len(part), x.device)).sum(0)
+        right += (logits.argmax(1) == labels).sum(1)
+        loss += cross_entropy(logits, labels.expand(len(logits), -1), reduction="none").sum(1)
+    return right.double() / len(y), loss / len(y)
+
+
+@torch.no_grad()
+def pruned(networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split]) -> list[Pruned]:
+    """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
+
+    One pass over the neurons in order of norm serves all: what the larger ones put out are sums from the end.
+    """
+    weight = networks.hidden[row]
+    gone = [compress.count(weight, **criterion) for criterion in criteria]
+    order = compress.norms(weight).argsort(stable=True)
+    one = replace(networks, hidden=weight[order].unsqueeze(0), output=networks.output[row, order].unsqueeze(0))
+    cuts = sorted({0, *gone, len(order)})
+    accuracies = []
+    for x, y in splits:
+        right = dict.fromkeys(cuts, 0)
+        for part, labels in zip(x.split(ROWS), y.split(ROWS), strict=True):
+            logits = x.new_zeros(networks.output.shape[2], len(part))
+            for low, high in reversed(list(pairwise([*cuts, len(order)]))):
+                logits += _logits(one, part, _spans(high - low, len(part), x.device, low)).sum((0, 1))
+                right[low] += int((logits.argmax(0) == labels).sum())
+        accuracies.append({cut: count / len(y) for cut, count in right.items()})
+    return [(cut / len(order), [split[cut] for split in accuracies]) for cut in gone]
+
+
+def _spans(neurons: int, batch: int, device: torch.device, first: int = 0) -> list[slice]:
+    """Neurons from the first on in even pieces that fit a cache; all at once where there is no such cache."""
+    pieces = -(-neurons // max(TILE // batch, NEURONS)) if device.type == "cpu" else 1
+    size = -(-neurons // max(pieces, 1))
+    last = first + neurons
+    return [slice(low, min(low + size, last)) for low in range(first, last, size or 1)]
+
+
+def _tiles(networks: Networks, spans: Sequence[slice]) -> list[Tile]:
+    """On the CPU one run and one span at a time, elsewhere all runs."""
+    runs = len(networks.hidden)
+    rows = [slice(r, r + 1) for r in range(runs)] if networks.hidden.device.type == "cpu" else [slice(0, runs)]
+    return [(row, number, span) for row in rows for number, span in enumerate(spans)]
+
+
+def _logits(networks: Networks, x: Tensor, spans: Sequence[slice]) -> Tensor:
+    """What each span of neurons adds to the outputs: (spans, R, c, N)."""
+    runs, _, classes = networks.output.shape
+    x = x.flatten(1).expand(runs, len(x), -1)
+    parts = x.new_empty(len(spans), runs, classes, x.shape[1])
+
+    def forward(tile: Tile) -> None:
+        rows, number, span = tile
+        hidden = networks.hidden[rows, span]
+        h = workers.scratch(*hidden.shape[:2], x.shape[1], like=x)
+        _activate(networks, hidden, x[rows], h)
+        _product(networks.low, networks.output[rows, span].mT, h, parts[number, rows])
+
+    workers.each(forward, _tiles(networks, spans), x.device)
+    return parts
+
+
+def _activate(networks: Networks, hidden: Tensor, x: Tensor, out: Tensor) -> None:
+    _product(networks.low, hidden, x.mT, out)
+    out.tanh_() if networks.names[1] is None else out.relu_()
+
+
+def _kick(networks: Networks, kicks: Mapping[int, Kick], tile: Tile) -> None:
+    rows, _, span = tile
+    for row in range(len(networks.hidden))[rows]:
+        if row in kicks:
+            noise.kick(networks.hidden[row], kicks[row], units=span)
+
+
+def _product(low: torch.dtype | None, a: Tensor, b: Tensor, out: Tensor) -> None:
+    """`out = a b`, with factors rounded to `low`."""
+    if low is None:
+        torch.bmm(a, b, out=out)
+    else:
+        out.copy_(torch.bmm(a.to(low), b.to(low)))
+
+
+def _add_product(low: torch.dtype | None, a: Tensor, b: Tensor, out: Tensor) -> None:
+    """`out += a b`, with factors rounded to `low`."""
+    if low is None:
+        out.baddbmm_(a, b)
+    else:
+        out.add_(torch.bmm(a.to(low), b.to(low)))
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
