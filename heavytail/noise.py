@@ -112,11 +112,19 @@ def add(
     `units` names the units of the weight to act on, so that parts can be done in any order and by several threads.
     On the CPU this is the compiled sampler of `heavytail.kicks`. Elsewhere it is `draw`, of the whole weight, whose
     numbers are others: a run has the same bits again on the same kind of device only.
+    Raises ValueError for settings out of range, or a weight that is not contiguous, not float32, or has one axis.
     """
-    matrix = (
-        weight.view(-1, math.prod(weight.shape[2:])) if unit == "kernel" and weight.ndim == 4 else weight.flatten(1)
-    )
-    first, last, _ = units.indices(len(matrix))
+    check(noise, alpha, 0.0, unit)
+    if weight.ndim < 2 or weight.dtype != torch.float32 or not weight.is_contiguous():
+        raise ValueError(
+            f"noise is added in place to a contiguous float32 weight of two axes or more, not {weight.dtype} of "
+            f"shape {tuple(weight.shape)} and strides {weight.stride()}"
+        )
+    by_kernel = unit == "kernel" and weight.ndim == 4
+    matrix = weight.detach().flatten(0, 1 if by_kernel else 0).flatten(1)
+    first, last, stride = units.indices(len(matrix))
+    if stride != 1:
+        raise ValueError(f"units must name neighbours, got {units}")
     if weight.device.type == "cpu":
         kicks.add(matrix[first:last], noise, alpha, scale, key=key, step=step, layer=layer, first=first)
         return

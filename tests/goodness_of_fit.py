@@ -1,8 +1,8 @@
 """Does a sample follow a law? Reference laws from numerical integration, and tests whose false-alarm rate is known.
 
 Every check that can fail by chance does so with probability at most FALSE_ALARM. The files test_stable.py,
-test_noise.py, test_streams.py and test_networks.py make about 450 of them (600 with a GPU): under fresh seeds they
-would raise a false alarm less than once in 1600 runs. Seeds are fixed: a run that passed passes again.
+test_noise.py, test_kicks.py, test_kicks_laws.py, test_streams.py and test_networks.py make about 1200 of them: under
+fresh seeds they would raise a false alarm less than once in 800 runs. Seeds are fixed: a run that passed passes again.
 """
 
 from __future__ import annotations

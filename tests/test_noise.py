@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from goodness_of_fit import (
     follows_continuous,
     follows_symmetric,
+    gap_limit,
     is_fair,
     is_poisson,
     positive_cdf,
@@ -459,3 +461,151 @@ def test_weights_on_a_gpu_are_perturbed_by_a_generator_there(kind: str) -> None:
     before = state(model)
     optimizer.step()
     assert moved(model, before) == {"1.weight", "3.weight"}
+
+
+# ---- noise added by address
+
+
+def kicked(kind: str, shape: tuple[int, ...], alpha: float = 1.75, scale: float = 1.0, **address: Any) -> Tensor:
+    weight = torch.zeros(shape)
+    noise.add(weight, kind, alpha, scale, **{"key": 11, "step": 5} | address)
+    return weight
+
+
+@pytest.mark.parametrize("alpha", [1.2, 2.0])
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_added_noise_has_the_law_of_a_draw(kind: str, alpha: float) -> None:
+    units = 50_000
+    added = kicked(kind, (units, 3), alpha).double()
+    drawn = noise.draw(kind, alpha, (units, 3), generator=generator(20)).expand(-1, 3).double()
+    for fact in (lambda w: w[:, 1], lambda w: w.sum(1), lambda w: w.norm(dim=1)):
+        # Each sample strays from the law by half of this at a rate of 1e-6.
+        assert stats.ks_2samp(fact(added), fact(drawn), method="asymp").statistic < 2 * gap_limit(units)
+        assert stats.ks_2samp(1.25 * fact(added), fact(drawn), method="asymp").statistic > 2 * gap_limit(units)
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_added_noise_ties_a_neuron_as_its_name_says(kind: str) -> None:
+    weight = kicked(kind, (UNITS, 4))
+    assert how_tied(weight[:, 0], weight[:, 1], 1.75) == kind
+    assert how_tied(weight[:, 0], weight[:, 3], 1.75) == kind
+    half = UNITS // 2
+    assert how_tied(weight[:half, 0], weight[half:, 0], 1.75) == "entrywise"
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_noise_added_to_a_convolution_ties_its_unit(kind: str) -> None:
+    shape = (UNITS, 2, 1, 2)
+    filters, kernels = (kicked(kind, shape, 1.5, unit=unit) for unit in ("filter", "kernel"))
+    assert how_tied(filters[:, 0, 0, 0], filters[:, 0, 0, 1], 1.5) == kind
+    assert how_tied(filters[:, 0, 0, 0], filters[:, 1, 0, 1], 1.5) == kind
+    assert how_tied(kernels[:, 0, 0, 0], kernels[:, 0, 0, 1], 1.5) == kind
+    assert how_tied(kernels[:, 0, 0, 0], kernels[:, 1, 0, 1], 1.5) == "entrywise"
+    assert follows_symmetric(kernels[:, 1, 0, 1], 1.5)
+
+
+def test_a_unit_of_shared_noise_gets_one_number() -> None:
+    weight = kicked("shared", (50, 7))
+    assert torch.equal(weight, weight[:, :1].expand(-1, 7))
+    assert len(weight[:, 0].unique()) == 50
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_added_noise_is_linear_in_its_scale_and_is_added(kind: str) -> None:
+    one = kicked(kind, (40, 30))
+    torch.testing.assert_close(kicked(kind, (40, 30), scale=0.01), 0.01 * one, rtol=1e-6, atol=0)
+    assert torch.equal(kicked(kind, (40, 30), scale=4.0), 4 * one)
+    weight = torch.randn(40, 30, generator=generator(21))
+    before = weight.clone()
+    noise.add(weight, kind, 1.75, 0.01, key=11, step=5)
+    torch.testing.assert_close(weight, before + 0.01 * one, rtol=1e-6, atol=1e-6)
+    noise.add(weight, kind, 1.75, 0.0, key=11, step=6)
+    torch.testing.assert_close(weight, before + 0.01 * one, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_an_infinite_scale_makes_the_weight_infinite(kind: str) -> None:
+    assert not kicked(kind, (5, 4), scale=math.inf).isfinite().any()
+    assert not kicked(kind, (5, 4), scale=math.nan).isfinite().any()
+    weight = torch.full((5, 4), math.nan)
+    noise.add(weight, kind, 1.75, 1.0, key=1, step=0)
+    assert weight.isnan().all()
+
+
+@pytest.mark.parametrize("unit", noise.UNITS)
+@pytest.mark.parametrize("kind", noise.NOISES)
+@pytest.mark.parametrize("shape", [(9, 7), (6, 3, 5, 5), (1, 1), (4, 1, 1, 1)])
+def test_parts_of_a_weight_get_the_noise_of_the_whole(kind: str, unit: str, shape: tuple[int, ...]) -> None:
+    whole, parts = kicked(kind, shape, unit=unit), torch.zeros(shape)
+    units = shape[0] * shape[1] if unit == "kernel" and len(shape) == 4 else shape[0]
+    for part in (slice(units // 2, None), slice(units // 3), slice(units // 3, units // 2)):
+        noise.add(parts, kind, 1.75, 1.0, key=11, step=5, unit=unit, units=part)
+    assert torch.equal(whole, parts)
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_units_that_are_not_named_stay_as_they_are(kind: str) -> None:
+    weight = torch.ones(12, 8)
+    noise.add(weight, kind, 1.75, 0.5, key=11, step=5, units=slice(3, 7))
+    touched = (weight != 1).all(1)
+    assert touched.tolist() == [3 <= unit < 7 for unit in range(12)]
+    assert ((weight == 1).all(1) != touched).all()
+    noise.add(weight, kind, 1.75, math.inf, key=11, step=5, units=slice(3, 3))
+    assert weight.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_added_noise_is_decided_by_key_step_and_layer(kind: str) -> None:
+    same = kicked(kind, (300, 20), layer=2)
+    assert torch.equal(same, kicked(kind, (300, 20), layer=2))
+    for change in ({"key": 12}, {"step": 6}, {"layer": 3}, {"layer": 1}):
+        assert not (same == kicked(kind, (300, 20), **{"layer": 2} | change)).any()
+
+
+def test_noise_added_to_a_parameter_leaves_no_gradient_and_no_global_state() -> None:
+    weight, before = nn.Parameter(torch.zeros(4, 3)), torch.random.get_rng_state()
+    noise.add(weight, "entrywise", 1.75, 1.0, key=11, step=5)
+    assert torch.equal(weight.detach(), kicked("entrywise", (4, 3)))
+    assert weight.grad_fn is None
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_part_of_a_weight_on_another_device_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^on meta noise is added to a whole weight at once: leave units out$"):
+        noise.add(torch.zeros(6, 4, device="meta"), "shared", 1.75, 1.0, key=11, step=5, units=slice(2, 4))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_noise_added_on_a_gpu_has_an_address_too(kind: str) -> None:
+    weights = [torch.zeros(20_000, 3, device="cuda") for _ in range(3)]
+    for weight, step in zip(weights, (5, 5, 6), strict=True):
+        noise.add(weight, kind, 1.75, 1.0, key=2**64 - 1, step=step, layer=1)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert follows_symmetric(weights[0][:, 1], 1.75)
+    with pytest.raises(ValueError, match=r"^on cuda:0 noise is added to a whole weight at once: leave units out$"):
+        noise.add(weights[0], kind, 1.75, 1.0, key=1, step=0, units=slice(0, 5))
+
+
+WRONG = [
+    ({"noise": "type-1"}, r"unknown noise 'type-1': choose one of shared, entrywise, isotropic"),
+    ({"alpha": 2.5}, r"alpha must lie in \(0, 2\], got 2.5"),
+    ({"unit": "row"}, r"unknown unit 'row'"),
+    ({"units": slice(0, 6, 2)}, r"units must name neighbours, got slice\(0, 6, 2\)"),
+    ({"key": -1}, r"no such address: key=-1, step=5"),
+    ({"step": -1}, r"no such address: key=11, step=-1"),
+    ({"weight": torch.zeros(6)}, r"two axes or more, not torch.float32 of shape \(6,\)"),
+    ({"weight": torch.zeros(6, 4, dtype=torch.float64)}, r"contiguous float32 weight .* not torch.float64"),
+    ({"weight": torch.zeros(4, 6).T}, r"contiguous float32 weight .* strides \(1, 6\)"),
+    ({"weight": torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last)}, r"contiguous float32 weight"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), WRONG, ids=[str(list(wrong)) for wrong, _ in WRONG])
+def test_noise_that_cannot_be_added_is_refused_in_one_sentence(wrong: dict, sentence: str) -> None:
+    settings = {"weight": torch.zeros(6, 4), "noise": "shared", "alpha": 1.75, "key": 11, "step": 5, **wrong}
+    weight, kind, alpha = (settings.pop(name) for name in ("weight", "noise", "alpha"))
+    with pytest.raises(ValueError, match=sentence):
+        noise.add(weight, kind, alpha, 1.0, **settings)
+    assert (weight == 0).all()

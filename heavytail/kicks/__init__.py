@@ -2,7 +2,8 @@
 
 Each draw has an address: key, step, lane and number. What a weight gets therefore depends on no order, no batch and no
 number of threads. Lanes keep layers apart: layer k has lanes 2k (entries) and 2k + 1 (what a whole unit shares).
-The laws are those of `heavytail.stable`; the numbers are not, since those come from a `torch.Generator`.
+A lane holds 2^41 draws, a run 2^32 steps. The last bits of a draw may differ between kinds of CPU, the words behind it
+do not. The laws are those of `heavytail.stable`; the numbers are not, since those come from a `torch.Generator`.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ def add(
     """Add `scale` times a unit draw of the named noise to `weight`, in place.
 
     `weight` is float32, contiguous, on the CPU, shape (units, d): the units from number `first` on of a layer. Parts of
-    a layer may be added in any order, by any number of threads.
+    a layer may be added in any order, by any number of threads. `noise.add` is the door that checks what it is given.
     """
+    if not (0 <= key < 2**64 and 0 <= step < 2**32 and 0 <= layer < 2**23):
+        raise ValueError(f"no such address: key={key}, step={step}, layer={layer}")
     units, entries = weight.shape
     flat, last, word = weight.detach().view(-1).numpy(), first + units, np.uint64(key)
     size = np.float64(scale)
-    if not math.isfinite(size):
-        flat += np.float32(size)  # the run has diverged, and this says so
+    if not scale * math.sqrt(2) <= float(np.finfo(np.float32).max):
+        flat += np.float32(math.inf)  # the run has diverged, and this says so
     elif noise == "entrywise":
         law = _symmetric(alpha)
         kernels.stable(flat, first * entries, last * entries, size, True, law, 2 * layer, word, step)
@@ -39,10 +42,11 @@ def add(
         kernels.stable(scalars, first, last, size, False, _symmetric(alpha), 2 * layer + 1, word, step)
         flat.reshape(units, entries).__iadd__(scalars[:, None])
     else:
-        radii = np.ones(units, np.float32)
+        radii = np.full(units, scale * math.sqrt(2), np.float32)
         if alpha < 2:
-            kernels.stable(radii, first, last, np.float64(1), False, _positive(alpha / 2), 2 * layer + 1, word, step)
-        radii = np.float32(scale * math.sqrt(2)) * np.sqrt(radii)
+            law = _root(alpha / 2)
+            kernels.stable(radii, first, last, size * math.sqrt(2), False, law, 2 * layer + 1, word, step)
+            np.minimum(radii, 1e37, out=radii)  # times a Gaussian it stays finite
         kernels.normal(flat, first * entries, last * entries, radii, entries, 2 * layer, word, step)
 
 
@@ -69,7 +73,15 @@ def _symmetric(alpha: float) -> np.ndarray:
     slope, offset = (alpha, 2 - alpha) if alpha >= 1 else (-alpha, alpha)
     lean = abs(1 - alpha)
     side = [slope, offset * math.pi / 2, lean, (1 - lean) * math.pi / 2]
-    return np.array([(1 - alpha) / alpha, 1.0, *side, *side])
+    return np.array([(1 - alpha) / alpha, 1.0, *side, *side, 1.0])
+
+
+@lru_cache(maxsize=4096)
+def _root(alpha: float) -> np.ndarray:
+    """The root of a positive stable variable, taken in logarithms: the variable itself may exceed float32."""
+    law = _positive(alpha).copy()
+    law[10] = 0.5
+    return law
 
 
 @lru_cache(maxsize=4096)
@@ -83,4 +95,4 @@ def _positive(alpha: float) -> np.ndarray:
 
     rest = 1 - alpha
     near = [alpha, 0.0, rest, 0.0]
-    return np.array([rest / alpha, -1.0, *near, *beyond(alpha, rest), *beyond(rest, alpha)])
+    return np.array([rest / alpha, -1.0, *near, *beyond(alpha, rest), *beyond(rest, alpha), 1.0])

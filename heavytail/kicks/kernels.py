@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numba import float32, int32, njit
 
-from heavytail.kicks.philox import CHUNK, finer, words
+from heavytail.kicks.philox import CHUNK, compiled, finer, words
 
 # float32 constants: a bare Python float would lift the whole loop to float64.
 _ZERO, _HALF, _ONE, _TWO, _PI, _RIGHT = (np.float32(v) for v in (0, 0.5, 1, 2, math.pi, math.pi / 2))
@@ -34,9 +34,9 @@ _MASK = int32(0x7FFFFFFF)
 _COARSE = int32(1024)  # below it, 31 bits of a uniform are too coarse a grid, and more are drawn: once in 10^3 chunks
 
 # No "reassoc": the two parts of ln 2 must stay apart. Nothing here is NaN or infinite.
-_loop = njit(nogil=True, cache=True, fastmath={"contract", "nsz", "nnan", "ninf"}, error_model="numpy")
+_loop = compiled(fastmath={"contract", "nsz", "nnan", "ninf"}, error_model="numpy")
 _inline = njit(inline="always")
-_plain = njit(nogil=True, cache=True)  # where weights are touched: those may be NaN
+_plain = compiled()  # where weights are touched: those may be NaN
 
 
 @_inline
@@ -152,7 +152,8 @@ def _add_rows(out, start, stop, draws, first, scales, row):  # type: ignore[no-u
 def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[no-untyped-def]
     """Put draws number `start` to `stop` of a lane, times `scale`, into `out` (stop - start,), or add them to it.
 
-    `law` is float64 (10,): (1 - a)/a, whether signed, and slope and offset of u and v on either side of the angle.
+    `law` is float64 (11,): (1 - a)/a, whether signed, slope and offset of u and v on either side of the angle, and the
+    power to which the draw is raised.
     """
     a, b = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
     x, half, e, work = (
@@ -162,7 +163,7 @@ def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[
         np.empty(CHUNK, np.float32),
     )
     half_bits, e_bits, work_bits = half.view(np.int32), e.view(np.int32), work.view(np.int32)
-    power, signed, size = float32(law[0]), law[1] > 0, float32(scale)
+    power, signed, raised, size = float32(law[0]), law[1] > 0, float32(law[10]), float32(scale)
     u_slope, u_offset, v_slope, v_offset = float32(law[2]), float32(law[3]), float32(law[4]), float32(law[5])
     u_slope2, u_offset2, v_slope2, v_offset2 = float32(law[6]), float32(law[7]), float32(law[8]), float32(law[9])
     for chunk in range(start // CHUNK, (stop + CHUNK - 1) // CHUNK):
@@ -179,7 +180,7 @@ def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[
         _log(half, half_bits, work)
         _log(e, e_bits, half)
         for j in range(CHUNK):
-            work[j] = work[j] + power * half[j]
+            work[j] = raised * (work[j] + power * half[j])
         _exp(work, e_bits, e)
         if signed:
             for j in range(CHUNK):

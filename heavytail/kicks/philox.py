@@ -5,6 +5,9 @@ Philox4x32 with ten rounds. Source: Salmon, Moraes, Dror, Shaw (2011), *Parallel
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit, uint32, uint64
 
@@ -13,6 +16,21 @@ _GROUPS = CHUNK // 2  # one call of the cipher gives four words, two pairs
 
 _MULTIPLIERS = uint32(0xD2511F53), uint32(0xCD9E8D57)
 _WEYL = uint32(0x9E3779B9), uint32(0xBB67AE85)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile for any number of threads; the result is kept on disk where there is a folder for it.
+
+    What is kept follows the file of the function alone: after a change of this file, touch `kernels.py` too.
+    """
+
+    def compile_(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # no folder that can be written
+            return njit(nogil=True, **options)(function)
+
+    return compile_
 
 
 @njit(inline="always")
@@ -30,7 +48,7 @@ def cipher(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def words(chunk, lane, key, step, first, second):  # type: ignore[no-untyped-def]
     """Fill `first` and `second`, uint32 (CHUNK,), with the pairs of words of one chunk of a lane at a step.
 
@@ -45,7 +63,7 @@ def words(chunk, lane, key, step, first, second):  # type: ignore[no-untyped-def
         first[j + _GROUPS], second[j + _GROUPS] = c, d
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def finer(chunk, lane, key, step, j):  # type: ignore[no-untyped-def]
     """Two more words for pair `j` of a chunk, as fractions in (0, 1): the digits behind those that `words` gave."""
     place = uint64(chunk) * uint64(CHUNK) + uint64(j)
