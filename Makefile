@@ -15,7 +15,7 @@ elapsed = $$(( $$(date +%s) - $(START) )) s
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test slow format lint clean
+.PHONY: help book test slow bench format lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -24,6 +24,7 @@ help:
 	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
 	@echo 'make test                      format, lint, types, unit and statistical tests; then every chapter, run twice'
 	@echo 'make slow                      the tests that take minutes each'
+	@echo 'make bench                     speed and memory of this machine, as ratios; leave the machine alone meanwhile'
 	@echo 'make format | lint             rewrite the code in the house format | only check format, lint and types'
 	@echo 'make clean                     remove _build; the environment stays until you remove .venv'
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
@@ -55,6 +56,9 @@ test: .venv/.installed lint
 
 slow: .venv/.installed
 	@$(PY) -m pytest -m slow
+
+bench: .venv/.installed
+	@$(PY) -m heavytail.cli bench
 
 lint: .venv/.installed
 	$(call say,'format$(comma) lint$(comma) types')

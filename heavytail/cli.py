@@ -58,6 +58,17 @@ def _simulate(options: argparse.Namespace) -> None:
     print(f"{options.out}: {results.describe(table)}")
 
 
+def _bench(options: argparse.Namespace) -> None:
+    from heavytail import bench
+
+    told = []
+    for figure in bench.bench(options.cases or tuple(bench.CASES), device=options.device):
+        told.append(figure)
+        print(bench.as_text(figure), file=sys.stderr if options.json else sys.stdout, flush=True)
+    if options.json:
+        print(json.dumps(bench.report(told, options.device), indent=1, ensure_ascii=False))
+
+
 def _claims(options: argparse.Namespace) -> None:
     from heavytail import claims
 
@@ -113,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         "simulate", parents=[grid], help="run every simulation of a grid into its table; goes on if cut off"
     )
     simulate.set_defaults(command=_simulate)
+
+    bench = commands.add_parser("bench", help="speed and memory as ratios measured side by side (some ten minutes)")
+    bench.add_argument("cases", nargs="*", metavar="CASE", help="noise, step, grid, ...; all without a name")
+    bench.add_argument("--device", default="cpu")
+    bench.add_argument("--json", action="store_true", help="figures and machine as JSON; lines go to standard error")
+    bench.set_defaults(command=_bench)
 
     claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
     claims.add_argument("--results", type=Path, default=Path("data/results"), metavar="FOLDER")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from heavytail import compress, noise, trainer
+from heavytail import compress, noise, streams, trainer
 from heavytail.datasets import Dataset
 from heavytail.networks import hidden_weights
 from heavytail.runs import Run
@@ -23,7 +23,8 @@ def train(run: Run, dataset: Dataset) -> dict[str, float]:
     model = trainer.initial_model(run, dataset)
     optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
     samples = TensorDataset(dataset.x_train, dataset.y_train)
-    loader = DataLoader(samples, batch_size=run.batch_size or len(samples), shuffle=True)
+    shuffle = streams.generator(run.seed, "batches")
+    loader = DataLoader(samples, batch_size=run.batch_size or len(samples), shuffle=True, generator=shuffle)
     step, reached = 0, False
     while not reached:
         for x, y in loader:
