@@ -16,13 +16,16 @@ from heavytail import (
     sde,
     simulations,
     stable,
+    store,
     streams,
+    sweeps,
     tails,
     trainer,
 )
 from heavytail.noise import perturb
 from heavytail.results import Results
 from heavytail.runs import Run, grid, read_grid
+from heavytail.sweeps import sweep
 from heavytail.trainer import train
 from heavytail.version import __version__
 
@@ -44,7 +47,10 @@ __all__ = [
     "sde",
     "simulations",
     "stable",
+    "store",
     "streams",
+    "sweep",
+    "sweeps",
     "tails",
     "train",
     "trainer",

@@ -1,12 +1,14 @@
-"""The command `heavytail`: train a grid, simulate one, print the ledger, look after the data, run a chapter."""
+"""The command `heavytail`: train or sweep a grid, simulate, print the ledger, look after the data, run a chapter."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from heavytail.book import assignment
 
@@ -44,6 +46,38 @@ def _train(options: argparse.Namespace) -> None:
         outcome.save(options.weights)
     results.write_table(outcome.table, options.out)
     print(f"{options.out}: {results.describe(outcome.table)}")
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from heavytail import read_grid, results, sweep, workers
+
+    runs = read_grid(options.grid, options.profile, **dict(options.set))
+    if options.out:
+        _not_a_folder(options.out)
+    try:
+        with warnings.catch_warnings(), workers.processes(options.workers) as executor:
+            warnings.showwarning = _say
+            table = sweep(runs, executor, store=options.store, device=options.device).table
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; what was done is in {options.store}, run the same again to go on") from None
+    if options.out:
+        try:
+            results.write_table(table, options.out)
+        except OSError as error:
+            raise OSError(f"{options.out} cannot be written ({error}); all runs are safe in {options.store}") from error
+    print(f"{options.out or options.store}: {results.describe(table)}")
+
+
+def _say(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning as one line, in the place of `warnings.showwarning`."""
+    print(f"heavytail: {message}", file=sys.stderr)
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -102,10 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="heavytail", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    grid = argparse.ArgumentParser(add_help=False)  # what train and simulate share
+    grid = argparse.ArgumentParser(add_help=False)  # what train, sweep and simulate share
     grid.add_argument("grid", type=Path, metavar="GRID.toml")
     grid.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
-    grid.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
     grid.add_argument("--device", default="cpu")
     grid.add_argument(
         "--set",
@@ -116,12 +149,23 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a key of every run",
     )
 
-    train = commands.add_parser("train", parents=[grid], help="train every run of a grid and write its table")
+    table = argparse.ArgumentParser(add_help=False)  # what train and simulate share
+    table.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
+
+    train = commands.add_parser("train", parents=[grid, table], help="train every run of a grid and write its table")
     train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
     train.set_defaults(command=_train)
 
+    sweep = commands.add_parser(
+        "sweep", parents=[grid], help="train every run of a grid into a store; goes on if cut off, on many processes"
+    )
+    sweep.add_argument("--store", type=Path, required=True, metavar="FOLDER", help="keeps every finished run")
+    sweep.add_argument("--out", type=Path, metavar="TABLE.parquet", help="also write the table here at the end")
+    sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    sweep.set_defaults(command=_sweep)
+
     simulate = commands.add_parser(
-        "simulate", parents=[grid], help="run every simulation of a grid into its table; goes on if cut off"
+        "simulate", parents=[grid, table], help="run every simulation of a grid into its table; goes on if cut off"
     )
     simulate.set_defaults(command=_simulate)
 

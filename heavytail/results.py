@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
@@ -20,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from heavytail import kicks
+from heavytail.files import write_atomically
 from heavytail.runs import Run
 from heavytail.stable import SAMPLER_VERSION
 from heavytail.version import __version__
@@ -27,6 +26,8 @@ from heavytail.version import __version__
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
 
 MEASURED = ("train_", "test_", "pruning_")  # what these begin is a measurement of the trained network
+
+FAILED = ("diverged", "out_of_memory")  # statuses of a run without measurements
 
 #: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
 COLUMNS = {
@@ -155,20 +156,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in place in one move; on failure leave no trace."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = Path(name)
-    try:
-        write(part)
-        os.chmod(part, 0o644)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @cache

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heavytail.results import write_atomically
+from heavytail.files import write_atomically
 
 
 def digest(content: bytes) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from heavytail.claims import Entry
 from heavytail.measures import mean_cell
-from heavytail.results import SHARES
+from heavytail.results import FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 
@@ -28,7 +28,7 @@ _MEASURES = {
 def paper_form(table: pd.DataFrame) -> pd.DataFrame:
     """The paper's table: a row for each noise, α and σ; percentages as mean ± half of the 95 % interval over seeds.
 
-    "runs" counts the seeds that went in, "failed" those that diverged.
+    "runs" counts the seeds that went in, "failed" those that diverged or did not fit in memory.
     """
     cells = []
     keys = ["noise", "alpha", "sigma"]
@@ -40,7 +40,7 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
             mean = mean_cell("", 100 * rows[column])
             half = f" ± {(mean.high - mean.low) / 2:.1f}" if np.isfinite(mean.high) else ""
             cell[title] = f"{mean.value:.1f}{half}"
-        failed = int((rows["status"] == "diverged").sum())
+        failed = int(rows["status"].isin(FAILED).sum())
         cells.append({**cell, "runs": len(rows) - failed, "failed": failed})
     order = list(PAPER_TYPE.values())
     return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]))))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from heavytail import compress, noise, workers
+from heavytail import compress, noise, threads
 from heavytail.networks import MeanField
 from heavytail.noise import Kick
 
@@ -104,7 +104,7 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
         _activate(networks, networks.hidden[rows, span], x[rows], h[rows, span])
         _product(networks.low, networks.output[rows, span].mT, h[rows, span], parts[number, rows])
 
-    workers.each(forward, tiles, device)
+    threads.each(forward, tiles, device)
     log_odds = torch.log_softmax(parts.sum(0), 1)  # (R, c, batch)
     losses = -log_odds.gather(1, y.unsqueeze(1)).mean((1, 2))
     g = log_odds.exp_()
@@ -114,7 +114,7 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
     def backward(tile: Tile) -> None:
         rows, _, span = tile
         active, out = h[rows, span], networks.output[rows, span]
-        slope = workers.scratch(*active.shape, like=active)
+        slope = threads.scratch(*active.shape, like=active)
         _product(networks.low, out, g[rows], slope)
         if networks.names[1] is None:
             torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
@@ -124,7 +124,7 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
         _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
         _kick(networks, kicks, tile)
 
-    workers.each(backward, tiles, device)
+    threads.each(backward, tiles, device)
     return losses
 
 
@@ -133,7 +133,7 @@ def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
     """Add the noise of the rows in `kicks`, in place."""
     _, neurons, inputs = networks.hidden.shape
     tiles = _tiles(networks, _spans(neurons, inputs, networks.hidden.device))
-    workers.each(lambda tile: _kick(networks, kicks, tile), tiles, networks.hidden.device)
+    threads.each(lambda tile: _kick(networks, kicks, tile), tiles, networks.hidden.device)
 
 
 @torch.no_grad()
@@ -194,11 +194,11 @@ def _logits(networks: Networks, x: Tensor, spans: Sequence[slice]) -> Tensor:
     def forward(tile: Tile) -> None:
         rows, number, span = tile
         hidden = networks.hidden[rows, span]
-        h = workers.scratch(*hidden.shape[:2], x.shape[1], like=x)
+        h = threads.scratch(*hidden.shape[:2], x.shape[1], like=x)
         _activate(networks, hidden, x[rows], h)
         _product(networks.low, networks.output[rows, span].mT, h, parts[number, rows])
 
-    workers.each(forward, _tiles(networks, spans), x.device)
+    threads.each(forward, _tiles(networks, spans), x.device)
     return parts
 
 

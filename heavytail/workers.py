@@ -1,50 +1,67 @@
-"""Threads for work on the CPU that is cut into independent parts, each part on one core.
-
-Every part runs torch on one thread, so its result does not depend on how many threads there are.
-"""
+"""Worker processes on this machine, which never outlive the process that started them and leave Ctrl-C to it."""
 
 from __future__ import annotations
 
-import math
+import multiprocessing
 import os
+import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TypeVar
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 
-import torch
-from torch import Tensor
-
-Part = TypeVar("Part")
-Done = TypeVar("Done")
-
-_own = threading.local()
+from tqdm import tqdm
 
 
-def each(do: Callable[[Part], Done], parts: Iterable[Part], device: torch.device) -> list[Done]:
-    """`do` of every part, in order: on the CPU on as many threads as torch has, elsewhere one after the other."""
-    if device.type != "cpu":
-        return list(map(do, parts))
-    return list(_pool(torch.get_num_threads(), os.getpid()).map(do, parts))
+@contextmanager
+def processes(count: int) -> Iterator[Executor | None]:
+    """An executor of `count` processes; None for one, as a sweep then runs here.
+
+    An exception inside the block, Ctrl-C too, ends the workers at once, in the middle of what they do. A process that
+    starts its own should do so under `if __name__ == "__main__"`. Raises ValueError for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"workers must be at least 1, got {count}")
+    if count == 1:
+        yield None
+        return
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
+    try:
+        yield pool
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - set(others):
+            worker.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def scratch(*shape: int, like: Tensor) -> Tensor:
-    """Memory of this thread, with anything in it: valid until the thread asks again."""
-    size = math.prod(shape)
-    held: Tensor | None = getattr(_own, "held", None)
-    if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:
-        held = _own.held = like.new_empty(size)
-    return held[:size].view(shape)
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers start: on Linux from one process that has imported torch once, elsewhere each anew."""
+    if not sys.platform.startswith("linux"):
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heavytail"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C in a terminal reaches all its processes
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return context
 
 
-@cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    """The threads of a process: a fork has none of its parent's, so the process is part of what is cached."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="heavytail", initializer=torch.set_num_threads, initargs=(1,))
-    here = threading.Barrier(threads + 1)
-    for _ in range(threads):
-        pool.submit(here.wait)  # starts every thread now
-    here.wait()
-    torch.set_num_threads(threads)  # what the threads set for themselves is also the default of threads to come
-    return pool
+def _settle() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a worker that is killed
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the store is made for it: see `heavytail.store`

@@ -122,6 +122,67 @@ def test_an_older_table_outlives_a_training_that_is_refused_or_stopped(out, caps
     assert out.read_bytes() == before
 
 
+# sweep
+
+FOUR = [*TINY, "--set", "seed=4"]
+
+
+def test_sweeping_a_grid_fills_its_store_and_writes_its_table(out, tmp_path, capsys):
+    swept = ["sweep", DIGITS, "--store", str(tmp_path / "store"), *FOUR]
+    assert main([*swept, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: 4 runs, status ")
+    runs = read_grid(DIGITS, "quick", max_steps=2, width=8, seed=4)
+    assert results.runs_of(results.read_table(out)) == runs
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "rows").iterdir()}
+    assert len(before) == len(runs)
+    assert main(swept) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'store'}: 4 runs, status ")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_damaged_row_is_one_line_and_the_command_goes_on(tmp_path, capsys):
+    swept = ["sweep", DIGITS, "--store", str(tmp_path / "store"), *FOUR]
+    assert main(swept) == 0
+    path = next((tmp_path / "store" / "rows").iterdir())
+    path.write_text("nonsense")
+    capsys.readouterr()
+    assert main(swept) == 0
+    said = capsys.readouterr().err
+    assert said == (
+        f"heavytail: {path} is damaged: set aside in {tmp_path / 'store' / 'damaged'}, and the run is done again\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--set", "alpha=3"], "alpha"),
+        (["--set", "network=vgg"], "network 'vgg' needs images"),
+        (["--profile", "huge"], "digits.toml has no profile 'huge': it has quick, workstation"),
+        (["--device", "nonsense"], "device 'nonsense' is not available here: use device='cpu'"),
+        (["--workers", "0"], "workers must be at least 1, got 0"),
+        (["--out", str(ROOT)], "is a folder: name the table"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_sweep_is_refused_in_one_sentence_and_finishes_nothing(options, sentence, tmp_path, capsys):
+    assert sentence in refused(capsys, "sweep", DIGITS, "--store", tmp_path / "store", *TINY, *options)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_store_that_is_a_file_is_refused_and_left_alone(tmp_path, capsys):
+    (tmp_path / "store").write_text("mine")
+    assert "store cannot be written (" in refused(capsys, "sweep", DIGITS, "--store", tmp_path / "store", *TINY)
+    assert (tmp_path / "store").read_text() == "mine"
+
+
+def test_a_table_that_cannot_be_written_says_that_the_runs_are_safe(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    where = ["--store", tmp_path / "store", "--out", tmp_path / "file" / "table.parquet"]
+    assert "all runs are safe in" in refused(capsys, "sweep", DIGITS, *where, *FOUR)
+    assert len(list((tmp_path / "store" / "rows").iterdir())) == 4
+
+
 # simulate
 
 ROLES = str(ROOT / "data" / "grids" / "roles.toml")

@@ -58,6 +58,12 @@ def matrices():
     return {title: torch.randn(20, 6, generator=gen(k)) for k, title in enumerate(("none", "Type-I"))}
 
 
+def costs():
+    points = [(name, size) for name in ("n", "d", "runs") for size in (1, 10, 100)]
+    cells = [(f"growth.{name}", f"{name} = {size}", 2.0 * size, size, 3.0 * size, "ms") for name, size in points]
+    return pd.DataFrame(cells, columns=["name", "case", "value", "low", "high", "unit"])
+
+
 DRAWN = {
     "weight_matrices": lambda: figures.weight_matrices(matrices()),
     "norm_tails": lambda: figures.norm_tails({title: norms(weight) for title, weight in matrices().items()}),
@@ -66,6 +72,7 @@ DRAWN = {
     "loss_and_pruning": lambda: figures.loss_and_pruning(shared_experiment()),
     "noise_types": lambda: figures.noise_types(1.75, generator=gen()),
     "stable_tails": lambda: figures.stable_tails([1.5, 2.0], 500, generator=gen()),
+    "growth": lambda: figures.growth(costs()),
     "input_sums": lambda: figures.input_sums({"some": torch.randn(30, generator=gen()) * 3}),
 }
 
@@ -87,7 +94,7 @@ def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
         assert all(axis.get_xlabel() for axis in panels[len(panels) // 2 :])
     else:
         assert all(axis.get_xlabel() for axis in panels)
-    if name in ("weight_matrices", "noise_types"):  # panels share the y axis of the first in their row
+    if name in ("weight_matrices", "noise_types", "growth"):  # panels share the y axis of the first in their row
         assert panels[0].get_ylabel()
     elif name != "input_sums":  # a histogram without a y axis
         assert all(axis.get_ylabel() for axis in panels)
@@ -103,6 +110,14 @@ def test_a_figure_leaves_its_table_as_it_was():
         draw(frame)
         assert frame.equals(before)
         assert list(frame.columns) == list(before.columns)
+
+
+def test_the_growth_of_cost_is_drawn_over_the_sizes_of_the_report():
+    for axis in figures.growth(costs()).axes:
+        points, linear = axis.lines[0], axis.lines[-1]
+        assert list(points.get_xdata()) == [1, 10, 100]
+        assert list(points.get_ydata()) == [2, 20, 200]
+        assert list(linear.get_ydata()) == [2, 20, 200]
 
 
 def test_the_pruned_picture_shows_the_columns_that_are_left():

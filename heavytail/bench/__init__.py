@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+import pandas as pd
 import scipy
 import torch
 
@@ -32,6 +35,16 @@ def bench(cases: Sequence[str] = tuple(CASES), *, device: torch.device | str = "
 def report(figures: Iterable[Figure], device: torch.device | str = "cpu") -> dict[str, Any]:
     """The figures and what they were measured on, ready for JSON."""
     return {"machine": machine(device), "figures": [asdict(figure) for figure in figures]}
+
+
+def read(path: Path | str) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Machine and figures of a report: name, case, value, low, high, unit. ValueError for a file that is none."""
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        figures = pd.DataFrame([asdict(Figure(**figure)) for figure in told["figures"]])
+        return told["machine"], figures
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no report of `heavytail bench --json` ({error}): make it again") from error
 
 
 def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -68,4 +81,4 @@ def _processor() -> str:
         return platform.processor() or "unknown processor"
 
 
-__all__ = ["CASES", "Figure", "as_text", "bench", "machine", "report"]
+__all__ = ["CASES", "Figure", "as_text", "bench", "machine", "read", "report"]

@@ -1,5 +1,6 @@
 """Every plot of the book, from tables and tensors. One style, one colour a noise, axis symbols as in the text."""
 
+from heavytail.figures.performance import growth
 from heavytail.figures.style import style
 from heavytail.figures.theory import (
     coupled,
@@ -28,6 +29,7 @@ __all__ = [
     "accuracy_by_share",
     "coupled",
     "error_shares",
+    "growth",
     "input_sums",
     "laws_overlaid",
     "loss_and_pruning",

@@ -1,0 +1,139 @@
+"""Small sweeps for processes that are going to be killed, and what a store must hold in the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from heavytail import Results, grid, store, sweep
+
+RUNS = [
+    *grid(dataset="digits", width=[20, 30], max_steps=12, lr=0.1, noise="shared", alpha=1.75, sigma=0.01, seed=[1, 2]),
+    *grid(dataset="digits", width=20, max_steps=5, lr=1e30, batch_size=500),  # diverges: NaN in row and weights
+]
+SHORT = grid(dataset="digits", width=20, max_steps=2, lr=0.1)  # few file operations, so that each can be the last
+LONG = grid(dataset="digits", width=20, max_steps=10**7, seed=[1, 2])  # without an end
+
+with tempfile.TemporaryDirectory() as warm:  # once here, and not in every child: imports, the data, git
+    sweep(SHORT, store=warm, progress=False)
+
+
+def children() -> multiprocessing.context.ForkServerContext:
+    """Processes that start in a moment, because torch is imported once for all of them."""
+    here = Path(__file__).parent
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(here.parent), str(here), *([before] if before else [])])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heavytail", "sweep_children", "pytest"])
+    from multiprocessing import forkserver
+
+    forkserver.ensure_running()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+    return context
+
+
+def a_sweep(folder: Path, runs: list = RUNS, *, die_at: int = 0, log: Path | None = None, gate: object = None) -> None:
+    """Sweep with a snapshot a step; SIGKILL itself before the file operation number `die_at`.
+
+    A file that a kill left damaged is an error here. `log` gets a line for each run that is trained to its end.
+    """
+    torch.set_num_threads(1)
+    warnings.filterwarnings("error", message=".*set aside")
+    if die_at:
+        _die_before_operation(die_at, str(folder))
+    if log is not None:
+        _log_runs(log)
+    if gate is not None:
+        gate.wait()
+    sweep(runs, store=folder, checkpoint_every=0, runs_per_task=1, progress=False)
+
+
+def a_sweep_by_two(folder: Path, pids: Path) -> None:
+    """Two worker processes at runs without an end; their numbers go to the file `pids`."""
+    from heavytail import workers
+
+    workers._context = lambda: multiprocessing.get_context("fork")  # this one has imported torch
+    with workers.processes(2) as executor:
+        names = {future.result() for future in [executor.submit(_pid_after, 0.3) for _ in range(2)]}
+        pids.write_text(" ".join(str(name) for name in sorted(names)))
+        sweep(LONG, executor, store=folder, progress=False, checkpoint_every=0.2)
+
+
+def the_command(arguments: list[str], said: Path) -> None:
+    """`heavytail ARGUMENTS` with its standard error in the file `said`."""
+    from heavytail.cli import main
+
+    torch.set_num_threads(1)
+    with said.open("w") as sys.stderr:
+        status = main(arguments)
+    sys.exit(status)
+
+
+def _pid_after(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def _die_before_operation(number: int, folder: str) -> None:
+    seen = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event in ("open", "os.rename", "os.remove", "os.chmod", "os.mkdir") and str(arguments[0]).startswith(folder):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def _log_runs(log: Path) -> None:
+    keep = store.keep
+
+    def logged(folder: Path, outcome: object) -> None:
+        with log.open("a") as file:
+            file.write(outcome.run.key + "\n")
+        keep(folder, outcome)
+
+    store.keep = logged
+
+
+def rows_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """The rows of a store by name, with what changes when one is written again."""
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (folder / "rows").glob("*.json")}
+
+
+def files_of(folder: Path) -> set[str]:
+    """Every file of a store, hidden ones too."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def assert_same(swept: Results, other: Results, runs: list) -> None:
+    """Tables equal in all columns but `seconds`, and weights, bit for bit."""
+    left, right = (results.table.drop(columns="seconds") for results in (swept, other))
+    pd.testing.assert_frame_equal(left, right, check_exact=True)
+    for run in runs:
+        one, two = swept.weights(run), other.weights(run)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name].view(torch.int32), two[name].view(torch.int32)) for name in one)
+
+
+def wait_for(happened, seconds: float = 60.0):
+    """What `happened()` returns once it is true; fails the test after `seconds`."""
+    for _ in range(int(seconds / 0.02)):
+        if found := happened():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"nothing happened in {seconds} s")
