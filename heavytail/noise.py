@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from heavytail import kicks, stable
+from heavytail import kicks, stable, streams
 
 NOISES = ("shared", "entrywise", "isotropic")
 UNITS = ("filter", "kernel")
@@ -157,7 +157,8 @@ def perturb(
 
     Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr of the parameter's own group. `params`
     names the weights; by default all weights that `optimizer` holds, less the last one (the output layer) and less the
-    first convolution, in the order the optimizer holds them; biases get none. Source: the paper's code [C].
+    first convolution, in the order the optimizer holds them; biases get none. Source: the paper's code [C]. Float32
+    weights on the CPU get theirs from the compiled sampler, keyed by the generator's next word; others from `draw`.
 
     Returns a handle. The paper's code adds no noise after the last step: call `handle.remove()` before it.
     Raises ValueError for unknown names, sigma < 0, alpha outside (0, 2], or a generator on another device.
@@ -178,9 +179,12 @@ def perturb(
         lr = {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
         with torch.no_grad():
             for p in chosen:
-                dtype = torch.promote_types(p.dtype, torch.float32)  # half-precision weights get float32 draws
-                kick = draw(noise, alpha, p.shape, unit=unit, generator=generator, dtype=dtype)
-                p.add_(kick, alpha=scale(sigma, lr[id(p)], alpha))
+                size = scale(sigma, lr[id(p)], alpha)
+                if p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous():
+                    add(p, noise, alpha, size, key=streams.word(generator), step=0, unit=unit)
+                else:
+                    dtype = torch.promote_types(p.dtype, torch.float32)  # half-precision weights get float32 draws
+                    p.add_(draw(noise, alpha, p.shape, unit=unit, generator=generator, dtype=dtype), alpha=size)
 
     return optimizer.register_step_post_hook(add_noise)
 

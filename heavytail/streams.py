@@ -30,6 +30,11 @@ def key(seed: int, stream: str) -> int:
     return int(_address(seed, stream).generate_state(1, np.uint64)[0])
 
 
+def word(generator: torch.Generator) -> int:
+    """The next 63 bits of a generator, to serve as a key."""
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+
+
 def present(device: torch.device | str) -> torch.device:
     """The device, or ValueError if it is not there."""
     try:
