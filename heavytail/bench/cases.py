@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,7 +19,7 @@ import torch
 from scipy.stats import levy_stable
 from torch import Tensor
 
-from heavytail import kicks, noise, streams, trainer, two_layer
+from heavytail import kicks, noise, streams, sweeps, trainer, two_layer
 from heavytail.bench import loop
 from heavytail.bench.timing import Figure, ratios, side_by_side
 from heavytail.datasets import Dataset
@@ -186,12 +189,43 @@ def memory(device: torch.device, rounds: int = 1) -> Iterator[Figure]:
         yield Figure("memory.seconds_per_step", case, seconds, seconds, seconds, "s")
 
 
+def second_worker(device: torch.device, runs: int = 16, steps: int = 100, rounds: int = 3) -> Iterator[Figure]:
+    """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
+    if device.type != "cpu":
+        return
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise RuntimeError("the case workers needs Dask: install dask and distributed") from error
+    base = Run(dataset="digits", width=2000, lr=1e-3, noise="entrywise", alpha=ALPHA, sigma=0.01, max_steps=steps)
+    grid = [replace(base, seed=seed) for seed in range(runs)]
+    warm = [replace(base, max_steps=3, seed=seed) for seed in range(2 * runs)]  # enough that each worker gets some
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    silent = {"dashboard_address": ":0", "processes": True, "threads_per_worker": 1, "silence_logs": logging.ERROR}
+    with ExitStack() as open_until_the_end:
+        executors = {}
+        for count in taken:
+            cluster = open_until_the_end.enter_context(LocalCluster(n_workers=count, **silent))
+            executors[count] = open_until_the_end.enter_context(Client(cluster)).get_executor()
+        for number in range(rounds + 1):
+            for count, executor in executors.items():
+                with tempfile.TemporaryDirectory() as store:
+                    start = time.perf_counter()
+                    sweeps.sweep(grid if number else warm, executor, store=store, progress=False)
+                    if number:
+                        taken[count].append(time.perf_counter() - start)
+    case = f"digits, n = {base.width}, {runs} runs of {steps} steps, Dask workers of one thread"
+    yield Figure.of("sweep.second_worker", case, ratios(taken[1], taken[2]), "ratio")
+    yield Figure.of("sweep.seconds", f"{case}, one worker", taken[1], "s")
+
+
 CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
     "noise": noises,
     "step": steps,
     "grid": grids,
     "products": products,
     "growth": growth,
+    "workers": second_worker,
     "memory": memory,
 }
 
