@@ -41,7 +41,10 @@ def _train(options: argparse.Namespace) -> None:
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     _not_a_folder(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
-    outcome = train(runs, device=options.device)
+    try:
+        outcome = train(runs, device=options.device)
+    except KeyboardInterrupt:
+        raise Stopped("stopped; nothing was written: `heavytail sweep` keeps each run as it is finished") from None
     if options.weights:
         outcome.save(options.weights)
     results.write_table(outcome.table, options.out)

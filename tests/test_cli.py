@@ -260,6 +260,18 @@ def test_a_folder_named_as_a_table_of_simulations_is_refused(tmp_path, capsys):
     assert "is a folder: name the table" in refused(capsys, "simulate", ROLES, "--out", tmp_path, *FEW)
 
 
+def test_a_training_that_is_stopped_says_what_would_have_kept_it(out, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heavytail, "train", stop)
+    assert main(["train", DIGITS, "--out", str(out)]) == 130
+    assert capsys.readouterr().err == (
+        "heavytail: stopped; nothing was written: `heavytail sweep` keeps each run as it is finished\n"
+    )
+    assert not out.exists()
+
+
 def test_a_simulation_that_is_stopped_says_that_it_goes_on(out, capsys, monkeypatch):
     def stop(*_, **__):
         raise KeyboardInterrupt
