@@ -29,12 +29,12 @@ def write_text(path: Path, text: str) -> None:
 def sources(root: Path, page: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
     """Digests of all that makes a chapter's outputs, except the data sets.
 
-    That is its text, the whole package (a chapter may reach any of it), the committed grids and results, the pinned
+    That is its text, the whole package (a chapter may reach any of it), the committed grids, tables and timings, the pinned
     environment, Python's version and the parameters.
     """
     files = [page, root / "requirements.txt"]
     files += (root / "heavytail").rglob("*.py")
-    for folder in ("grids", "results"):
+    for folder in ("grids", "performance", "results"):
         files += (path for path in (root / "data" / folder).rglob("*") if path.is_file())
     found = {path.relative_to(root).as_posix(): digest(path.read_bytes()) for path in files if path.is_file()}
     return found | {

@@ -15,7 +15,7 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 TABLES = sorted((DATA / "results").glob("*/*.parquet"))
 # Another machine, or another number of threads, rounds sums in another order, and 300 steps carry that on.
 TOLERANCE = 0.02
-# Type-I kicks make the digits' training unstable, and then rounding grows: from one thread to two, test accuracy moved
+# Type-I kicks make the digits' training unstable, and then rounding grows: sums in another order moved test accuracy
 # by 0.13 on this row. Its pruning ratio is decided by the kicks, which are the same bits everywhere.
 STEADY = {"shared": ["pruning_ratio"]}
 MEASURES = [
