@@ -29,8 +29,8 @@ def write_text(path: Path, text: str) -> None:
 def sources(root: Path, page: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
     """Digests of all that makes a chapter's outputs, except the data sets.
 
-    That is its text, the whole package (a chapter may reach any of it), the committed grids, tables and timings, the pinned
-    environment, Python's version and the parameters.
+    That is its text, the whole package (a chapter may reach any of it), the committed grids, tables, timings, the
+    pinned environment, Python's version and the parameters.
     """
     files = [page, root / "requirements.txt"]
     files += (root / "heavytail").rglob("*.py")

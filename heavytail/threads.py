@@ -1,15 +1,17 @@
-"""Threads for work on the CPU that is cut into independent parts, each part on one core.
+"""Work on the CPU that is cut into independent parts, each done by one thread on one core.
 
 Every part runs torch on one thread, so its result does not depend on how many threads there are.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -23,10 +25,31 @@ _own = threading.local()
 
 
 def each(do: Callable[[Part], Done], parts: Iterable[Part], device: torch.device) -> list[Done]:
-    """`do` of every part, in order: on the CPU on as many threads as torch has, elsewhere one after the other."""
-    if device.type != "cpu":
-        return list(map(do, parts))
-    return list(_pool(torch.get_num_threads(), os.getpid()).map(do, parts))
+    """`do` of every part, in order: on the CPU on as many threads as torch has, elsewhere one after the other.
+
+    The caller's thread does its share, because waking one costs tens of microseconds. A part that has parts itself
+    does them one after the other, on the thread that it has.
+    """
+    todo = list(parts)
+    if device.type != "cpu" or getattr(_own, "is_one", False):
+        return list(map(do, todo))
+    done: dict[int, Done] = {}
+    numbers = itertools.count()  # shared: `next` of it is one step of the interpreter
+
+    def take() -> None:
+        while (number := next(numbers)) < len(todo):
+            done[number] = do(todo[number])
+
+    count = torch.get_num_threads()
+    helpers = [_pool(count - 1, os.getpid()).submit(take) for _ in range(min(count, len(todo)) - 1)]
+    try:
+        with _one_thread():
+            take()
+    finally:
+        wait(helpers)
+    for helper in helpers:
+        helper.result()  # what it raised
+    return [done[number] for number in range(len(todo))]
 
 
 def scratch(*shape: int, like: Tensor) -> Tensor:
@@ -38,13 +61,31 @@ def scratch(*shape: int, like: Tensor) -> Tensor:
     return held[:size].view(shape)
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    _own.is_one = True
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _own.is_one = False
+        torch.set_num_threads(before)
+
+
 @cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     """The threads of a process: a fork has none of its parent's, so the process is part of what is cached."""
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="heavytail", initializer=torch.set_num_threads, initargs=(1,))
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="heavytail", initializer=_settle)
     here = threading.Barrier(threads + 1)
     for _ in range(threads):
         pool.submit(here.wait)  # starts every thread now
     here.wait()
-    torch.set_num_threads(threads)  # what the threads set for themselves is also the default of threads to come
+    torch.set_num_threads(before)  # what the threads set for themselves is also the default of threads to come
     return pool
+
+
+def _settle() -> None:
+    _own.is_one = True
+    torch.set_num_threads(1)

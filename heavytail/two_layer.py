@@ -5,7 +5,8 @@ With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, �
     H = φ(W Xᵀ),  Z = Uᵀ H,  G = -η/|batch| · (softmax(Z) - labels),  W += (U G ∘ φ'(H)) X,  U += H Gᵀ.
 
 On the CPU neurons are taken in tiles: a tile's activations stay in the cache from the product to the mask. Tiles are
-the same for any number of runs and threads, and their outputs are added in order, so a run's bits are its own.
+the same for any number of runs and threads, and their outputs are added in order, so a run's bits are its own. Several
+runs go each on a thread; a run alone has its tiles on all of them.
 """
 
 from __future__ import annotations
@@ -94,6 +95,13 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
     runs, neurons, _ = networks.hidden.shape
     batch, device = y.shape[-1], y.device
     x, y = x.flatten(y.ndim).expand(runs, batch, -1), y.expand(runs, batch)
+    if runs > 1 and device.type == "cpu":  # a run a thread: no tile waits for those of another run
+
+        def alone(row: int) -> Tensor:
+            rows, own = slice(row, row + 1), {0: kicks[row]} if row in kicks else {}
+            return descend(_alone(networks, row), x[rows], y[rows], rates[rows], own)
+
+        return torch.cat(threads.each(alone, range(runs), device))
     spans = _spans(neurons, batch, device)
     tiles = _tiles(networks, spans)
     h = networks.activations[: runs * neurons * batch].view(runs, neurons, batch)
@@ -139,7 +147,11 @@ def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
 @torch.no_grad()
 def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
-    right, loss = y.new_zeros(len(networks.hidden)), x.new_zeros(len(networks.hidden))
+    runs = len(networks.hidden)
+    if runs > 1 and x.device.type == "cpu":
+        pairs = threads.each(lambda row: evaluate(_alone(networks, row), x, y), range(runs), x.device)
+        return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+    right, loss = y.new_zeros(runs), x.new_zeros(runs)
     for part, labels in zip(x.split(ROWS), y.split(ROWS), strict=True):
         logits = _logits(networks, part, _spans(networks.hidden.shape[1], len(part), x.device)).sum(0)
         right += (logits.argmax(1) == labels).sum(1)
@@ -168,6 +180,13 @@ def pruned(networks: Networks, row: int, criteria: Sequence[Criterion], splits: 
                 right[low] += int((logits.argmax(0) == labels).sum())
         accuracies.append({cut: count / len(y) for cut, count in right.items()})
     return [(cut / len(order), [split[cut] for split in accuracies]) for cut in gone]
+
+
+def _alone(networks: Networks, row: int) -> Networks:
+    """One of the networks, in the same memory."""
+    rows = slice(row, row + 1)
+    room = networks.activations.view(len(networks.hidden), -1)[row]
+    return replace(networks, hidden=networks.hidden[rows], output=networks.output[rows], activations=room)
 
 
 def _spans(neurons: int, batch: int, device: torch.device, first: int = 0) -> list[slice]:

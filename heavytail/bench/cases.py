@@ -102,18 +102,16 @@ def steps(device: torch.device, rounds: int = 9) -> Iterator[Figure]:
         yield Figure.of("step.matmul_ms", f"{case}, products of one run", each, "ms")
 
 
-def grids(device: torch.device, runs: int = 12, steps: int = 100, rounds: int = 3) -> Iterator[Figure]:
+def grids(device: torch.device, steps: int = 100, rounds: int = 2) -> Iterator[Figure]:
     """A whole grid against an ordinary loop over the same runs, evaluation and pruning at the end included.
 
     A round times the grid, and the loop on its share of the runs: over all rounds each run is made once by the loop.
     """
     ecg, mnist = ECG5000.data(), MNIST.data()
-    cases: list[tuple[Dataset, str, dict[str, Any]]] = [(ecg, kind, {"width": 2000}) for kind in noise.NOISES]
-    cases += [
-        (mnist, kind, {"width": 2000, "batch_size": 1000, "stop_accuracy": 1.0, "eval_every": 100})
-        for kind in ("shared", "entrywise")
-    ]
-    for dataset, kind, fields in cases:
+    cases: list[tuple[Dataset, int, str, dict[str, Any]]] = [(ecg, 12, kind, {"width": 2000}) for kind in noise.NOISES]
+    looking = {"width": 2000, "batch_size": 1000, "stop_accuracy": 1.0, "eval_every": 100}
+    cases += [(mnist, 2, kind, looking) for kind in ("shared", "entrywise")]  # a run of the loop takes minutes
+    for dataset, runs, kind, fields in cases:
         base = Run(dataset=dataset.name, noise=kind, alpha=ALPHA, sigma=0.01, lr=1e-3, max_steps=steps, **fields)
         grid = [replace(base, seed=seed) for seed in range(runs)]
         dataset = dataset.to(device)
@@ -152,9 +150,10 @@ def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
 
 def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
     """Seconds a step with entrywise noise as neurons, inputs and runs grow, and the exponent in each."""
+    few = torch.get_num_threads()  # what is trained at once
     axes: dict[str, list[tuple[int, int, int]]] = {
-        "n": [(n, 140, 1) for n in (1000, 3162, 10_000, 31_623, 100_000)],
-        "d": [(2000, d, 1) for d in (70, 140, 280, 560, 1120)],
+        "n": [(n, 140, few) for n in (1000, 3162, 10_000, 31_623, 100_000)],
+        "d": [(2000, d, few) for d in (70, 140, 280, 560, 1120)],
         "runs": [(2000, 140, runs) for runs in (1, 2, 4, 8, 16)],
     }
     for axis, (name, points) in enumerate(axes.items()):
@@ -189,7 +188,7 @@ def memory(device: torch.device, rounds: int = 1) -> Iterator[Figure]:
         yield Figure("memory.seconds_per_step", case, seconds, seconds, seconds, "s")
 
 
-def second_worker(device: torch.device, runs: int = 16, steps: int = 100, rounds: int = 3) -> Iterator[Figure]:
+def second_worker(device: torch.device, runs: int = 16, steps: int = 60, rounds: int = 2) -> Iterator[Figure]:
     """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
     if device.type != "cpu":
         return
