@@ -12,7 +12,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from heavytail.networks import MeanField, hidden_weights, output_weights
+from heavytail import streams
+from heavytail.networks import Mean, MeanField, hidden_weights, output_weights
 
 SQUARED_ERROR = 0.1  # the paper's criterion: smallest columns go while the squared relative error is at most this [C]
 
@@ -36,6 +37,18 @@ def prunable_share(weight: Tensor, error: float = SQUARED_ERROR, unit: str = "fi
     return count(weight, error=error, unit=unit) / len(norms(weight, unit))
 
 
+def order(weight: Tensor, unit: str = "filter", *, generator: torch.Generator | None = None) -> Tensor:
+    """In which order the units of a weight are pruned: the smallest first, or as a generator draws it."""
+    if generator is None:
+        return norms(weight, unit).argsort(stable=True)
+    return torch.randperm(len(_units(weight, unit)), generator=generator, device=generator.device)
+
+
+def chance(seed: int | None) -> torch.Generator | None:
+    """The generator that prunes a run of this seed at random: the same order at every share. None for no seed."""
+    return None if seed is None else streams.generator(seed, "pruning")
+
+
 def count(weight: Tensor, *, error: float | None = None, keep: float | None = None, unit: str = "filter") -> int:
     """How many units of a weight go by one of the two criteria of `prune`, the smallest first."""
     if keep is not None:
@@ -51,6 +64,7 @@ def prune(
     error: float | None = None,
     keep: float | None = None,
     unit: str = "filter",
+    generator: torch.Generator | None = None,
     inplace: bool = False,
 ) -> nn.Module:
     """Zero the smallest units of every hidden weight, by squared error or by kept share; returns the pruned model.
@@ -58,6 +72,7 @@ def prune(
     error    in each layer zero as many units as leave the SQUARED relative Frobenius error at most this, in [0, 1)
     keep     in each layer keep this share of the units (rounded to a whole number), in [0, 1]
     unit     "filter" (neurons, filters) or "kernel" (single kernels of a convolution)
+    generator  take units at random, each layer in an order drawn here, and not the smallest first; for keep= only
 
     The output layer and the first convolution are never pruned. The model is copied unless `inplace`.
     Raises ValueError unless exactly one of error and keep is given and in range.
@@ -70,12 +85,14 @@ def prune(
         raise ValueError(f"keep is a share of units in [0, 1], got {keep:g}")
     if unit not in ("filter", "kernel"):
         raise ValueError(f"unknown unit {unit!r}: choose one of filter, kernel")
+    if generator is not None and keep is None:
+        raise ValueError("pruning at random wants a share of units: name keep= with generator=")
     pruned = model if inplace else copy.deepcopy(model)
     with torch.no_grad():
         for weight in hidden_weights(pruned).values():
-            sizes = norms(weight, unit)
-            gone = torch.zeros_like(sizes, dtype=torch.bool)
-            gone[sizes.argsort(stable=True)[: count(weight, error=error, keep=keep, unit=unit)]] = True
+            first = order(weight, unit, generator=generator).to(weight.device)
+            gone = torch.zeros_like(first, dtype=torch.bool)
+            gone[first[: count(weight, error=error, keep=keep, unit=unit)]] = True
             by_kernel = unit == "kernel" and weight.ndim == 4
             weight[gone.reshape(weight.shape[: 2 if by_kernel else 1])] = 0
     return pruned
@@ -126,7 +143,7 @@ def shrink(model: nn.Module) -> nn.Module:
     return small
 
 
-_KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten)
+_KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.MaxPool2d, nn.AdaptiveAvgPool2d, Mean, nn.Flatten)
 
 
 def _units(weight: Tensor, unit: str) -> Tensor:

@@ -62,6 +62,17 @@ class MeanField(nn.Module):
         return self.activation(self.hidden(x.flatten(1))) @ self.signs.T / self.gradient_scale
 
 
+class Mean(nn.Module):
+    """Average over height and width: (batch, channels, height, width) to (batch, channels, 1, 1).
+
+    It is torch's `AdaptiveAvgPool2d(1)`, which many networks cannot pass at once: it has no batching rule.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The average of each channel."""
+        return x.mean((2, 3), keepdim=True)
+
+
 def fcn(inputs: int, width: int, depth: int, classes: int, *, generator: torch.Generator) -> nn.Sequential:
     """ReLU network with `depth` hidden layers of `width` neurons, torch's default linear init. [C]"""
     if depth < 1:
@@ -88,7 +99,7 @@ def vgg(channels: int, width: int, classes: int, *, generator: torch.Generator) 
         nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=generator)
         layers += [conv, nn.ReLU()]
         fan_in = fan_out
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), _linear(fan_in, classes, generator))
+    return nn.Sequential(*layers, Mean(), nn.Flatten(), _linear(fan_in, classes, generator))
 
 
 def build(

@@ -87,12 +87,13 @@ class Kick:
     scale: float
     key: int
     step: int
+    along: Tensor | None = None
 
 
 def kick(weight: Tensor, kick: Kick, *, layer: int = 0, units: slice = slice(None)) -> None:
     """Add a kick to the weight of a layer; see `add`."""
     at = {"key": kick.key, "step": kick.step, "layer": layer}
-    add(weight, kick.noise, kick.alpha, kick.scale, **at, unit=kick.unit, units=units)
+    add(weight, kick.noise, kick.alpha, kick.scale, **at, unit=kick.unit, units=units, along=kick.along)
 
 
 def add(
@@ -106,10 +107,12 @@ def add(
     layer: int = 0,
     unit: str = "filter",
     units: slice = slice(None),
+    along: Tensor | None = None,
 ) -> None:
     """Add `scale` times a unit draw to a float32 weight in place; what it adds is decided by key, step and layer alone.
 
     `units` names the units of the weight to act on, so that parts can be done in any order and by several threads.
+    `along`, (d,), is the direction of "shared" kicks in place of ones.
     On the CPU this is the compiled sampler of `heavytail.kicks`. Elsewhere it is `draw`, of the whole weight, whose
     numbers are others: a run has the same bits again on the same kind of device only.
     Raises ValueError for settings out of range, or a weight that is not contiguous, not float32, or has one axis.
@@ -120,19 +123,23 @@ def add(
             f"noise is added in place to a contiguous float32 weight of two axes or more, not {weight.dtype} of "
             f"shape {tuple(weight.shape)} and strides {weight.stride()}"
         )
+    if along is not None and (noise != "shared" or along.shape != weight[0].flatten().shape):
+        raise ValueError(f"along= is for noise 'shared' and one number an input, not of shape {tuple(along.shape)}")
     by_kernel = unit == "kernel" and weight.ndim == 4
     matrix = weight.detach().flatten(0, 1 if by_kernel else 0).flatten(1)
     first, last, stride = units.indices(len(matrix))
     if stride != 1:
         raise ValueError(f"units must name neighbours, got {units}")
     if weight.device.type == "cpu":
-        kicks.add(matrix[first:last], noise, alpha, scale, key=key, step=step, layer=layer, first=first)
+        at = {"key": key, "step": step, "layer": layer, "first": first}
+        kicks.add(matrix[first:last], noise, alpha, scale, **at, along=along)
         return
     if (first, last) != (0, len(matrix)):
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
     place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64)[0]
     generator = torch.Generator(weight.device).manual_seed(int(place) % 2**63)
-    matrix.add_(vectors(noise, alpha, matrix.shape, generator=generator), alpha=scale)
+    drawn = vectors(noise, alpha, matrix.shape, generator=generator)
+    matrix.add_(drawn if along is None else drawn * along, alpha=scale)
 
 
 def scale(sigma: float, lr: float, alpha: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,13 +20,15 @@ from torch import Tensor
 
 from heavytail import kicks
 from heavytail.files import write_atomically
-from heavytail.runs import Run
+from heavytail.runs import LATER, Run
 from heavytail.stable import SAMPLER_VERSION
 from heavytail.version import __version__
 
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
 
-MEASURED = ("train_", "test_", "pruning_")  # what these begin is a measurement of the trained network
+MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_")  # what these begin is a measurement of the trained network
+
+MIDDLE = SHARES[1:-1]
 
 FAILED = ("diverged", "out_of_memory")  # statuses of a run without measurements
 
@@ -39,6 +42,11 @@ COLUMNS = {
     "test_accuracy_pruned": "test accuracy after pruning at squared error 0.1",
     **{f"train_accuracy_share_{s:.1f}": f"train accuracy with the share {s:.1f} of units pruned" for s in SHARES},
     **{f"test_accuracy_share_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned" for s in SHARES},
+    **{f"test_accuracy_random_{s:.1f}": f"test accuracy with a random share {s:.1f} of units pruned" for s in MIDDLE},
+    "norm_median": "median Euclidean norm of the hidden units",
+    "norm_rms": "root mean square of the norms of the hidden units",
+    "tail_index": "Hill's tail index of the norms, each over the median of its layer, k = floor(sqrt(units))",
+    "tail_index_error": "its standard error",
     "steps": "optimizer steps done",
     "seconds": "wall time of training and measuring, shared evenly among the runs that were trained at once",
     "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory",
@@ -50,6 +58,9 @@ COLUMNS = {
     "device": "device that trained",
     "sampler": "version of the stable sampler",
 }
+
+#: Columns that earlier releases did not have; they are NaN in a table of those.
+_LATER = tuple(name for name in COLUMNS if name.startswith(("test_accuracy_random_", "norm_", "tail_")))
 
 #: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
 SIMULATED = {
@@ -95,7 +106,7 @@ class Results:
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
-    known = {**measured, **_made_with(run.key), "sampler": kicks.SAMPLER_VERSION}
+    known = {**measured, **_made_with(run.key, kicks.SAMPLER_VERSION)}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}
@@ -108,13 +119,13 @@ def simulated(
 
     `numbers` has the columns level, quantity, repeat and value.
     """
-    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key)}
+    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key, SAMPLER_VERSION)}
     rows = numbers.assign(**{**record, **known})
     return rows[["study", *record, *(name for name in SIMULATED if name != "study")]]
 
 
-def _made_with(key: str) -> dict[str, object]:
-    return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": SAMPLER_VERSION}
+def _made_with(key: str, sampler: int) -> dict[str, object]:
+    return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": sampler}
 
 
 def runs_of(table: pd.DataFrame) -> list[Run]:
@@ -142,13 +153,16 @@ def read_table(path: Path | str) -> pd.DataFrame:
         table = pd.read_parquet(path)
     except Exception as error:
         raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
-    wanted = SIMULATED if "quantity" in table else (*(field.name for field in fields(Run)), *COLUMNS)
+    simulated = "quantity" in table
+    wanted = SIMULATED if simulated else (*(field.name for field in fields(Run)), *COLUMNS)
+    if not simulated:
+        table = table.assign(**{name: LATER.get(name, math.nan) for name in (*LATER, *_LATER) if name not in table})
     missing = [name for name in wanted if name not in table]
     if missing:
         raise ValueError(
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
-    return table
+    return table if simulated else table[list(wanted)]
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -20,7 +20,10 @@ Record = TypeVar("Record")
 
 PRODUCTS = ("float32", "bfloat16")
 
-_LATER = {"patience": None, "products": "float32"}  # fields that the first release did not have, and their defaults
+ALONG = ("ones", "unseen")
+
+# Fields that the first release did not have, and their defaults.
+LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay": 0.0, "samples": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,11 @@ class Run:
     eval_every     steps between two looks at the train accuracy
     patience       give a run up as stalled after this many looks without a gain; None = never
     products       "float32" | "bfloat16": what the factors of a step's matrix products are rounded to
-    seed           root of the run's three random streams
+    along          "ones" | "unseen": the direction of Type-I kicks; "unseen" is one that the training inputs lack, of
+                   the same length, for one hidden layer only
+    weight_decay   lambda >= 0; a step takes the share lr * lambda off every weight before noise is added
+    samples        how many training samples are used, the first ones; None = all
+    seed           root of the run's random streams
 
     Raises ValueError with one sentence when a field is out of range.
     """
@@ -62,6 +69,9 @@ class Run:
     eval_every: int = 10
     patience: int | None = None
     products: str = "float32"
+    along: str = "ones"
+    weight_decay: float = 0.0
+    samples: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,7 +81,7 @@ class Run:
             raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
             whole(self, name, least)
-        for name in ("batch_size", "patience"):
+        for name in ("batch_size", "patience", "samples"):
             if getattr(self, name) is not None:
                 whole(self, name, 1)
         if self.products not in PRODUCTS:
@@ -80,13 +90,19 @@ class Run:
             raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
         if self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
-        for name in ("sigma", "lr"):
+        for name in ("sigma", "lr", "weight_decay"):
             number(self, name)
         for name in ("alpha", "stop_accuracy"):
             if getattr(self, name) is not None:
                 number(self, name)
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
+        if not 0 <= self.weight_decay * self.lr < 1:
+            raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
+        if self.along not in ALONG:
+            raise ValueError(f"unknown direction along={self.along!r}: choose one of {', '.join(ALONG)}")
+        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network == "vgg"):
+            raise ValueError("along='unseen' is for noise 'shared' on a network with one hidden layer")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
             raise ValueError(f"stop_accuracy must lie in (0, 1], got {self.stop_accuracy:g}")
         if self.noise is None:
@@ -104,7 +120,7 @@ class Run:
 
         A field that came later is left out at its default, so that a run keeps its key from release to release.
         """
-        return key_of({name: v for name, v in asdict(self).items() if _LATER.get(name, NotImplemented) != v})
+        return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
 
 
 def number(record: object, name: str) -> None:

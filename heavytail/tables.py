@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -15,6 +15,8 @@ from heavytail.measures import mean_cell
 from heavytail.results import FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
+
+_CELL = ["noise", "alpha", "sigma", "along", "weight_decay"]
 
 _MEASURES = {
     "train %": "train_accuracy",
@@ -31,19 +33,73 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
     "runs" counts the seeds that went in, "failed" those that diverged or did not fit in memory.
     """
     cells = []
-    keys = ["noise", "alpha", "sigma"]
-    for (noise, alpha, sigma), rows in table.groupby(keys, dropna=False, sort=True):
+    for (noise, alpha, sigma, along, decay), rows in table.groupby(_CELL, dropna=False, sort=True):
         noise = None if pd.isna(noise) else noise
+        note = _note(along, decay)
         index = "" if pd.isna(alpha) else f"{alpha:g}"
-        cell: dict[str, object] = {"noise": PAPER_TYPE[noise], "α": index, "σ": f"{sigma:g}"}
+        cell: dict[str, object] = {"noise": PAPER_TYPE[noise] + note, "α": index, "σ": f"{sigma:g}"}
         for title, column in _MEASURES.items():
             mean = mean_cell("", 100 * rows[column])
             half = f" ± {(mean.high - mean.low) / 2:.1f}" if np.isfinite(mean.high) else ""
-            cell[title] = f"{mean.value:.1f}{half}"
+            cell[title] = f"{mean.value:.1f}{half}" if mean.runs else "—"
         failed = int(rows["status"].isin(FAILED).sum())
         cells.append({**cell, "runs": len(rows) - failed, "failed": failed})
     order = list(PAPER_TYPE.values())
+    return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]).partition(",")[0])))
+
+
+def _note(along: str, decay: float) -> str:
+    """What a control adds to the name of a noise."""
+    return (", unseen" if along == "unseen" else "") + (f", weight decay {decay:g}" if decay else "")
+
+
+def headline(table: pd.DataFrame) -> dict[str, float | str]:
+    """What the box of an experiment's page says of its table, ready for `chapters.say`."""
+    plain, noisy = table[table["noise"].isna()], table[table["noise"].notna()]
+    ratios = noisy.groupby(["noise", "alpha", "sigma"])["pruning_ratio"].mean()
+    return {
+        "runs": len(table),
+        "failed": int(table["status"].isin(FAILED).sum()),
+        "seeds": int(table["seed"].nunique()),
+        "neurons": int(table["width"].max()),
+        "plain": f"{plain['pruning_ratio'].mean():.1%}",
+        "low": f"{ratios.min():.0%}",
+        "high": f"{ratios.max():.0%}",
+        "plain_accuracy": f"{plain['test_accuracy'].mean():.1%}",
+        "noisy_accuracy": f"{noisy['test_accuracy'].mean():.1%}",
+    }
+
+
+def sigma_form(table: pd.DataFrame, chosen: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """A search for σ: median train and test accuracy and pruning ratio of each; an arrow at those that were chosen."""
+    cells = []
+    for (dataset, noise, sigma), rows in table.groupby(["dataset", "noise", "sigma"], dropna=False):
+        kind = None if pd.isna(noise) else str(noise)
+        mark = "→ " if kind is not None and chosen.get((str(dataset), kind)) == sigma else ""
+        names = ("train_accuracy", "test_accuracy", "pruning_ratio")
+        train, test, pruned = (f"{100 * rows[name].median():.1f}" for name in names)
+        lost = int(rows["status"].isin(FAILED).sum())
+        cell = {
+            "noise": PAPER_TYPE[kind],
+            "σ": f"{mark}{sigma:g}",
+            "train %": train,
+            "test %": test,
+            "pruned %": pruned,
+        }
+        cells.append({**cell, "runs": len(rows) - lost, "failed": lost})
+    order = list(PAPER_TYPE.values())
     return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]))))
+
+
+def keys_form(table: pd.DataFrame) -> pd.DataFrame:
+    """Which rows stand behind each cell of a table: the keys of its runs, in the order of their seeds."""
+    cells = []
+    ordered = table.sort_values("seed")
+    for (noise, alpha, sigma, along, decay), rows in ordered.groupby(_CELL, dropna=False, sort=True):
+        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(along, decay)
+        index = "" if pd.isna(alpha) else f"{alpha:g}"
+        cells.append({"noise": kind, "α": index, "σ": f"{sigma:g}", "keys of the runs": " ".join(rows["key"])})
+    return pd.DataFrame(cells)
 
 
 def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
@@ -58,7 +114,7 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
     rows = []
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
-        number = f"{weakest.value:+.3g} [{weakest.low:+.3g}, {weakest.high:+.3g}]" if weakest else "—"
+        number = weakest.number() if weakest else "—"
         rows.append(
             {
                 "claim": claim.id,
@@ -70,6 +126,26 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Claims that are held against several tables: a row a claim, a column a table, verdict and cells that agree."""
+    found: dict[str, dict[str, str]] = {}
+    for entry in entries:
+        told = f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)})" if entry.cells else entry.verdict
+        found.setdefault(_family(entry), {})[entry.claim.table] = told
+    several = {claim: told for claim, told in found.items() if len(told) > 1}
+    return pd.DataFrame([{"claim": claim, **told} for claim, told in several.items()]).fillna("—")
+
+
+def alone(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that `across_form` has no row for."""
+    families = [_family(entry) for entry in entries]
+    return [entry for entry, family in zip(entries, families, strict=True) if families.count(family) == 1]
+
+
+def _family(entry: Entry) -> str:
+    return entry.claim.id.removesuffix(f"-{entry.claim.table}")
 
 
 @dataclass(frozen=True)

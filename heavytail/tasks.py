@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from heavytail import datasets, trainer
+from heavytail import datasets, threads, trainer
 from heavytail import store as stores
 from heavytail.datasets import Dataset
 from heavytail.runs import Run
@@ -47,14 +47,11 @@ def work(task: Task) -> list[str] | Exception:
 
     Bad news that is TOLD is returned: some executors pass on no more than the trace of an exception.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(task.threads or before)
-    try:
-        return list(train(task))
-    except TOLD as error:
-        return error
-    finally:
-        torch.set_num_threads(before)
+    with threads.using(task.threads or torch.get_num_threads()):
+        try:
+            return list(train(task))
+        except TOLD as error:
+            return error
 
 
 def train(task: Task) -> Generator[str]:

@@ -62,15 +62,24 @@ def scratch(*shape: int, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def using(count: int) -> Iterator[None]:
+    """That many torch threads in the block, and as many as before after it."""
     before = torch.get_num_threads()
-    _own.is_one = True
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
-        _own.is_one = False
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    _own.is_one = True
+    try:
+        with using(1):
+            yield
+    finally:
+        _own.is_one = False
 
 
 @cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from heavytail import compress, datasets, memory, networks, noise, results, stacked, streams, two_layer
+from heavytail import compress, datasets, memory, networks, noise, results, stacked, streams, tails, two_layer
 from heavytail.datasets import Dataset
 from heavytail.noise import Kick
 from heavytail.results import Results
 from heavytail.runs import Run, distinct
 
 CHECK_EVERY = 10  # steps between two looks whether a loss was finite: a look makes a GPU wait
+RANDOM = tuple({"keep": 1 - share} for share in results.MIDDLE)
 CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
 
 
@@ -140,6 +141,7 @@ class _Training:
     seconds: float
     order: Iterator[Tensor | slice]
     key: int
+    along: Tensor | None
     status: str = ""
     reason: str = ""
 
@@ -148,7 +150,8 @@ class _Training:
         run = self.run
         if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
             return None
-        return Kick(run.noise, run.alpha, run.unit, noise.scale(run.sigma, run.lr, run.alpha), self.key, self.step)
+        size = noise.scale(run.sigma, run.lr, run.alpha)
+        return Kick(run.noise, run.alpha, run.unit, size, self.key, self.step, self.along)
 
     @property
     def looks(self) -> bool:
@@ -178,7 +181,7 @@ def _queue(
     for start in starts:
         shapes.setdefault(_shape(start), []).append(start)
     for waiting in shapes.values():
-        dataset = sets[waiting[0].run.dataset]
+        dataset = _cut(sets[waiting[0].run.dataset], waiting[0].run.samples)
         limit = _at_once(waiting[0].run, dataset)
         while waiting:
             left = {start.run: start for start in waiting[:limit]}
@@ -204,7 +207,8 @@ def _shape(start: Snapshot) -> tuple[Any, ...]:
     """What runs must share to be trained together; with minibatches the step too, since an epoch's last is smaller."""
     run = start.run
     step = None if run.batch_size is None else start.step
-    return run.dataset, run.network, run.width, run.depth, run.batch_size, run.products, run.unit, step
+    kind = run.dataset, run.samples, run.network, run.width, run.depth
+    return *kind, run.batch_size, run.products, run.unit, run.along, step
 
 
 def _at_once(run: Run, dataset: Dataset) -> int:
@@ -235,7 +239,9 @@ def _together(
     rates = torch.tensor([_rate(start.run, model) for start, model in zip(starts, models, strict=True)]).to(x)
     nets = engine.stack(models, starts[0].run.products, starts[0].run.unit, starts[0].run.batch_size or len(y))
     del models
-    going = [_begin(start, dataset) for start in starts]
+    along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
+    going = [_begin(start, dataset, along) for start in starts]
+    decay = _decay(going, x)
     losses: list[Tensor] = []
     while going:
         rows = [next(one.order) for one in going]
@@ -243,9 +249,10 @@ def _together(
             one.step += 1
         kicks = {row: kick for row, one in enumerate(going) if (kick := one.kick())}
         looks = any(one.looks for one in going)
-        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, {} if looks else kicks))
+        due = keep is not None and time.perf_counter() - kept >= keep_every
+        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, {} if looks else kicks, decay))
         bar.update(len(going))
-        if looks or len(losses) == CHECK_EVERY or any(one.step == one.run.max_steps for one in going):
+        if looks or due or len(losses) == CHECK_EVERY or any(one.step == one.run.max_steps for one in going):
             _check(going, losses)
         if looks:
             accuracies = engine.evaluate(nets, x, y)[0].tolist()
@@ -256,10 +263,9 @@ def _together(
         for one in going:
             if one.step == one.run.max_steps and not one.status:
                 one.status = "max_steps"
-        due = keep is not None and time.perf_counter() - kept >= keep_every
         if not (due or any(one.status for one in going)):
             continue
-        lap = _share_time(going, lap)
+        _share_time(going, lap)
         for row, one in enumerate(going):
             if one.status:
                 yield _finish(one, nets, row, engine, dataset)
@@ -268,6 +274,7 @@ def _together(
         if len(stay) < len(going):
             nets, rates, losses = engine.keep(nets, stay), rates[stay], [part[stay] for part in losses]
             going = [going[row] for row in stay]
+            decay = _decay(going, x)
         if due and keep is not None:
             for row, one in enumerate(going):
                 keep(Snapshot(one.run, one.step, engine.weights(nets, row), one.best, one.waited, one.seconds))
@@ -275,10 +282,15 @@ def _together(
         lap = time.perf_counter()
 
 
-def _begin(start: Snapshot, dataset: Dataset) -> _Training:
+def _cut(dataset: Dataset, samples: int | None) -> Dataset:
+    """The data set with its first training samples alone."""
+    return replace(dataset, x_train=dataset.x_train[:samples], y_train=dataset.y_train[:samples])
+
+
+def _begin(start: Snapshot, dataset: Dataset, along: Tensor | None) -> _Training:
     order = batches(start.run, len(dataset.y_train), dataset.x_train.device, start.step)
     key = streams.key(start.run.seed, "noise")
-    return _Training(start.run, start.step, start.best, start.waited, start.seconds, order, key)
+    return _Training(start.run, start.step, start.best, start.waited, start.seconds, order, key, along)
 
 
 def _model(start: Snapshot, dataset: Dataset) -> nn.Module:
@@ -299,6 +311,12 @@ def _batch(x: Tensor, y: Tensor, rows: Sequence[Tensor | slice]) -> tuple[Tensor
     return x[chosen], y[chosen]
 
 
+def _decay(going: Sequence[_Training], like: Tensor) -> Tensor | None:
+    """What a step leaves of each run's weights, 1 - ηλ, (R,); None if no weight decays."""
+    left = [1 - one.run.lr * one.run.weight_decay for one in going]
+    return like.new_tensor(left) if any(share != 1 for share in left) else None
+
+
 def _check(going: Sequence[_Training], losses: list[Tensor]) -> None:
     """Mark the runs one of whose losses since the last check was not finite, and forget the losses."""
     finite = torch.isfinite(torch.stack(losses)).cpu()
@@ -309,11 +327,11 @@ def _check(going: Sequence[_Training], losses: list[Tensor]) -> None:
     losses.clear()
 
 
-def _share_time(going: Sequence[_Training], lap: float) -> float:
-    now = time.perf_counter()
+def _share_time(going: Sequence[_Training], lap: float) -> None:
+    """Give each run its share of the time since the last lap."""
+    share = (time.perf_counter() - lap) / len(going)
     for one in going:
-        one.seconds += (now - lap) / len(going)
-    return now
+        one.seconds += share
 
 
 def _finish(one: _Training, nets: Any, row: int, engine: ModuleType, dataset: Dataset) -> Outcome:
@@ -330,19 +348,40 @@ def _finish(one: _Training, nets: Any, row: int, engine: ModuleType, dataset: Da
         else:
             splits = [(dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)]
             found = engine.pruned(nets, 0, CRITERIA, splits)
-            numbers = {"train_loss": loss, **_measured(found)}
+            by_chance = engine.pruned(nets, 0, RANDOM, splits[1:], chance=one.run.seed)
+            numbers = {
+                "train_loss": loss,
+                **_measured(found, by_chance),
+                **_norms(engine.hidden(nets, 0), one.run.unit),
+            }
     seconds = one.seconds + time.perf_counter() - started
     row_of = _row(one.run, dataset, one.status, one.reason, steps=one.step, seconds=seconds, **numbers)
     return Outcome(one.run, row_of, weights)
 
 
-def _measured(found: Sequence[two_layer.Pruned]) -> dict[str, float]:
-    """Columns of what pruning by each of CRITERIA gave; at share 0 nothing is pruned."""
+def _measured(found: Sequence[two_layer.Pruned], by_chance: Sequence[two_layer.Pruned]) -> dict[str, float]:
+    """Columns of what pruning by each of CRITERIA and RANDOM gave; at share 0 nothing is pruned."""
     names = ["_pruned", *(f"_share_{share:.1f}" for share in results.SHARES)]
     measured = {"pruning_ratio": found[0][0]}
     for suffix, (_, (train, test)) in zip([*names, ""], [*found, found[1]], strict=True):
         measured |= {f"train_accuracy{suffix}": train, f"test_accuracy{suffix}": test}
-    return measured
+    random = {
+        f"test_accuracy_random_{share:.1f}": test for share, (_, [test]) in zip(results.MIDDLE, by_chance, strict=True)
+    }
+    return measured | random
+
+
+def _norms(weights: Iterable[Tensor], unit: str) -> dict[str, float]:
+    """Columns of the norms of the hidden units."""
+    layers = [compress.norms(weight, unit) for weight in weights]
+    norms, shapes = torch.cat(layers), torch.cat([layer / layer.median() for layer in layers])
+    try:
+        tail = tails.hill(shapes)
+        index, error = tail.alpha, tail.standard_error
+    except ValueError:  # too few units, or all alike
+        index = error = math.nan
+    rms = float(norms.square().mean().sqrt())
+    return {"norm_median": float(norms.median()), "norm_rms": rms, "tail_index": index, "tail_index_error": error}
 
 
 def _row(
@@ -356,9 +395,15 @@ def _row(
 
 
 def _fits(run: Run, dataset: Dataset) -> None:
-    if run.batch_size is not None and run.batch_size > len(dataset.y_train):
+    if run.samples is not None and run.samples > len(dataset.y_train):
         raise ValueError(
-            f"batch_size={run.batch_size} is more than the {len(dataset.y_train)} training samples of "
+            f"samples={run.samples} is more than the {len(dataset.y_train)} training samples of {dataset.name}: use "
+            f"samples=None for all"
+        )
+    samples = run.samples or len(dataset.y_train)
+    if run.batch_size is not None and run.batch_size > samples:
+        raise ValueError(
+            f"batch_size={run.batch_size} is more than the {samples} training samples of "
             f"{dataset.name}: use batch_size=None for the full batch"
         )
     networks.check(run.network, dataset.x_train.shape[1:])

@@ -2,7 +2,9 @@
 
 With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, φ the activation and X a batch,
 
-    H = φ(W Xᵀ),  Z = Uᵀ H,  G = -η/|batch| · (softmax(Z) - labels),  W += (U G ∘ φ'(H)) X,  U += H Gᵀ.
+    H = φ(W Xᵀ),  Z = Uᵀ H,  G = -η/|batch| · (softmax(Z) - labels),  W += (U G ∘ φ'(H)) X,  U += H Gᵀ,
+
+after W and U have lost the share ηλ of weight decay, if there is one.
 
 On the CPU neurons are taken in tiles: a tile's activations stay in the cache from the product to the mask. Tiles are
 the same for any number of runs and threads, and their outputs are added in order, so a run's bits are its own. Several
@@ -45,12 +47,6 @@ class Networks:
     activations: Tensor  # flat room for (R, n, batch)
 
 
-def knows(model: nn.Module) -> bool:
-    """Whether this is a network that the step is written for."""
-    layers = list(model) if isinstance(model, nn.Sequential) else []
-    return isinstance(model, MeanField) or [type(m) for m in layers] == [nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
-
-
 def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory. There is room for a batch."""
     if isinstance(models[0], MeanField):
@@ -60,9 +56,13 @@ def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> 
         names = ("1.weight", "3.weight")
         output = [model.get_parameter("3.weight").detach().T.contiguous() for model in models]
     hidden = [model.get_parameter(names[0]).detach() for model in models]
-    low = None if products == "float32" else torch.bfloat16
     room = hidden[0].new_empty(len(models) * len(hidden[0]) * batch)
-    return Networks(_stacked(hidden), _stacked(output), names, low, room)
+    return Networks(_stacked(hidden), _stacked(output), names, lowered(products), room)
+
+
+def lowered(products: str) -> torch.dtype | None:
+    """What a run's `products` round their factors to; None = as they are."""
+    return None if products == "float32" else torch.bfloat16
 
 
 def bytes_of(width: int, inputs: int, classes: int, batch: int) -> int:
@@ -73,6 +73,8 @@ def bytes_of(width: int, inputs: int, classes: int, batch: int) -> int:
 def keep(networks: Networks, rows: Sequence[int]) -> Networks:
     """The networks of these rows alone; the others leave."""
     chosen = list(rows)
+    if chosen == list(range(len(networks.hidden))):  # a wide network alone is not copied
+        return networks
     room = networks.activations[: len(networks.activations) // len(networks.hidden) * len(chosen)]
     return replace(networks, hidden=networks.hidden[chosen], output=networks.output[chosen], activations=room)
 
@@ -86,11 +88,19 @@ def weights(networks: Networks, row: int) -> dict[str, Tensor]:
     return {**found, networks.names[1]: networks.output[row].T.contiguous().to("cpu", copy=True)}
 
 
+def hidden(networks: Networks, row: int) -> list[Tensor]:
+    """One network's weights that get noise and may be pruned."""
+    return [networks.hidden[row]]
+
+
 @torch.no_grad()
-def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]) -> Tensor:
+def descend(
+    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick], decay: Tensor | None = None
+) -> Tensor:
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
-    x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η.
+    x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η, decay (R,)
+    the factors 1 - ηλ of weight decay.
     """
     runs, neurons, _ = networks.hidden.shape
     batch, device = y.shape[-1], y.device
@@ -99,7 +109,8 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
 
         def alone(row: int) -> Tensor:
             rows, own = slice(row, row + 1), {0: kicks[row]} if row in kicks else {}
-            return descend(_alone(networks, row), x[rows], y[rows], rates[rows], own)
+            slower = None if decay is None else decay[rows]
+            return descend(_alone(networks, row), x[rows], y[rows], rates[rows], own, slower)
 
         return torch.cat(threads.each(alone, range(runs), device))
     spans = _spans(neurons, batch, device)
@@ -128,7 +139,11 @@ def descend(networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapp
             torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
         else:
             torch.ops.aten.threshold_backward.grad_input(slope, active, 0, grad_input=slope)
+            if decay is not None:
+                out.mul_(decay[rows].view(-1, 1, 1))
             _add_product(networks.low, active, g[rows].mT, out)
+        if decay is not None:
+            networks.hidden[rows, span].mul_(decay[rows].view(-1, 1, 1))
         _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
         _kick(networks, kicks, tile)
 
@@ -160,14 +175,17 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def pruned(networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split]) -> list[Pruned]:
+def pruned(
+    networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
+) -> list[Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
-    One pass over the neurons in order of norm serves all: what the larger ones put out are sums from the end.
+    One pass over the neurons in order of norm serves all: what the larger ones put out are sums from the end. With
+    `chance`, a seed, neurons go in random order instead.
     """
     weight = networks.hidden[row]
     gone = [compress.count(weight, **criterion) for criterion in criteria]
-    order = compress.norms(weight).argsort(stable=True)
+    order = compress.order(weight, generator=compress.chance(chance)).to(weight.device)
     one = replace(networks, hidden=weight[order].unsqueeze(0), output=networks.output[row, order].unsqueeze(0))
     cuts = sorted({0, *gone, len(order)})
     accuracies = []

@@ -19,9 +19,11 @@ def measured(**numbers: object) -> dict[str, object]:
     """
     at_shares = numbers.pop("share_accuracy", 0.9)
     shares = {f"{split}_accuracy_share_{s:.1f}": at_shares for split in ("train", "test") for s in results.SHARES}
+    shares |= {f"test_accuracy_random_{s:.1f}": 0.7 for s in results.MIDDLE}
+    norms = {"norm_median": 1.0, "norm_rms": 2.0, "tail_index": 1.8, "tail_index_error": 0.3}
     accuracies = {f"{split}_accuracy{after}": 0.95 for split in ("train", "test") for after in ("", "_pruned")}
     rest = {"train_loss": 0.07, "pruning_ratio": 0.1, "steps": 600, "seconds": 1.0, "status": "max_steps", "reason": ""}
-    return {**accuracies, **shares, **rest, "verified": True, "device": "cpu", **numbers}
+    return {**accuracies, **shares, **norms, **rest, "verified": True, "device": "cpu", **numbers}
 
 
 def diverged() -> dict[str, object]:
@@ -46,4 +48,29 @@ def sweep(
     for noise, alpha, sigma in settings:
         runs = [Run(noise=noise, alpha=alpha, sigma=sigma, seed=seed) for seed in seeds]
         rows += [(run, measured(**noisy(noise, alpha, run.seed))) for run in runs]
+    return table(rows)
+
+
+def controlled(agree: bool, seeds: Iterable[int]) -> pd.DataFrame:
+    """A table of the controls: what each run measures, by whether the claims about the controls hold."""
+    base = {"dataset": "mnist", "width": 500}
+    sides = [
+        (base, {"pruning_ratio": 0.2}),
+        ({**base, "weight_decay": 0.1}, {"pruning_ratio": 0.3 if agree else 0.9}),
+        (
+            {**base, "noise": "shared", "along": "unseen", "alpha": 1.75, "sigma": 0.1},
+            {"pruning_ratio": 0.6 if agree else 0.1, "train_loss": 0.07 if agree else 0.08},
+        ),
+    ]
+    for kind in ("shared", "entrywise", "isotropic"):
+        sides.append(({**base, "noise": kind, "alpha": 1.75, "sigma": 0.1}, {"pruning_ratio": 0.5}))
+        for sigma in (0.2, 0.4):
+            light = {**base, "noise": kind, "alpha": 2.0, "sigma": sigma}
+            sides.append((light, {"pruning_ratio": 0.3 if agree else 0.8}))
+    rows = []
+    for settings, numbers in sides:
+        for seed in seeds:
+            shaken = {name: value * (1 + 1e-7 * math.sin(seed)) for name, value in numbers.items()}
+            shares = {"share_accuracy": (0.9 if agree else 0.5) + 1e-4 * math.sin(seed)}
+            rows.append((Run(**settings, seed=seed), measured(**shares, **shaken)))
     return table(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,8 @@ def test_one_seed_has_an_infinite_interval_and_decides_nothing():
     none = mean_cell("here", [math.nan])
     assert math.isnan(none.value)
     assert (none.runs, none.failed, none.verdict((0, math.inf))) == (0, 1, "mixed")
+    assert none.number() == "none of 1 runs finished"
+    assert mean_cell("here", [0.5, 0.25]).number() == "+0.375 [-1.21, +1.96]"
 
 
 @pytest.mark.parametrize(
@@ -225,3 +228,26 @@ def test_the_order_of_rows_and_a_way_over_the_disk_change_nothing(measure, tmp_p
     assert [cell.label for cell in again] == [cell.label for cell in measure(frame)]
     for one, other in zip(again, measure(frame), strict=True):
         assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "values"), [("depth", [2, 4]), ("width", [50, 80]), ("unit", ["filter", "kernel"])])
+def test_runs_of_different_networks_are_never_compared(name, values):
+    """Both networks gain the same; across networks the difference would be anything else."""
+    rows = []
+    for offset, value in enumerate(values):
+        for seed in PLAIN:
+            base = PLAIN[seed] + offset / 3
+            rows.append((Run(seed=seed, **{name: value}), measured(pruning_ratio=base)))
+            for alpha, gain in ((1.5, 2 * GAIN[seed]), (1.9, GAIN[seed])):
+                run = replace(noisy(seed, alpha=alpha), **{name: value})
+                rows.append((run, measured(pruning_ratio=base + gain)))
+    cells = measures.compressibility(table(rows))
+    assert [cell.label for cell in cells] == [
+        f"shared, α = {alpha}, σ = 0.1, {name} {value}" for value in values for alpha in (1.5, 1.9)
+    ]
+    gains = list(GAIN.values())
+    for cell, factor in zip(cells, (2, 1, 2, 1), strict=True):
+        assert (cell.low, cell.high) == t_interval([factor * gain for gain in gains])
+    heavier = measures.heavier_tail(table(rows))
+    assert [cell.label for cell in heavier] == [f"shared, α = 1.5 against 1.9, {name} {value}" for value in values]
+    assert all((cell.low, cell.high) == t_interval(gains) for cell in heavier)

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 import pytest
-from made_up_results import diverged, measured, sweep, table
+from made_up_results import controlled, diverged, measured, sweep, table
 from scipy import stats
 
 from heavytail import Run, tables
@@ -59,7 +59,7 @@ def test_failed_runs_are_counted_and_do_not_move_the_mean():
     rows += [(noisy("isotropic", 1.75, seed), diverged()) for seed in (1, 2)]
     some, none = tables.paper_form(table(rows)).to_dict("records")
     assert (some["pruned %"], some["runs"], some["failed"]) == ("40.0", 1, 1)
-    assert (none["noise"], none["pruned %"], none["runs"], none["failed"]) == ("Type-III", "nan", 0, 2)
+    assert (none["noise"], none["pruned %"], none["runs"], none["failed"]) == ("Type-III", "—", 0, 2)
 
 
 def test_accuracy_curves_have_one_row_a_run_and_share():
@@ -94,6 +94,21 @@ def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
     assert untested["weakest cell [interval]"] == untested["cells that agree"] == untested["profile"] == "—"
 
 
+def test_claims_held_against_several_tables_stand_side_by_side():
+    cell = Cell("a", 0.25, 0.125, 0.375, 3)
+
+    def entry(name, table, *cells):
+        return Entry(Claim(name, "A statement.", "D", "mnist", "a number", (0.0, math.inf), table), "quick", cells)
+
+    entries = [entry("grows", "ecg5000", cell, cell), entry("alone", "mnist", cell), entry("grows-mnist", "mnist")]
+    entries += [entry("shrinks-vgg", "vgg", cell), entry("shrinks-mnist", "mnist", cell)]
+    assert tables.across_form(entries).to_dict("records") == [
+        {"claim": "grows", "ecg5000": "supported (2 of 2)", "mnist": "not tested", "vgg": "—"},
+        {"claim": "shrinks", "ecg5000": "—", "mnist": "supported (1 of 1)", "vgg": "supported (1 of 1)"},
+    ]
+    assert tables.alone(entries) == [entries[1]]
+
+
 @pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])
 def test_every_noise_has_the_papers_name(kind):
     assert tables.PAPER_TYPE[kind] in ("none", "Type-I", "Type-II", "Type-III")
@@ -108,3 +123,46 @@ def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
     assert "<caption>R &amp; D</caption>" in page
     assert "a&lt;b" in page
     assert "<caption>" not in tables.show(pd.DataFrame({"n": [1]})).text
+
+
+def test_controls_have_rows_of_their_own_that_say_what_they_are():
+    shown = tables.paper_form(controlled(True, (1, 2)))
+    assert list(shown["noise"]) == [
+        *("none", "none, weight decay 0.1", "Type-I", "Type-I, unseen", "Type-I", "Type-I"),
+        *["Type-II"] * 3,
+        *["Type-III"] * 3,
+    ]
+    assert list(shown["runs"]) == [2] * 12
+
+
+def test_the_headline_holds_the_smallest_and_largest_mean_ratio_and_counts_failures():
+    rows = [(Run(seed=seed, width=30), measured(pruning_ratio=0.1)) for seed in (1, 2)]
+    for sigma, ratios in ((0.1, (0.2, 0.4)), (0.2, (0.5, None))):
+        for seed, ratio in enumerate(ratios, start=1):
+            run = Run(seed=seed, width=30, noise="shared", alpha=1.5, sigma=sigma)
+            rows.append((run, diverged() if ratio is None else measured(pruning_ratio=ratio)))
+    told = tables.headline(table(rows))
+    assert (told["plain"], told["low"], told["high"]) == ("10.0%", "30%", "50%")
+    assert (told["runs"], told["failed"], told["seeds"], told["neurons"]) == (6, 1, 2, 30)
+
+
+def test_each_cell_names_the_keys_of_its_runs_in_the_order_of_their_seeds():
+    runs = [
+        Run(seed=seed, noise="shared", alpha=1.5, sigma=0.1, along=along)
+        for along in ("ones", "unseen")
+        for seed in (2, 1)
+    ]
+    shown = tables.keys_form(table([(run, measured()) for run in runs]))
+    assert list(shown["noise"]) == ["Type-I", "Type-I, unseen"]
+    assert list(shown["keys of the runs"]) == [f"{runs[1].key} {runs[0].key}", f"{runs[3].key} {runs[2].key}"]
+
+
+def test_a_search_shows_medians_and_marks_what_was_chosen():
+    rows = [(Run(seed=seed), measured(train_accuracy=0.95)) for seed in (1, 2, 3)]
+    for sigma in (0.1, 0.3):
+        for seed in (1, 2, 3):
+            run = Run(seed=seed, noise="isotropic", alpha=1.9, sigma=sigma)
+            rows.append((run, measured(train_accuracy=0.9 + seed / 100)))
+    shown = tables.sigma_form(table(rows), {("ecg5000", "isotropic"): 0.1})
+    assert list(shown["σ"]) == ["0", "→ 0.1", "0.3"]
+    assert list(shown["train %"]) == ["95.0", "92.0", "92.0"]

@@ -14,10 +14,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True, params=[1, 2, 3])
 def count(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+    with threads.using(request.param):
+        yield request.param
 
 
 @pytest.mark.parametrize("parts", [0, 1, 2, 7])

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from heavytail import Run, compress, networks, noise, results, stacked, streams, trainer, two_layer
+from heavytail import Run, compress, networks, noise, results, stacked, streams, threads, trainer, two_layer
 from heavytail.datasets import Dataset
 
 CLASSES, INPUTS = 3, 6
@@ -245,10 +245,8 @@ def test_a_run_has_the_same_bits_on_any_number_of_threads(threads, one_thread):
 
 @pytest.fixture
 def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads.using(1):
+        yield
 
 
 RESUMED = {
@@ -527,6 +525,17 @@ def test_a_run_that_diverges_is_a_row_and_leaves_the_others_alone(how):
         assert outcome.table.iloc[k].status == "max_steps"
         assert outcome.table.iloc[k][MEASURED].notna().all()
         assert same(outcome.weights(run), weights(run))
+
+
+@pytest.mark.parametrize("how", DIVERGE)
+def test_a_run_that_diverges_leaves_no_snapshot_from_which_it_would_end_otherwise(how):
+    bad = replace(BASE, **DIVERGE[how])
+    kept = []
+    (undisturbed,) = trainer.outcomes([bad], data=DATA, progress=False, keep=kept.append, keep_every=0)
+    assert undisturbed.row["steps"] == train(bad).table.loc[0, "steps"]
+    for snapshot in kept:
+        (resumed,) = trainer.outcomes([bad], data=DATA, progress=False, snapshots=[snapshot])
+        assert {**resumed.row, "seconds": 0} == pytest.approx({**undisturbed.row, "seconds": 0}, abs=0, nan_ok=True)
 
 
 def test_infinite_weights_behind_a_saturated_activation_count_as_diverged():

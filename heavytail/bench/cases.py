@@ -107,6 +107,7 @@ def grids(device: torch.device) -> Iterator[Figure]:
     """A whole grid against an ordinary loop over the same runs, evaluation and pruning at the end included.
 
     A round times the grid, and the loop on two of its runs in turn (one on the shape of MNIST, where it takes minutes).
+    A trainer that did nothing but the products of its steps would have the speedup of the products alone.
     """
     looking = {"batch_size": 1000, "stop_accuracy": 1.0, "eval_every": 100}
     for shape, runs, steps, kind, sample, rounds, fields in (
@@ -122,7 +123,8 @@ def grids(device: torch.device) -> Iterator[Figure]:
         data = {shape.name: dataset}
         trainer.train(replace(base, max_steps=2), data=data, device=device, progress=False)  # warm up
         loop.train(replace(base, max_steps=2), dataset)
-        over, seconds = [], []
+        alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
+        over, most, seconds = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
             trainer.train(grid, data=data, device=device, progress=False)
@@ -131,15 +133,17 @@ def grids(device: torch.device) -> Iterator[Figure]:
                 loop.train(run, dataset)
             ours, theirs = (middle - start) / runs, (time.perf_counter() - middle) / sample
             over.append(theirs / ours)
+            most.append(theirs / (steps * min(side_by_side({"": alone}, 3, calls={"": 10})[""])))
             seconds.append(ours)
         batch = "full batch" if base.batch_size is None else f"batch {base.batch_size}, evaluated every 100 steps"
         case = f"{shape.name}, n = {base.width}, {batch}, {kind}, {runs} runs of {steps} steps"
         yield Figure.of("grid.speedup_over_loop", case, over, "ratio")
+        yield Figure.of("grid.speedup_of_products_alone", case, most, "ratio")
         yield Figure.of("grid.seconds_per_run", case, seconds, "s")
 
 
 def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
-    """What rounding the factors of a step's products to bfloat16 gains here, and what it changes."""
+    """What rounding the factors of a step's products to bfloat16 gains here."""
     for shape, width, batch, calls in ((ECG5000, 2000, 500, 2), (MNIST, 2000, 1000, 1)):
         sides: Sides = {}
         for low in ("float32", "bfloat16"):
@@ -152,7 +156,7 @@ def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
 
 
 def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
-    """Seconds a step with entrywise noise as neurons, inputs and runs grow, and the exponent in each."""
+    """Milliseconds a step with entrywise noise as neurons, inputs and runs grow, and the exponent in each."""
     few = torch.get_num_threads()  # what is trained at once
     axes: dict[str, list[tuple[int, int, int]]] = {
         "n": [(n, 140, few) for n in (1000, 3162, 10_000, 31_623, 100_000)],
@@ -160,13 +164,12 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
         "runs": [(2000, 140, runs) for runs in (1, 2, 4, 8, 16)],
     }
     for axis, (name, points) in enumerate(axes.items()):
-        place = {"n": 0, "d": 1, "runs": 2}[name]
         sides: Sides = {}
         for width, inputs, runs in points:
             shape = replace(ECG5000, inputs=inputs)
             nets, x, y = _stage(shape, runs, width, 500, device)
             rates, own = torch.full((runs,), 1e-3, device=device), {row: _kick("entrywise", row) for row in range(runs)}
-            sides[str((width, inputs, runs)[place])] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+            sides[str((width, inputs, runs)[axis])] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
         taken = side_by_side(
             sides, rounds, calls={side: max(1, 20_000 // (int(side) if axis == 0 else 2000)) for side in sides}
         )
@@ -189,7 +192,7 @@ def memory(device: torch.device) -> Iterator[Figure]:
     yield Figure.of("memory.over_weights_and_data", case, [peak / held], "ratio")
 
 
-def second_worker(device: torch.device, runs: int = 16, steps: int = 60, rounds: int = 2) -> Iterator[Figure]:
+def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds: int = 2) -> Iterator[Figure]:
     """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
     if device.type != "cpu":
         return
@@ -238,9 +241,7 @@ def _networks(
     output = torch.randn(runs, width, classes, generator=g) / math.sqrt(width)
     room = torch.empty(runs * width * batch, device=device)
     names = ("1.weight", "3.weight")
-    return two_layer.Networks(
-        hidden.to(device), output.to(device), names, None if low == "float32" else torch.bfloat16, room
-    )
+    return two_layer.Networks(hidden.to(device), output.to(device), names, two_layer.lowered(low), room)
 
 
 def _stage(

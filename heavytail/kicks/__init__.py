@@ -20,12 +20,22 @@ SAMPLER_VERSION = 2  # raised whenever the same address would give other numbers
 
 
 def add(
-    weight: Tensor, noise: str, alpha: float, scale: float, *, key: int, step: int, layer: int = 0, first: int = 0
+    weight: Tensor,
+    noise: str,
+    alpha: float,
+    scale: float,
+    *,
+    key: int,
+    step: int,
+    layer: int = 0,
+    first: int = 0,
+    along: Tensor | None = None,
 ) -> None:
     """Add `scale` times a unit draw of the named noise to `weight`, in place.
 
     `weight` is float32, contiguous, on the CPU, shape (units, d): the units from number `first` on of a layer. Parts of
-    a layer may be added in any order, by any number of threads. `noise.add` is the door that checks what it is given.
+    a layer may be added in any order, by any number of threads. "shared" kicks go along the vector `along`, (d,), in
+    place of ones. `noise.add` is the door that checks what it is given.
     """
     if not (0 <= key < 2**64 and 0 <= step < 2**32 and 0 <= layer < 2**23):
         raise ValueError(f"no such address: key={key}, step={step}, layer={layer}")
@@ -40,7 +50,8 @@ def add(
     elif noise == "shared":
         scalars = np.empty(units, np.float32)
         kernels.stable(scalars, first, last, size, False, _symmetric(alpha), 2 * layer + 1, word, step)
-        flat.reshape(units, entries).__iadd__(scalars[:, None])
+        matrix = flat.reshape(units, entries)
+        matrix += scalars[:, None] if along is None else scalars[:, None] * along.numpy()
     else:
         radii = np.full(units, scale * math.sqrt(2), np.float32)
         if alpha < 2:

@@ -40,6 +40,14 @@ _plain = compiled()  # where weights are touched: those may be NaN
 
 
 @_inline
+def _room():  # type: ignore[no-untyped-def]
+    """Room for a chunk: two of words, four of float32."""
+    a, b = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
+    x, half = np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+    return a, b, x, half, np.empty(CHUNK, np.float32), np.empty(CHUNK, np.float32)
+
+
+@_inline
 def _sin(angle):  # type: ignore[no-untyped-def]
     """Sine on [0, pi]."""
     z = _PI - angle if angle > _RIGHT else angle
@@ -155,13 +163,7 @@ def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[
     `law` is float64 (11,): (1 - a)/a, whether signed, slope and offset of u and v on either side of the angle, and the
     power to which the draw is raised.
     """
-    a, b = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
-    x, half, e, work = (
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-    )
+    a, b, x, half, e, work = _room()
     half_bits, e_bits, work_bits = half.view(np.int32), e.view(np.int32), work.view(np.int32)
     power, signed, raised, size = float32(law[0]), law[1] > 0, float32(law[10]), float32(scale)
     u_slope, u_offset, v_slope, v_offset = float32(law[2]), float32(law[3]), float32(law[4]), float32(law[5])
@@ -197,13 +199,7 @@ def normal(out, start, stop, scales, row, lane, key, step):  # type: ignore[no-u
     Number i lies in row i // row of a matrix, and `scales` begins with the row of number `start`. Source: Box and
     Muller (1958), with an exponential and an angle that have digits enough for the tail.
     """
-    a, b = np.empty(CHUNK, np.int32), np.empty(CHUNK, np.int32)
-    x, half, e, work = (
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-        np.empty(CHUNK, np.float32),
-    )
+    a, b, x, half, e, work = _room()
     both = np.empty(2 * CHUNK, np.float32)
     work_bits = work.view(np.int32)
     for chunk in range(start // (2 * CHUNK), (stop + 2 * CHUNK - 1) // (2 * CHUNK)):
