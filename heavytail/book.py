@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +36,38 @@ def check(profile: str = "quick", root: Path | None = None) -> int:
     search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
     # Cells go into a history of their own, not among what the reader typed into IPython.
     environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
-    differ = []
-    for number, page in enumerate(pages, 1):
-        notebook = executed(root, profile, page)
-        print(f"  [{number:2}/{len(pages)}] {page.stem}: ", end="", flush=True)
-        if stamps.checked(notebook) == how:
-            print("compared before, unchanged", flush=True)
-            continue
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q"]
+    nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
+
+    def compared(notebook: Path) -> tuple[subprocess.CompletedProcess[str], float]:
         start = time.monotonic()
-        pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q"]
-        nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
         done = subprocess.run(
             [*pytest, *nbval, str(notebook)],
             cwd=root,
-            env=environment,
+            env=environment | chapters.share_of_threads(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        if done.returncode == 0:
-            stamps.mark_checked(notebook, how)
-            print(f"the same outputs again, {time.monotonic() - start:.1f} s", flush=True)
-        else:  # 5, no cells found, is a failure too: a chapter has cells
-            differ.append(page.stem)
-            print(f"NOT the same again\n{done.stdout}", flush=True)
+        return done, time.monotonic() - start
+
+    notebooks = {page: executed(root, profile, page) for page in pages}
+    new = [page for page in pages if stamps.checked(notebooks[page]) != how]
+    for page in pages:
+        if page not in new:
+            print(f"  {page.stem}: compared before, unchanged", flush=True)
+    differ = []
+    with ThreadPoolExecutor(chapters.side_by_side(len(new))) as pool:
+        futures = {pool.submit(compared, notebooks[page]): page for page in new}
+        for number, future in enumerate(as_completed(futures), 1):
+            page, (done, seconds) = futures[future], future.result()
+            print(f"  [{number:2}/{len(new)}] {page.stem}: ", end="")
+            if done.returncode == 0:
+                stamps.mark_checked(notebooks[page], how)
+                print(f"the same outputs again, {seconds:.1f} s", flush=True)
+            else:  # 5, no cells found, is a failure too: a chapter has cells
+                differ.append(page.stem)
+                print(f"NOT the same again\n{done.stdout}", flush=True)
     if differ:
         raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {', '.join(differ)}")
     return len(pages)

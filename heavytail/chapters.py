@@ -13,11 +13,14 @@ import numbers
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heavytail import stamps
+from heavytail import stamps, workers
 from heavytail.claims import PROFILES
 
 
@@ -60,6 +63,25 @@ def _plain(key: str, value: object) -> int | float | str:
             raise ValueError(f"say({key}={value}): not a finite number; say in words what is missing")
         return int(value) if isinstance(value, numbers.Integral) else float(value)
     raise ValueError(f"say({key}=...): a {type(value).__name__} is neither a number nor a text; pass one of those")
+
+
+def data_or_digits(name: str) -> tuple[str, str]:
+    """The data set that a page can train on here: the named one, or the digits; and a sentence that says which.
+
+    Without data and without a network a page still builds, and says what to do.
+    """
+    from heavytail import datasets
+
+    warnings.simplefilter("ignore", datasets.UnofficialData)  # the sentence says it, without a path of this machine
+    try:
+        verified = datasets.load(name).verified
+    except datasets.DataUnavailable as error:
+        told = f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
+        return "digits", f"{told} What to do: {error}"
+    if verified:
+        return name, f"The live part of this page trained on {name} itself."
+    told = f"The live part of this page trained on the {name} of this machine, which is **not the official data set**"
+    return name, f"{told}; `heavytail data {name}` says how it differs."
 
 
 def pages(root: Path) -> list[Path]:
@@ -198,11 +220,23 @@ def executed(root: Path, profile: str, page: Path) -> Path:
     return root / "_build" / "chapters" / profile / f"{page.stem}.ipynb"
 
 
+def side_by_side(chapters: int) -> int:
+    """How many of so many chapters run at once on this machine: one a core, at most four."""
+    return max(1, min(chapters, 4, os.cpu_count() or 1))
+
+
+def share_of_threads() -> dict[str, str]:
+    """A chapter's share of the cores; the same when it runs alone, since sums on more threads round otherwise."""
+    cores = os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // side_by_side(cores))))}
+
+
 def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
-    """Run, in the order of the book, every chapter whose executed notebook is not valid any more; list the chapters.
+    """Run every chapter whose executed notebook is not valid any more; list the chapters in the order of the book.
 
     One is valid while nothing it depends on has changed: see `heavytail.stamps`. A chapter without a parameter
-    `profile` runs the same at every profile.
+    `profile` runs the same at every profile. Several run side by side. Raises ChapterFailed for those that failed when
+    all others are done.
     """
     root = root or project_root()
     if profile not in PROFILES:
@@ -210,26 +244,66 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
     chapters = [(page, notebook) for page in pages(root) if has_code(notebook := read(page))]
     print(f"chapters: {len(chapters)} with code, profile {profile}", flush=True)
     began = time.monotonic()
-    for number, (page, notebook) in enumerate(chapters, 1):
+    stale = []
+    for page, notebook in chapters:
         output = executed(root, profile, page)
         parameters = {"profile": profile} if "profile" in parameters_of(notebook) else {}
         before = stamps.sources(root, page, {**parameters, "profile": profile})
         reason = stamps.why_stale(output, before | stamps.data_sets())
-        print(f"  [{number:2}/{len(chapters)}] {page.stem}: ", end="", flush=True)
         if reason is None:
-            print("up to date", flush=True)
+            print(f"  {page.stem}: up to date", flush=True)
             _failed(output).unlink(missing_ok=True)
-            continue
-        print(f"runs ({reason}) ... ", end="", flush=True)
-        start = time.monotonic()
-        try:
-            execute(page, output, parameters=parameters)
-        except ChapterFailed:
-            print("failed", flush=True)
-            raise
-        stamps.write(output, before | stamps.data_sets())  # after the run, which may have fetched data
-        print(f"{time.monotonic() - start:.1f} s, {time.monotonic() - began:.0f} s in all", flush=True)
+        else:
+            stale.append(_Stale(page, output, parameters, before, reason))
+    failed = []
+    with workers.processes(side_by_side(len(stale))) as executor:
+        for number, (chapter, outcome) in enumerate(_each(executor, stale), 1):
+            print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({chapter.reason}), ", end="")
+            if isinstance(outcome, ChapterFailed):
+                failed.append(outcome)
+                print("failed", flush=True)
+            else:
+                stamps.write(chapter.output, chapter.before | stamps.data_sets())  # the run may have fetched data
+                print(f"{outcome:.1f} s, {time.monotonic() - began:.0f} s in all", flush=True)
+    if failed:
+        raise ChapterFailed("\n".join(map(str, failed)))
     return [page for page, _ in chapters]
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """A chapter that has to run."""
+
+    page: Path
+    output: Path
+    parameters: dict[str, Any]
+    before: dict[str, str]  # what it depends on
+    reason: str
+
+
+def _each(executor: Executor | None, stale: Sequence[_Stale]) -> Iterator[tuple[_Stale, float | ChapterFailed]]:
+    """Every chapter as it is done, with its seconds or its failure."""
+    if executor is None:
+        for chapter in stale:
+            yield chapter, _seconds(chapter, share_of_threads())
+        return
+    futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
+    """Run a chapter from this process; its seconds, or its failure."""
+    start, before = time.monotonic(), dict(os.environ)
+    os.environ.update(environment)
+    try:
+        execute(chapter.page, chapter.output, parameters=chapter.parameters)
+    except ChapterFailed as failure:
+        return failure
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return time.monotonic() - start
 
 
 def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any] | None = None) -> Path:

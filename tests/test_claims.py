@@ -6,11 +6,12 @@ import json
 import math
 import tomllib
 
+import pandas as pd
 import pytest
-from made_up_results import diverged, measured, sweep, table
+from made_up_results import controlled, diverged, measured, sweep, table
 from made_up_simulations import GRIDS, made_up
 
-from heavytail import Run, claims, measures, read_grid, results, simulations
+from heavytail import Run, claims, depths, measures, read_grid, results, simulations
 from heavytail.claims import CLAIMS, PROFILES, SOURCES, VERDICTS, Claim, Entry
 from heavytail.claims.experiments import EXPERIMENTS
 from heavytail.claims.theory import THEORY
@@ -18,7 +19,11 @@ from heavytail.cli import main
 from heavytail.measures import Cell
 
 MEASURED_CLAIMS = [claim for claim in CLAIMS if claim.measure is not None]
-OF_RUNS = [claim for claim in MEASURED_CLAIMS if claim in EXPERIMENTS]
+OF_CONTROLS = [claim for claim in MEASURED_CLAIMS if claim.table == "controls"]
+OF_DEPTH = [claim for claim in MEASURED_CLAIMS if claim.measure is depths.growth_of_loss]
+OF_WIDTH = [claim for claim in MEASURED_CLAIMS if claim.table == "width"]
+OTHERS = (*OF_CONTROLS, *OF_DEPTH, *OF_WIDTH)
+OF_RUNS = [claim for claim in MEASURED_CLAIMS if claim in EXPERIMENTS and claim not in OTHERS]
 OF_SIMULATIONS = [claim for claim in MEASURED_CLAIMS if claim in THEORY]
 SEEDS = range(1, 63)  # six settings: 372 noisy runs, enough to say that collapses are rarer than one in a hundred
 
@@ -63,6 +68,46 @@ def good():
 @pytest.fixture(scope="module")
 def bad():
     return sweep(lambda seed: {**plain(seed), "pruning_ratio": 0.3}, contradicting, seeds=SEEDS)
+
+
+@pytest.mark.parametrize("claim", OF_CONTROLS, ids=lambda claim: claim.id)
+def test_every_claim_about_controls_can_come_out_either_way(claim):
+    for agree, verdict in ((True, "supported"), (False, "not supported")):
+        assert claims.hold(claim, controlled(agree, SEEDS), "quick").verdict == verdict
+        assert claims.hold(claim, controlled(agree, [1]), "quick").verdict == "mixed"
+
+
+def at_depths(frame, lost):
+    """The runs at two and at four hidden layers, where pruning costs `lost[depth]` of test accuracy."""
+    kept = {
+        depth: frame["test_accuracy"] - loss - 1e-4 * (depth * frame["seed"]).map(math.sin)
+        for depth, loss in lost.items()
+    }
+    return pd.concat([frame.assign(depth=depth, test_accuracy_pruned=after) for depth, after in kept.items()])
+
+
+@pytest.mark.parametrize("claim", OF_DEPTH, ids=lambda claim: claim.id)
+def test_every_claim_about_depth_can_come_out_either_way(claim, good):
+    for lost, verdict in (({2: 0.01, 4: 0.03}, "supported"), ({2: 0.03, 4: 0.01}, "not supported")):
+        frame = at_depths(good, lost)
+        assert claims.hold(claim, frame, "quick").verdict == verdict
+        assert claims.hold(claim, frame[frame["seed"] == 1], "quick").verdict == "mixed"
+
+
+def at_widths(frame, gained):
+    """The runs at 100 and at 1000 neurons, where the wide network prunes `gained` further and is so much better."""
+    wide = frame.assign(width=1000)
+    for name in ("pruning_ratio", *(f"test_accuracy_share_{share:.1f}" for share in results.SHARES)):
+        wide[name] += gained + 1e-4 * frame["seed"].map(math.sin)
+    return pd.concat([frame.assign(width=100), wide])
+
+
+@pytest.mark.parametrize("claim", OF_WIDTH, ids=lambda claim: claim.id)
+def test_every_claim_about_width_can_come_out_either_way(claim, good):
+    for gained, verdict in ((0.1, "supported"), (-0.1, "not supported")):
+        frame = at_widths(good, gained)
+        assert claims.hold(claim, frame, "quick").verdict == verdict
+        assert claims.hold(claim, frame[frame["seed"] == 1], "quick").verdict == "mixed"
 
 
 @pytest.mark.parametrize("claim", OF_RUNS, ids=lambda claim: claim.id)
@@ -208,6 +253,9 @@ def test_the_ledger_holds_each_claim_against_the_largest_table(tmp_path, good, b
         results.write_table(bad, tmp_path / "quick" / f"{name}.parquet")
     for name in {claim.table for claim in OF_SIMULATIONS}:
         results.write_table(made_up(name, agree=False), tmp_path / "quick" / f"{name}.parquet")
+    results.write_table(controlled(False, SEEDS), tmp_path / "quick" / "controls.parquet")
+    results.write_table(at_depths(bad, {2: 0.11, 4: 0.1}), tmp_path / "quick" / "deeper.parquet")
+    results.write_table(at_widths(bad, -0.1), tmp_path / "quick" / "width.parquet")
     entries = {entry.claim.id: entry for entry in claims.ledger(tmp_path)}
     for claim in MEASURED_CLAIMS:
         large = claim.table == "ecg5000"

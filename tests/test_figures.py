@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_up_results import diverged, measured, sweep, table
+from made_up_results import controlled, diverged, measured, sweep, table
 
 from heavytail import Run, figures
 from heavytail.compress import norms
@@ -73,14 +73,18 @@ DRAWN = {
     "noise_types": lambda: figures.noise_types(1.75, generator=gen()),
     "stable_tails": lambda: figures.stable_tails([1.5, 2.0], 500, generator=gen()),
     "growth": lambda: figures.growth(costs()),
+    "search": lambda: figures.search(experiment()),
+    "controls": lambda: figures.controls(controlled(True, (1, 2))),
+    "control_curves": lambda: figures.control_curves(controlled(True, (1, 2))),
     "input_sums": lambda: figures.input_sums({"some": torch.randn(30, generator=gen()) * 3}),
 }
 
 
-def test_every_public_figure_is_tested_here_or_with_the_theory():
+def test_every_public_figure_is_tested_here_or_in_another_file():
     made = {name for name in figures.__all__ if inspect.signature(getattr(figures, name)).return_annotation == "Figure"}
-    theory = {name for name in made if getattr(figures, name).__module__.endswith(".theory")}
-    assert made - theory == DRAWN.keys()  # test_figures_theory.py checks that it has the others
+    others = (".theory", ".depths", ".comparison", ".widths")
+    elsewhere = {name for name in made if getattr(figures, name).__module__.endswith(others)}
+    assert made - elsewhere == DRAWN.keys()  # the other tests of figures check that they have these
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -94,7 +98,13 @@ def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
         assert all(axis.get_xlabel() for axis in panels[len(panels) // 2 :])
     else:
         assert all(axis.get_xlabel() for axis in panels)
-    if name in ("weight_matrices", "noise_types", "growth"):  # panels share the y axis of the first in their row
+    if name in (
+        "weight_matrices",
+        "noise_types",
+        "growth",
+        "controls",
+        "control_curves",
+    ):  # panels share the y axis of the first in their row
         assert panels[0].get_ylabel()
     elif name != "input_sums":  # a histogram without a y axis
         assert all(axis.get_ylabel() for axis in panels)
@@ -110,6 +120,27 @@ def test_a_figure_leaves_its_table_as_it_was():
         draw(frame)
         assert frame.equals(before)
         assert list(frame.columns) == list(before.columns)
+
+
+def test_the_controls_are_drawn_where_they_lie():
+    """A heavy-tailed run is a diamond; pruned at random the curve lacks the shares 0 and 1, where chance has no say."""
+    runs = controlled(True, (1, 2))
+    points = figures.controls(runs).axes[1].get_lines()
+    diamonds = [line for line in points if line.get_marker() == "D"]
+    assert [list(line.get_xdata()) for line in diamonds] == [
+        list(runs.loc[(runs["noise"] == "entrywise") & (runs["alpha"] < 2), "pruning_ratio"])
+    ]
+    curves = {line.get_label(): line for line in figures.control_curves(runs).axes[2].get_lines()}
+    assert list(curves["pruned at random"].get_xdata()) == list(SHARES[1:-1])
+    assert set(curves["pruned at random"].get_ydata()) == {0.7}
+    light = runs[(runs["noise"] == "isotropic") & (runs["sigma"] == 0.2)]
+    assert curves["α = 2, same kick"].get_ydata()[3] == light["test_accuracy_share_0.3"].median()
+
+
+def test_the_search_shows_medians_and_what_the_rule_asks():
+    left = figures.search(experiment()).axes[0]
+    levels = sorted(float(line.get_ydata()[0]) for line in left.get_lines() if len(set(line.get_xdata())) == 2)
+    assert levels == pytest.approx([0.93, 0.95])
 
 
 def test_the_growth_of_cost_is_drawn_over_the_sizes_of_the_report():

@@ -13,7 +13,7 @@ import torch
 from sweep_children import RUNS, assert_same, rows_of
 
 import heavytail
-from heavytail import Run, grid, results, store, sweep, sweeps, trainer
+from heavytail import Run, grid, results, store, sweep, sweeps, threads, trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,10 +21,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Sums over threads may differ in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads.using(1):
+        yield
 
 
 @pytest.fixture(scope="module")

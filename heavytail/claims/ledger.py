@@ -71,10 +71,7 @@ def measured(entry: Entry) -> str:
         if len(entry.cells) > 1
         else weakest.label
     )
-    return (
-        f"{entry.claim.what}: {weakest.value:+.4g} [{weakest.low:+.4g}, {weakest.high:+.4g}] "
-        f"({where}; {entry.profile}{lost})"
-    )
+    return f"{entry.claim.what}: {weakest.number(4)} ({where}; {entry.profile}{lost})"
 
 
 def _against_largest(claim: Claim, folder: Path, read: Callable[[Path], pd.DataFrame]) -> Entry:

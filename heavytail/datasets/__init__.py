@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from heavytail.datasets.arrays import DataDamaged
-from heavytail.datasets.dataset import Dataset, Status, load, status
+from heavytail.datasets.dataset import Dataset, Status, UnofficialData, load, status
 from heavytail.datasets.download import fetch
 from heavytail.datasets.layouts import DataUnavailable, find, folder
 from heavytail.datasets.official import NAMES, OFFICIAL, Official
+from heavytail.datasets.unseen import unseen
 
 __all__ = [
     "NAMES",
@@ -19,9 +20,11 @@ __all__ = [
     "Dataset",
     "Official",
     "Status",
+    "UnofficialData",
     "fetch",
     "find",
     "folder",
     "load",
     "status",
+    "unseen",
 ]

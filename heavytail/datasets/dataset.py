@@ -16,6 +16,10 @@ from heavytail.datasets.layouts import DataUnavailable, Place, folder, locate
 from heavytail.datasets.official import NAMES, Official, lookup
 
 
+class UnofficialData(UserWarning):
+    """Data of the right form that is not the official data."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set, normalised as the paper's code does [C].
@@ -50,9 +54,9 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     ecg5000 takes `classes=2` (default) or 5. With 2, label 0 is the normal heartbeat (original class 1) and label 1 all
     others: our choice, as the paper's is not known to us [?]. With 5, label k is the original class k + 1.
 
-    Data of the right form that is not the official data loads with a warning and `verified=False`. Raises ValueError
-    for an unknown name or class count, DataUnavailable if the data cannot be had, and DataDamaged if a file that is
-    there does not hold such data.
+    Data of the right form that is not the official data loads with the warning UnofficialData and `verified=False`.
+    Raises ValueError for an unknown name or class count, DataUnavailable if the data cannot be had, and DataDamaged if
+    a file that is there does not hold such data.
     """
     official = lookup(name)
     count = official.classes[0] if classes is None else classes
@@ -68,7 +72,8 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
         return load(name, root, classes=classes, download=False)
     arrays, sound = _read(official, place)
     if not all(sound):
-        warnings.warn(f"{place.path} is loaded as it is, but {_difference(arrays, official, sound)}.", stacklevel=2)
+        told = f"{place.path} is loaded as it is, but {_difference(arrays, official, sound)}."
+        warnings.warn(told, UnofficialData, stacklevel=2)
     return Dataset(
         name=name,
         x_train=_inputs(arrays.x_train, official),

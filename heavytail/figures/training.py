@@ -87,7 +87,7 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
     sns.pointplot(noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, **shared)
     plain = table.loc[table["noise"].isna(), "pruning_ratio"].mean()
     axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
-    axis.set(xlabel="stability index $\\alpha$", ylabel="share pruned at squared error 0.1", ylim=(0, 1))
+    axis.set(xlabel="stability index $\\alpha$", ylabel="share pruned at squared error 0.1", ylim=(0, 1.03))
     axis.legend(title=None, ncols=len(present) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
@@ -104,6 +104,26 @@ def loss_and_pruning(table: pd.DataFrame) -> Figure:
     spread = max(0.05, float((table["relative"] - 1).abs().max()) * 1.2)
     left.set(ylabel="train loss over noiseless", ylim=(1 - spread, 1 + spread))
     right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
+    return figure
+
+
+def search(table: pd.DataFrame, allowance: float = 0.02) -> Figure:
+    """Median train accuracy and pruning ratio over seeds against σ; dotted, what the rule asks of the accuracy."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    plain = table[table["noise"].isna()]
+    noisy = table[table["noise"].notna()]
+    noisy = noisy.assign(type=named_type(noisy))
+    for axis, column in ((left, "train_accuracy"), (right, "pruning_ratio")):
+        for name, rows in noisy.groupby("type"):
+            rows.groupby("sigma")[column].median().plot(
+                ax=axis, marker="o", markersize=4, color=COLOURS[name], label=name
+            )
+        axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+        axis.set(xscale="log", xlabel="noise scale $\\sigma$")
+    left.axhline(plain["train_accuracy"].median() - allowance, color="0.4", linestyle=":", linewidth=1)
+    left.set_ylabel("train accuracy")
+    right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
+    left.legend(title=None)
     return figure
 
 
