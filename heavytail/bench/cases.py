@@ -53,7 +53,7 @@ class Shape:
         )
 
 
-ECG5000 = Shape("ecg5000", 140, 5, 500, 4500)
+ECG5000 = Shape("ecg5000", 140, 2, 500, 4500)
 MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
 
 
@@ -66,7 +66,7 @@ def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
             "ours": partial(two_layer.perturb, nets, {0: _kick(kind, 0)}),
             "scipy": lambda: by_scipy.add_(loop.draw(kind, ALPHA, by_scipy.shape, rng).to(device), alpha=0.01),  # noqa: B023
         }
-        taken = side_by_side(sides, rounds, calls={"ours": 5})
+        taken = side_by_side(sides, rounds, calls={"ours": 20})  # a turn of each side takes about as long
         case = f"{kind}, rows of {row}"
         yield Figure.of("noise.speedup_vs_scipy", case, ratios(taken["scipy"], taken["ours"]), "ratio")
         yield Figure.of("noise.ns_per_draw", case, [1e9 * t / nets.hidden.numel() for t in taken["ours"]], "ns")

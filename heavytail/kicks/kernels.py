@@ -50,7 +50,12 @@ def _room():  # type: ignore[no-untyped-def]
 @_inline
 def _sin(angle):  # type: ignore[no-untyped-def]
     """Sine on [0, pi]."""
-    z = _PI - angle if angle > _RIGHT else angle
+    return _sin_of_acute(_PI - angle if angle > _RIGHT else angle)
+
+
+@_inline
+def _sin_of_acute(z):  # type: ignore[no-untyped-def]
+    """Sine on [0, pi/2]."""
     t = z * z
     p = _SIN[0] * t + _SIN[1]
     p = p * t + _SIN[2]
@@ -151,8 +156,9 @@ def _add_rows(out, start, stop, draws, first, scales, row):  # type: ignore[no-u
         r = i // row
         until = min(end, (r + 1) * row)
         size = scales[r - start // row]
-        for j in range(i, until):
-            out[j - start] += size * draws[j - first]
+        into, drawn = out[i - start : until - start], draws[i - first : until - first]  # an index of its own each ...
+        for j in range(len(into)):  # ... or the loop would not run on vector instructions
+            into[j] += size * drawn[j]
         i = until
 
 
@@ -208,7 +214,7 @@ def normal(out, start, stop, scales, row, lane, key, step):  # type: ignore[no-u
         for j in range(CHUNK):
             radius = math.sqrt(_TWO * e[j])
             angle = x[j] * _RIGHT
-            along, across = radius * _sin(_RIGHT - angle), radius * _sin(angle)
+            along, across = radius * _sin_of_acute(_RIGHT - angle), radius * _sin_of_acute(angle)
             both[j] = -along if a[j] < int32(0) else along
             # The second sign is the angle's last bit, which float32 rounds off the angle itself.
             both[j + CHUNK] = -across if (a[j] & int32(1)) == int32(0) else across
