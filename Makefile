@@ -49,7 +49,7 @@ book: .venv/.installed
 
 test: .venv/.installed lint
 	$(call say,'tests: units and statistics')
-	@$(PY) -m pytest
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(call say,'tests: chapters$(comma) run and compared')
 	@$(data) $(PY) -m heavytail.chapters check
 	@echo "make test: format, lint, types, tests and chapters passed in $(elapsed)"

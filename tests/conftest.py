@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from heavytail import datasets
 
@@ -17,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKED = [folder for folder in (ROOT / "shared/data", ROOT.parent / "shared/data") if (folder / "unpack.py").is_file()]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes, which share the cores
+        torch.set_num_threads(1)
     if PACKED and not os.environ.get("HEAVYTAIL_DATA"):
         unpacked = ROOT / "_build" / "data"
         subprocess.run([sys.executable, PACKED[0] / "unpack.py", unpacked], check=True)  # leaves what is there alone

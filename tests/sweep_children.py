@@ -7,14 +7,18 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
+from tqdm import tqdm
 
-from heavytail import Results, grid, store, sweep
+from heavytail import Results, grid, store, sweep, threads
 
 RUNS = [
     *grid(dataset="digits", width=[20, 30], max_steps=12, lr=0.1, noise="shared", alpha=1.75, sigma=0.01, seed=[1, 2]),
@@ -23,25 +27,52 @@ RUNS = [
 SHORT = grid(dataset="digits", width=20, max_steps=2, lr=0.1)  # few file operations, so that each can be the last
 LONG = grid(dataset="digits", width=20, max_steps=10**7, seed=[1, 2])  # without an end
 
-with tempfile.TemporaryDirectory() as warm:  # once here, and not in every child: imports, the data, git
+# The parent of all children has one thread: a lock that another thread holds at the fork is held for ever in the child.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # Arrow's own allocator starts one even where it is not used
+}
+tqdm.monitor_interval = 0  # a progress bar starts a thread, shown or not
+tqdm.set_lock(threading.RLock())  # its own is a semaphore for all children, and one killed with it would stop the rest
+
+with threads.using(1), tempfile.TemporaryDirectory() as warm:  # once here, not in every child: imports, the data, git
     sweep(SHORT, store=warm, progress=False)
 
 
 def children() -> multiprocessing.context.ForkServerContext:
     """Processes that start in a moment, because torch is imported once for all of them."""
     here = Path(__file__).parent
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(here.parent), str(here), *([before] if before else [])])
+    path = os.pathsep.join(filter(None, [str(here.parent), str(here), os.environ.get("PYTHONPATH")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["heavytail", "sweep_children", "pytest"])
-    from multiprocessing import forkserver
-
-    forkserver.ensure_running()
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {**ONE_THREAD, "PYTHONPATH": path}.items():
+            environment.setenv(name, value)
+        forkserver.ensure_running()
     return context
+
+
+def a_death_in_a_progress_bar() -> None:
+    """SIGKILL itself while it holds the lock of all progress bars."""
+    with tqdm.get_lock():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended(child: multiprocessing.process.BaseProcess, seconds: float = 60.0) -> int:
+    """The exit code of a child; fails the test if it has not ended after `seconds`."""
+    child.join(seconds)
+    stuck = child.is_alive()
+    child.kill()
+    child.join()
+    assert not stuck, f"a child had not ended after {seconds} s"
+    return child.exitcode
+
+
+def threads_of(process: int) -> list[str]:
+    """The names of the threads of a process. Linux only."""
+    return [task.read_text().strip() for task in Path(f"/proc/{process}/task").glob("*/comm")]
 
 
 def a_sweep(folder: Path, runs: list = RUNS, *, die_at: int = 0, log: Path | None = None, gate: object = None) -> None:
@@ -75,6 +106,7 @@ def the_command(arguments: list[str], said: Path) -> None:
     """`heavytail ARGUMENTS` with its standard error in the file `said`."""
     from heavytail.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     torch.set_num_threads(1)
     with said.open("w") as sys.stderr:
         status = main(arguments)

@@ -50,23 +50,23 @@ def test_a_chapter_runs_again_when_its_text_or_a_module_or_its_notebook_changes_
         chapters.run_all()
         return capsys.readouterr().out.splitlines()[-1]
 
-    assert "runs (never run)" in run()
+    assert "ran (never run)" in run()
     assert outputs(notebook) == "quick 6\n"
     first = notebook.read_bytes()
     assert run().endswith("one: up to date")
 
     (project / "book" / "one.md").write_text(CHAPTER.replace("width * 2", "width * 3"))
-    assert "runs (book/one.md changed)" in run()
+    assert "ran (book/one.md changed)" in run()
     assert outputs(notebook) == "quick 9\n"
 
     (project / "heavytail" / "room.py").write_text("x = 2\n")
-    assert "runs (heavytail/room.py changed)" in run()
+    assert "ran (heavytail/room.py changed)" in run()
 
     (project / "book" / "one.md").write_text(CHAPTER)
     run()
     assert notebook.read_bytes() == first  # a run leaves nothing of its time or place
     notebook.write_bytes(first.replace(b"quick 6", b"quick 7"))
-    assert "runs (its notebook is not the one that was stamped)" in run()
+    assert "ran (its notebook is not the one that was stamped)" in run()
     assert outputs(notebook) == "quick 6\n"
 
 
@@ -109,6 +109,42 @@ def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path
     (project / "book" / "one.md").write_text(CHAPTER)
     chapters.run_all()
     assert not list(notebook.parent.glob("*.failed.ipynb"))
+
+
+def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("two", "three"):
+        (project / "book" / f"{name}.md").write_text(CHAPTER.replace("print(", f"assert width, '{name}'\nprint("))
+    (project / "book" / "bad.md").write_text(CHAPTER.replace("print(", "raise OSError('no')\nprint("))
+    with (project / "_toc.yml").open("a") as contents:
+        contents.writelines(f"- file: book/{name}\n" for name in ("two", "bad", "three"))
+    with pytest.raises(chapters.ChapterFailed, match=r"^book/bad\.md: cell 2 .*OSError: no;.*bad\.failed\.ipynb$"):
+        chapters.run_all()
+    assert "/4] bad: ran (never run), failed" in capsys.readouterr().out
+    (project / "book" / "bad.md").write_text(CHAPTER)
+    assert [page.stem for page in chapters.run_all()] == ["one", "two", "bad", "three"]
+    again = capsys.readouterr().out.splitlines()
+    assert again[1:4] == ["  one: up to date", "  two: up to date", "  three: up to date"]
+    assert again[4].startswith("  [ 1/1] bad: ran (never run), ")
+
+
+def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = "\n```{code-cell}\nimport os\nprint(os.environ['OMP_NUM_THREADS'])\n```\n"
+    (project / "book" / "one.md").write_text(CHAPTER + asks)
+    (project / "book" / "two.md").write_text(CHAPTER + asks)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    alone = chapters.run_all()
+    with (project / "_toc.yml").open("a") as contents:
+        contents.write("- file: book/two\n")
+    (project / "book" / "one.md").write_text(CHAPTER + asks + "\n")
+    beside = chapters.run_all()
+    for page in alone + beside:
+        assert outputs(chapters.executed(project, "quick", page)) == "quick 6\n1\n"
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert chapters.share_of_threads() == {"OMP_NUM_THREADS": "2"}
+    assert "OMP_NUM_THREADS" not in os.environ
 
 
 def test_one_chapter_runs_with_a_readers_parameters(project: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ TOLERANCE = 0.02
 STEADY = {"shared": ["pruning_ratio"]}
 # The 500 steps of a convolutional network carry it on as far: from one thread to two, a loss moved by 0.1.
 STEADY_OF_VGG = ["pruning_ratio", "norm_median"]
+STEADY_NORMS = ["pruning_ratio", "norm_median", "norm_rms"]
 MEASURES = [
     "train_loss",
     "train_accuracy",
@@ -109,8 +110,8 @@ def test_a_committed_row_is_made_again_by_its_run(noise):
     assert again["status"] == row["status"]
 
 
-# A row a table: quick ones, and one large one a chapter. The noise named at the heaviest tail; of the controls the run
-# with weight decay.
+# Tables to make rows of again: quick ones, and a large one a chapter. Two rows each, first seed: the heaviest and the
+# lightest tail of the noise named. Of the controls without noise the first is the run with weight decay.
 SPOTS = [
     ("quick", "mnist", "entrywise"),
     ("quick", "controls", None),
@@ -134,17 +135,25 @@ DATA_OF = {"controls": "mnist", "deeper": "mnist", "vgg": "cifar10", "width": "e
     ("profile", "name", "noise"),
     [pytest.param(*spot, marks=pytest.mark.needs_data(DATA_OF.get(spot[1], spot[1]))) for spot in SPOTS],
 )
-def test_a_committed_row_is_made_again_on_its_data(profile, name, noise):
+def test_committed_rows_are_made_again_on_their_data(profile, name, noise):
     table = results.read_table(DATA / "results" / profile / f"{name}.parquet")
     rows = table[(table["noise"] == noise) if noise else table["noise"].isna()]
-    row = rows.sort_values(["weight_decay", "alpha", "seed"], ascending=[False, True, True]).iloc[0]
-    (run,) = [run for run in results.runs_of(table) if run.key == row["key"]]
-    again = train(run, progress=False).table.iloc[0]
-    if again["verified"] != row["verified"]:
+    rows = rows[rows["seed"] == rows["seed"].min()].sort_values(["weight_decay", "alpha"], ascending=[False, True])
+    chaotic = (profile, name) == ("workstation", "vgg")  # and slow: one row of it
+    rows = rows.iloc[[0, -1] if len(rows) > 1 and not chaotic else [0]]
+    runs = {run.key: run for run in results.runs_of(rows)}
+    again = train(list(runs.values()), progress=False).table.set_index("key")
+    if again["verified"].iloc[0] != rows["verified"].iloc[0]:
         pytest.skip("the rows were computed on another part of this data set")
-    chaotic = (profile, name) == ("workstation", "vgg")
-    for column in STEADY_OF_VGG if chaotic else [*MEASURES, "norm_median", "test_accuracy_random_0.5"]:
-        assert abs(again[column] - row[column]) <= TOLERANCE * max(1, abs(row[column])), column
+    for _, row in rows.iterrows():
+        # The kicks are the same bits everywhere. What a giant one does to the accuracy is another matter: there
+        # rounding grows (data/README.md has the sizes), so accuracies are held at the lightest tail of a table.
+        held = STEADY_OF_VGG if chaotic else STEADY_NORMS
+        if not chaotic and row["key"] == rows["key"].iloc[-1]:
+            held = [*MEASURES, *STEADY_NORMS, "test_accuracy_random_0.5"]
+        for column in held:
+            new = again.loc[row["key"], column]
+            assert abs(new - row[column]) <= TOLERANCE * max(1, abs(row[column])), (row["alpha"], column)
 
 
 SEARCHES = {

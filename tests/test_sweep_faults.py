@@ -15,23 +15,25 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
 from sweep_children import (
     LONG,
     RUNS,
     SHORT,
+    a_death_in_a_progress_bar,
     a_sweep,
     a_sweep_by_two,
     assert_same,
     children,
+    ended,
     files_of,
     rows_of,
     the_command,
+    threads_of,
     wait_for,
 )
 
 import heavytail
-from heavytail import grid, store, sweep, workers
+from heavytail import grid, store, sweep, threads, workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,10 +41,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Sums over threads may differ in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with threads.using(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +78,34 @@ def assert_ends_as(undisturbed, folder, runs=RUNS):
 # kill -9
 
 
+def a_moment():
+    pass
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_the_parent_of_the_children_has_one_thread(forked):
+    child = forked.Process(target=a_moment)
+    child.start()
+    parent = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    assert ended(child) == 0
+    assert len(threads_of(parent)) == 1, threads_of(parent)
+
+
+def test_a_child_killed_in_a_progress_bar_does_not_stop_the_next_one(forked, tmp_path):
+    child = forked.Process(target=a_death_in_a_progress_bar)
+    child.start()
+    assert ended(child) == -signal.SIGKILL
+    child = forked.Process(target=a_sweep, args=(tmp_path, SHORT))
+    child.start()
+    assert ended(child) == 0
+
+
 def test_a_sweep_killed_at_twenty_random_moments_ends_as_if_undisturbed(forked, undisturbed, tmp_path):
     start = time.perf_counter()
     child = forked.Process(target=a_sweep, args=(tmp_path / "whole",))
     child.start()
     started = time.perf_counter() - start  # long the first time, when the others' common parent starts
-    child.join()
+    assert ended(child) == 0
     whole = time.perf_counter() - start - started
     chance = random.Random(20)
     folder, kills, before = tmp_path / "0", 0, {}
@@ -108,8 +130,7 @@ def test_a_sweep_killed_before_any_of_its_file_operations_ends_as_if_undisturbed
         folder = tmp_path / str(number)
         child = forked.Process(target=a_sweep, args=(folder, SHORT), kwargs={"die_at": number})
         child.start()
-        child.join()
-        if child.exitcode == 0:
+        if ended(child) == 0:
             break
         assert child.exitcode == -signal.SIGKILL
         assert_ends_as(short, folder, SHORT)
@@ -180,9 +201,7 @@ def test_two_sweeps_share_a_store_and_no_run_is_trained_twice(forked, undisturbe
     ]
     for child in both:
         child.start()
-    for child in both:
-        child.join()
-        assert child.exitcode == 0
+    assert [ended(child) for child in both] == [0, 0]
     assert sorted((tmp_path / "log").read_text().split()) == sorted(run.key for run in RUNS)
     assert_ends_as(undisturbed, tmp_path / "store")
 
@@ -203,7 +222,7 @@ def test_a_sweep_waits_for_the_runs_of_another_one_and_says_so(undisturbed, tmp_
         wait_for(lambda: len(rows_of(folder)) == len(RUNS) - 1)
         thread.join(1)
         assert thread.is_alive()
-    thread.join()
+    thread.join(60)
     assert_same(swept[0], undisturbed[0], RUNS)
 
 
@@ -312,10 +331,7 @@ def test_ctrl_c_ends_the_command_in_one_sentence(forked, grid_of_two_short_and_t
     folder = tmp_path / "store"
     wait_for(lambda: folder.exists() and len(rows_of(folder)) == 2)
     os.kill(child.pid, signal.SIGINT)
-    child.join(20)
-    child.kill()
-    child.join()
-    assert child.exitcode == 130
+    assert ended(child, 20) == 130
     assert_stopped_well((tmp_path / "said").read_text(), folder)
 
 
@@ -324,7 +340,10 @@ def test_ctrl_c_in_a_terminal_ends_the_command_and_all_its_workers(grid_of_two_s
     command = [sys.executable, "-m", "heavytail.cli", *grid_of_two_short_and_two_long, "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Python's own handler of Ctrl-C is not set up where the parent ignores the signal, as a background job does.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    signal.signal(signal.SIGINT, before)
     try:
         wait_for(lambda: folder.exists() and len(rows_of(folder)) == 2)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command

@@ -16,15 +16,33 @@ def text_of(notebook: Path) -> str:
     return "\n".join(str(output.get("data", output.get("text", ""))) for output in outputs)
 
 
-def test_the_ecg_chapter_without_ecg_data_says_so_and_trains_on_digits(tmp_path, monkeypatch):
+# What a chapter trains on, the file that it must name, and neurons enough to run.
+WANTS = {
+    "ecg5000": ("ECG5000", "ECG5000_TRAIN", 8),
+    "mnist": ("mnist", "train-images-idx3-ubyte", 8),
+    "cifar": ("cifar10", "cifar-10-batches-py", 8),
+    "heavy_tail": ("mnist", "train-images-idx3-ubyte", 8),
+    "deeper": ("mnist", "train-images-idx3-ubyte", 8),
+    "noise_types": ("mnist", "train-images-idx3-ubyte", 8),
+    "width": ("ecg5000", "ECG5000_TRAIN", 8),
+    "vgg": ("cifar10", "cifar-10-batches-py", 2),
+}
+
+
+# Each is half a minute: here the three that differ in how they fall back, in `make slow` the rest.
+FAST = ("ecg5000", "mnist", "vgg")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in WANTS])
+def test_a_chapter_without_its_data_says_so_and_trains_on_digits(name, tmp_path, monkeypatch):
+    data, file, width = WANTS[name]
     empty = tmp_path / "data"
     empty.mkdir()
     monkeypatch.setenv("HEAVYTAIL_DATA", str(empty))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there: no network
-    made = chapters.run_one("ecg5000", tmp_path / "ecg5000.ipynb", {"width": 8, "seed": 1})
-    shown = text_of(made)
-    assert "ECG5000 could not be had" in shown
-    assert "ECG5000_TRAIN" in shown, "it must name the file to put there"
-    assert "Trained for this page: digits" in shown
-    assert "Committed table" in shown
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there: no network
+    shown = text_of(chapters.run_one(name, tmp_path / f"{name}.ipynb", {"width": width, "seed": 1}))
+    assert f"{data} could not be had" in shown
+    assert file in shown, "it must name the file to put there"
+    assert "rained for this page: digits" in shown
+    assert "ommitted table" in shown
