@@ -48,6 +48,11 @@ def keep(networks: Networks, rows: Sequence[int]) -> Networks:
     return replace(networks, parameters={name: p[list(rows)] for name, p in networks.parameters.items()})
 
 
+def apart(networks: Networks) -> list[Networks]:
+    """The networks in parts that need not be trained in step: here all of them."""
+    return [networks]
+
+
 def weights(networks: Networks, row: int) -> dict[str, Tensor]:
     """A copy of one network's weights by parameter name, on the CPU."""
     return {name: p[row].to("cpu", copy=True) for name, p in networks.parameters.items()}

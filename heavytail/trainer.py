@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from heavytail import compress, datasets, memory, networks, noise, results, stacked, streams, tails, two_layer
+from heavytail import compress, datasets, memory, networks, noise, results, stacked, streams, tails, threads, two_layer
 from heavytail.datasets import Dataset
 from heavytail.noise import Kick
 from heavytail.results import Results
 from heavytail.runs import Run, distinct
 
-CHECK_EVERY = 10  # steps between two looks whether a loss was finite: a look makes a GPU wait
+CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
 RANDOM = tuple({"keep": 1 - share} for share in results.MIDDLE)
 CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
 
@@ -153,10 +153,9 @@ class _Training:
         size = noise.scale(run.sigma, run.lr, run.alpha)
         return Kick(run.noise, run.alpha, run.unit, size, self.key, self.step, self.along)
 
-    @property
-    def looks(self) -> bool:
-        """Whether the train accuracy is looked at after this step."""
-        return self.run.stop_accuracy is not None and self.step % self.run.eval_every == 0
+    def looks_after(self, steps: int = 0) -> bool:
+        """Whether the train accuracy is looked at after so many more steps."""
+        return self.run.stop_accuracy is not None and (self.step + steps) % self.run.eval_every == 0
 
     def look(self, accuracy: float) -> None:
         """Stop if the accuracy is high enough, or has not grown for long."""
@@ -242,24 +241,23 @@ def _together(
     along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
     going = [_begin(start, dataset, along) for start in starts]
     decay = _decay(going, x)
-    losses: list[Tensor] = []
+    limit = 1
     while going:
-        rows = [next(one.order) for one in going]
-        for one in going:
-            one.step += 1
-        kicks = {row: kick for row, one in enumerate(going) if (kick := one.kick())}
-        looks = any(one.looks for one in going)
+        start = time.perf_counter()
+        stride = _stride(going, limit)
+        looks = any(one.looks_after(stride) for one in going)
+        losses = _steps(engine, nets, going, x, y, rates, decay, stride, hold=looks)
+        bar.update(len(going) * stride)
+        pace = (time.perf_counter() - start) / stride
+        limit = CHECK_EVERY if keep is None else int(min(CHECK_EVERY, max(1.0, keep_every / pace)))
         due = keep is not None and time.perf_counter() - kept >= keep_every
-        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, {} if looks else kicks, decay))
-        bar.update(len(going))
-        if looks or due or len(losses) == CHECK_EVERY or any(one.step == one.run.max_steps for one in going):
-            _check(going, losses)
+        _check(going, losses)
         if looks:
             accuracies = engine.evaluate(nets, x, y)[0].tolist()
             for one, accuracy in zip(going, accuracies, strict=True):
-                if one.looks and not one.status:
+                if one.looks_after() and not one.status:
                     one.look(accuracy)
-            engine.perturb(nets, {row: kick for row, kick in kicks.items() if not going[row].status})
+            engine.perturb(nets, {row: kick for row, kick in _kicks(going).items() if not going[row].status})
         for one in going:
             if one.step == one.run.max_steps and not one.status:
                 one.status = "max_steps"
@@ -272,7 +270,7 @@ def _together(
                 bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]
         if len(stay) < len(going):
-            nets, rates, losses = engine.keep(nets, stay), rates[stay], [part[stay] for part in losses]
+            nets, rates = engine.keep(nets, stay), rates[stay]
             going = [going[row] for row in stay]
             decay = _decay(going, x)
         if due and keep is not None:
@@ -280,6 +278,52 @@ def _together(
                 keep(Snapshot(one.run, one.step, engine.weights(nets, row), one.best, one.waited, one.seconds))
             kept = time.perf_counter()
         lap = time.perf_counter()
+
+
+def _stride(going: Sequence[_Training], limit: int) -> int:
+    """How many steps to make until some run is looked at or done, `limit` at most."""
+    left = [one.run.max_steps - one.step for one in going]
+    looks = [one.run.eval_every - one.step % one.run.eval_every for one in going if one.run.stop_accuracy is not None]
+    return min(*left, *looks, limit)
+
+
+def _steps(
+    engine: ModuleType,
+    nets: Any,
+    going: Sequence[_Training],
+    x: Tensor,
+    y: Tensor,
+    rates: Tensor,
+    decay: Tensor | None,
+    count: int,
+    hold: bool,
+) -> Tensor:
+    """So many steps of every run; `hold` leaves out the noise after the last one. Returns the losses, (count, R).
+
+    Runs that need not wait for each other go each on a thread.
+    """
+    apart = engine.apart(nets)
+    if len(apart) > 1:
+
+        def alone(row: int) -> Tensor:
+            one = slice(row, row + 1)
+            slower = None if decay is None else decay[one]
+            return _steps(engine, apart[row], going[one], x, y, rates[one], slower, count, hold)
+
+        return torch.cat(threads.each(alone, range(len(going)), x.device), 1)
+    losses = []
+    for number in range(1, count + 1):
+        rows = [next(one.order) for one in going]
+        for one in going:
+            one.step += 1
+        kicks = {} if hold and number == count else _kicks(going)
+        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, kicks, decay))
+    return torch.stack(losses)
+
+
+def _kicks(going: Sequence[_Training]) -> dict[int, Kick]:
+    """The noise after the step just made, of each row that gets some."""
+    return {row: kick for row, one in enumerate(going) if (kick := one.kick())}
 
 
 def _cut(dataset: Dataset, samples: int | None) -> Dataset:
@@ -317,14 +361,12 @@ def _decay(going: Sequence[_Training], like: Tensor) -> Tensor | None:
     return like.new_tensor(left) if any(share != 1 for share in left) else None
 
 
-def _check(going: Sequence[_Training], losses: list[Tensor]) -> None:
-    """Mark the runs one of whose losses since the last check was not finite, and forget the losses."""
-    finite = torch.isfinite(torch.stack(losses)).cpu()
-    for one, good in zip(going, finite.T, strict=True):
+def _check(going: Sequence[_Training], losses: Tensor) -> None:
+    """Mark the runs one of whose last losses, (steps, R), was not finite."""
+    for one, good in zip(going, torch.isfinite(losses).T.cpu(), strict=True):
         if not good.all():
             one.step += int(good.long().argmin()) - len(losses)
             one.status, one.reason = "diverged", f"the loss was not finite at step {one.step + 1}"
-    losses.clear()
 
 
 def _share_time(going: Sequence[_Training], lap: float) -> None:

@@ -18,15 +18,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from heavytail import compress, noise, threads
+from heavytail import compress, fused, noise, threads
 from heavytail.networks import MeanField
 from heavytail.noise import Kick
 
-TILE = 2**18  # activations of a tile: a megabyte, about what a core has in its own cache
+TILE = 2**19  # activations of a tile: larger ones leave a core's cache, with smaller ones the interpreter takes over
 NEURONS = 256  # but never fewer neurons: below it the products themselves get slower
 ROWS = 4096  # samples at once where no gradient is needed
 
@@ -79,6 +80,12 @@ def keep(networks: Networks, rows: Sequence[int]) -> Networks:
     return replace(networks, hidden=networks.hidden[chosen], output=networks.output[chosen], activations=room)
 
 
+def apart(networks: Networks) -> list[Networks]:
+    """The networks in parts that need not be trained in step, in the same memory: on a CPU one by one."""
+    alone = networks.hidden.device.type == "cpu"
+    return [_alone(networks, row) for row in range(len(networks.hidden))] if alone else [networks]
+
+
 def weights(networks: Networks, row: int) -> dict[str, Tensor]:
     """A copy of one network's weights by parameter name, on the CPU."""
     found = {networks.names[0]: networks.hidden[row].to("cpu", copy=True)}
@@ -124,26 +131,15 @@ def descend(
         _product(networks.low, networks.output[rows, span].mT, h[rows, span], parts[number, rows])
 
     threads.each(forward, tiles, device)
-    log_odds = torch.log_softmax(parts.sum(0), 1)  # (R, c, batch)
-    losses = -log_odds.gather(1, y.unsqueeze(1)).mean((1, 2))
-    g = log_odds.exp_()
-    g.scatter_add_(1, y.unsqueeze(1), g.new_full((1, 1, 1), -1.0).expand(runs, 1, batch))
-    g.mul_((rates / -batch).view(runs, 1, 1))
+    losses, g = (_loss_compiled if _compiled(networks) else _loss)(parts, y, rates / -batch)
+    back = _back_compiled if _compiled(networks) else _back
 
     def backward(tile: Tile) -> None:
         rows, _, span = tile
-        active, out = h[rows, span], networks.output[rows, span]
-        slope = threads.scratch(*active.shape, like=active)
-        _product(networks.low, out, g[rows], slope)
-        if networks.names[1] is None:
-            torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
-        else:
-            torch.ops.aten.threshold_backward.grad_input(slope, active, 0, grad_input=slope)
-            if decay is not None:
-                out.mul_(decay[rows].view(-1, 1, 1))
-            _add_product(networks.low, active, g[rows].mT, out)
-        if decay is not None:
-            networks.hidden[rows, span].mul_(decay[rows].view(-1, 1, 1))
+        left = None if decay is None else decay[rows].view(-1, 1, 1)
+        slope = back(networks, h[rows, span], networks.output[rows, span], g[rows], left)
+        if left is not None:
+            networks.hidden[rows, span].mul_(left)
         _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
         _kick(networks, kicks, tile)
 
@@ -242,6 +238,49 @@ def _logits(networks: Networks, x: Tensor, spans: Sequence[slice]) -> Tensor:
 def _activate(networks: Networks, hidden: Tensor, x: Tensor, out: Tensor) -> None:
     _product(networks.low, hidden, x.mT, out)
     out.tanh_() if networks.names[1] is None else out.relu_()
+
+
+def _loss(parts: Tensor, y: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean losses (R,), and G (R, c, batch), from what each tile adds to the outputs, (tiles, R, c, batch)."""
+    log_odds = torch.log_softmax(parts.sum(0), 1)
+    chosen = y.unsqueeze(1)
+    losses = -log_odds.gather(1, chosen).mean((1, 2))
+    g = log_odds.exp_()
+    g.scatter_add_(1, chosen, g.new_full((1, 1, 1), -1.0).expand(chosen.shape))
+    return losses, g.mul_(scales.view(-1, 1, 1))
+
+
+def _loss_compiled(parts: Tensor, y: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in one call. For one run on a CPU."""
+    g = torch.empty_like(parts[0])
+    loss = fused.gradient(parts[:, 0].numpy(), y[0].numpy(), np.float32(scales.item()), g[0].numpy())
+    return scales.new_tensor([loss]), g
+
+
+def _back(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> Tensor:
+    """The gradient of a tile's pre-activations, U G ∘ φ'(H), from its activations H; U += H Gᵀ where U is trained."""
+    slope = threads.scratch(*active.shape, like=active)
+    _product(networks.low, out, g, slope)
+    if networks.names[1] is None:
+        return torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
+    torch.ops.aten.threshold_backward.grad_input(slope, active, 0, grad_input=slope)
+    if left is not None:
+        out.mul_(left)
+    _add_product(networks.low, active, g.mT, out)
+    return slope
+
+
+def _back_compiled(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> Tensor:
+    """The same in one pass over the activations, which it overwrites. For one run on a CPU."""
+    trained, keep = networks.names[1] is not None, np.float32(1 if left is None else left.item())
+    fused.backward(active[0].numpy(), out[0].numpy(), g[0].numpy(), trained, trained, keep)
+    return active
+
+
+def _compiled(networks: Networks) -> bool:
+    """Whether the way back is `fused.backward`: on a CPU, products in float32, few classes."""
+    few = networks.output.shape[2] <= fused.CLASSES
+    return few and networks.low is None and networks.hidden.device.type == "cpu"
 
 
 def _kick(networks: Networks, kicks: Mapping[int, Kick], tile: Tile) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs_data"):
         if datasets.find(marker.args[0]) is None:
             pytest.skip(f"needs {marker.args[0]} in {datasets.folder()}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fork_server_of_its_own() -> Iterator[None]:
+    """The parent of forked workers keeps the folder that it was started in, which a module may have made for itself."""
+    yield
+    forkserver._forkserver._stop()  # nothing to do if there is none
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from heavytail import compress, networks, noise, streams, trainer, two_layer
+from heavytail import compress, fused, networks, noise, streams, trainer, two_layer
 from heavytail.noise import Kick
 
 INPUTS, CLASSES, WIDTH, SAMPLES = 20, 4, 700, 300  # 700 neurons are three tiles of at most 256
@@ -39,8 +39,10 @@ def kick(seed, kind="entrywise"):
     return Kick(kind, 1.75, "filter", 0.01, streams.key(seed, "noise"), 3)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("network", ["fcn", "mean_field"])
-def test_a_step_is_that_of_autograd(network):
+def test_a_step_is_that_of_autograd(network, compiled, monkeypatch):
+    monkeypatch.setattr(fused, "CLASSES", CLASSES if compiled else 0)
     x, y = samples()
     expected, rate = model(network), 0.5 if network == "fcn" else 0.5 * WIDTH
     loss = cross_entropy(expected(x), y)

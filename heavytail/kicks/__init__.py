@@ -51,7 +51,10 @@ def add(
         scalars = np.empty(units, np.float32)
         kernels.stable(scalars, first, last, size, False, _symmetric(alpha), 2 * layer + 1, word, step)
         matrix = flat.reshape(units, entries)
-        matrix += scalars[:, None] if along is None else scalars[:, None] * along.numpy()
+        if along is None:
+            kernels.add_scalars(matrix, scalars)
+        else:
+            matrix += scalars[:, None] * along.numpy()
     else:
         radii = np.full(units, scale * math.sqrt(2), np.float32)
         if alpha < 2:

@@ -149,6 +149,15 @@ def _put(out, draws, size, add):  # type: ignore[no-untyped-def]
 
 
 @_plain
+def add_scalars(matrix, scalars):  # type: ignore[no-untyped-def]
+    """Add its own scalar to every row of `matrix`."""
+    for i in range(len(matrix)):
+        row, scalar = matrix[i], scalars[i]
+        for j in range(len(row)):
+            row[j] += scalar
+
+
+@_plain
 def _add_rows(out, start, stop, draws, first, scales, row):  # type: ignore[no-untyped-def]
     """Add `draws`, numbers from `first` on, to `out`, numbers from `start` on, each times its row's scale."""
     i, end = max(start, first), min(stop, first + len(draws))
