@@ -17,8 +17,11 @@ from heavytail.networks import hidden_weights
 from heavytail.runs import Run
 
 
-def train(run: Run, dataset: Dataset) -> dict[str, float]:
-    """Train and measure one run as the paper's algorithm says, the order of things as in its code [C]."""
+def train(run: Run, dataset: Dataset, watch_test: bool = False) -> dict[str, float]:
+    """Train and measure one run as the paper's algorithm says, the order of things as in its code [C].
+
+    That code also looks at the test split whenever it looks at the train split; so does this loop with `watch_test`.
+    """
     rng = np.random.RandomState(run.seed)
     model = trainer.initial_model(run, dataset)
     optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
@@ -34,6 +37,8 @@ def train(run: Run, dataset: Dataset) -> dict[str, float]:
             step += 1
             if step % run.eval_every == 0 and run.stop_accuracy is not None:
                 reached = accuracy(model, dataset.x_train, dataset.y_train, run) >= run.stop_accuracy
+                if watch_test:
+                    accuracy(model, dataset.x_test, dataset.y_test, run)
             if step == run.max_steps or reached:
                 reached = True
                 break
