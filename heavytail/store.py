@@ -82,7 +82,7 @@ def prepare(folder: Path | str) -> Path:
 
 
 def keep(folder: Path, outcome: Outcome) -> None:
-    """Put a finished run into the store. Raises Unwritable, and then leaves nothing of it."""
+    """Put a finished run into the store. Raises Unwritable; stopped at any moment, it leaves all of it or no row."""
     key = outcome.run.key
     content = save({name: tensor.contiguous() for name, tensor in outcome.weights.items()})
     with _writing(folder):
@@ -90,7 +90,8 @@ def keep(folder: Path, outcome: Outcome) -> None:
         try:
             _put(_row(folder, key), _text(outcome.row, _sha256(content)))
         except BaseException:
-            _weights(folder, key).unlink(missing_ok=True)  # of no use without its row, and room is wanted
+            if not _row(folder, key).exists():  # stopped after its last move, a row stands and needs its weights
+                _weights(folder, key).unlink(missing_ok=True)  # of no use without one, and room is wanted
             raise
         drop_snapshot(folder, outcome.run)
 

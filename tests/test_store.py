@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -287,6 +288,28 @@ def test_weights_are_in_place_and_on_the_disk_before_the_row(folder, monkeypatch
     seen = [what if what[0] == "move" else ("press", what[1].parent.name, what[1].suffix) for what in done]
     one = [("press", "{}", ".part"), ("move", "{}"), ("press", "store", "")]
     assert seen == [tuple(word.format(room) for word in step) for room in ("weights", "rows") for step in one]
+
+
+@pytest.mark.parametrize("last", range(6))
+def test_ctrl_c_at_any_moment_of_writing_leaves_a_run_whole_or_not_there(last, folder, monkeypatch):
+    calls = itertools.count()
+
+    def interrupted(function):
+        def called(*args):
+            function(*args)
+            if next(calls) == last:  # a signal is heard once the call has come back
+                raise KeyboardInterrupt
+
+        return called
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, interrupted(getattr(os, name)))
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(folder, outcome(RUN))
+    monkeypatch.undo()
+    kept = store.find(folder, RUN)  # warns of damage, which is an error here
+    assert (kept is not None) == (last >= 4)  # three calls for the weights, and the row is pressed, moved, pressed
+    assert {path.stem for path in (folder / "weights").iterdir()} == ({RUN.key} if kept or last in (1, 2) else set())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
