@@ -19,7 +19,11 @@ SQUARED_ERROR = 0.1  # the paper's criterion: smallest columns go while the squa
 
 
 def norms(weight: Tensor, unit: str = "filter") -> Tensor:
-    """Euclidean norm of each unit of a weight, float64, shape (units,)."""
+    """Euclidean norm of each unit of a weight, float64, shape (units,).
+
+    >>> norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+    tensor([5., 1.], dtype=torch.float64)
+    """
     return _units(weight, unit).to(torch.float64).norm(dim=1)
 
 
@@ -28,6 +32,9 @@ def error_curve(weight: Tensor, unit: str = "filter") -> Tensor:
 
     Entry k is `‖W^(κn) − W‖_F / ‖W‖_F` of T3 with κn = n − k. Raises ValueError for a weight that is all zero or not
     finite.
+
+    >>> error_curve(torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([0., 0., 1.], dtype=torch.float64)
     """
     return _squared_errors(weight, unit).sqrt()
 
@@ -76,6 +83,13 @@ def prune(
 
     The output layer and the first convolution are never pruned. The model is copied unless `inplace`.
     Raises ValueError unless exactly one of error and keep is given and in range.
+
+    >>> weights = torch.Generator().manual_seed(0)
+    >>> from heavytail import networks
+    >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=weights)
+    >>> pruned = prune(model, keep=0.1)
+    >>> int(norms(pruned[1].weight).count_nonzero()), int(norms(model[1].weight).count_nonzero())
+    (10, 100)
     """
     if (error is None) == (keep is None):
         raise ValueError("name exactly one of error= (squared relative error) and keep= (share of units kept)")
@@ -102,6 +116,11 @@ def pruning_ratio(model: nn.Module) -> float:
     """Share of parameters in zeroed units, of all parameters but the output layer's. Source: the paper's code [C].
 
     A first convolution counts as kept (the paper's code counts it as pruned: book/deviations.md, row 7).
+
+    >>> from heavytail import networks
+    >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
+    >>> round(pruning_ratio(prune(model, keep=0.1)), 3)
+    0.9
     """
     outputs = output_weights(model)
     total = sum(p.numel() for name, p in model.named_parameters() if name not in outputs)
@@ -115,6 +134,13 @@ def shrink(model: nn.Module) -> nn.Module:
     Takes what `networks.build` makes (a MeanField, or a Sequential of Linear, Conv2d, ReLU, pooling and Flatten without
     biases) after `prune`. A layer keeps at least one unit. Outputs agree up to float rounding.
     Raises ValueError for a module that it does not know, or an activation that does not send 0 to 0.
+
+    >>> from heavytail import networks
+    >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
+    >>> pruned = prune(model, keep=0.1)
+    >>> small, x = shrink(pruned), torch.ones(1, 20)
+    >>> small[1].weight.shape, torch.allclose(small(x), pruned(x), atol=1e-6)
+    (torch.Size([10, 20]), True)
     """
     small = copy.deepcopy(model)
     if isinstance(small, MeanField):

@@ -27,6 +27,9 @@ def chaos_rate(alpha: float, bounded: bool = True) -> float:
 
     T1 says -1/2 for a bounded φ [P]. If φ grows linearly, as ReLU does, the output is a mean of heavy-tailed terms and
     the stable limit theorem gives `-(1 - 1/alpha)` for alpha in (1, 2) [D].
+
+    >>> chaos_rate(1.5), round(chaos_rate(1.5, bounded=False), 4)
+    (-0.5, -0.3333)
     """
     _check_alpha(alpha, 1, 2)
     return CHAOS_RATE if bounded else -(1 - 1 / alpha)
@@ -59,14 +62,22 @@ def largest_kick(alpha: float, exposure: float, tail: float) -> float:
 
 
 def step_condition(alpha: float, width: float) -> float:
-    """The largest step size that T3 allows at width n: `n^(-alpha/2 - 1)`. [P]"""
+    """The largest step size that T3 allows at width n: `n^(-alpha/2 - 1)`. [P]
+
+    >>> round(1 / step_condition(1.5, 64))  # steps for one unit of time
+    1448
+    """
     _check_alpha(alpha, 0, 2)
     _check_above("width", width)
     return width ** (-alpha / 2 - 1)
 
 
 def compression_rate(alpha: float) -> float:
-    """Exponent of n in the relative pruning error at a fixed kept share: `1/2 - 1/alpha`, 0 at alpha = 2. [D]"""
+    """Exponent of n in the relative pruning error at a fixed kept share: `1/2 - 1/alpha`, 0 at alpha = 2. [D]
+
+    >>> round(compression_rate(1.5), 4)  # the relative error falls as n^-0.1667
+    -0.1667
+    """
     _check_alpha(alpha, 0, 2)
     return 0.5 - 1 / alpha
 
@@ -77,6 +88,9 @@ def tail_constant(alpha: float, noise: str = "shared", inputs: int = 1) -> float
     With c₁ that of one entry (`stable.tail_constant`): "shared" d^(α/2) c₁, as ‖ξ‖ = √d |s|; "entrywise" d c₁, one
     large entry among d; "isotropic" `2^α Γ((d+α)/2) / (Γ(d/2) Γ(1-α/2))`, from ‖ξ‖² = 2A χ²_d and
     `P(A > x) ~ x^(-α/2) / Γ(1-α/2)`. At d = 1 the three agree. [D]
+
+    >>> round(tail_constant(1.5, "entrywise", inputs=140), 1)
+    55.9
     """
     _check_alpha(alpha, 0, 2, closed=False)
     if inputs < 1:
@@ -158,7 +172,12 @@ class LimitLaw:
 
 
 def limit_law(alpha: float, keep: float, noise: str = "shared", inputs: int = 1) -> LimitLaw:
-    """The limit law of pure noise. For "shared" it does not depend on the dimension, nor, ever, on the scale."""
+    """The limit law of pure noise. For "shared" it does not depend on the dimension, nor, ever, on the scale.
+
+    >>> law = limit_law(1.5, keep=0.1)
+    >>> round(pruning_error(law, 895869), 3)  # the median relative error at that width
+    0.1
+    """
     return LimitLaw(alpha, bulk(alpha, keep, noise, inputs), tail_constant(alpha, noise, inputs))
 
 
@@ -188,6 +207,9 @@ def required_width(
     It is so with the given probability. Default: columns of pure Type-I noise, in any dimension and at any scale. For
     others give their `law` at this alpha and keep, and the `rest` of `pruning_error`. An asymptotic statement; the
     chapter How wide is wide enough checks it by simulation. inf where the number exceeds a float. [D]
+
+    >>> round(required_width(1.5, keep=0.1, error=0.1))
+    895869
     """
     law = limit_law(alpha, keep) if law is None else law
     _check_share("error", error)

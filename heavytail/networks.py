@@ -74,7 +74,18 @@ class Mean(nn.Module):
 
 
 def fcn(inputs: int, width: int, depth: int, classes: int, *, generator: torch.Generator) -> nn.Sequential:
-    """ReLU network with `depth` hidden layers of `width` neurons, torch's default linear init. [C]"""
+    """ReLU network with `depth` hidden layers of `width` neurons, torch's default linear init. [C]
+
+    >>> fcn(20, width=100, depth=2, classes=3, generator=torch.Generator().manual_seed(0))
+    Sequential(
+      (0): Flatten(start_dim=1, end_dim=-1)
+      (1): Linear(in_features=20, out_features=100, bias=False)
+      (2): ReLU()
+      (3): Linear(in_features=100, out_features=100, bias=False)
+      (4): ReLU()
+      (5): Linear(in_features=100, out_features=3, bias=False)
+    )
+    """
     if depth < 1:
         raise ValueError(f"a fully connected network needs at least one hidden layer, got depth={depth}")
     layers: list[nn.Module] = [nn.Flatten()]
@@ -105,7 +116,12 @@ def vgg(channels: int, width: int, classes: int, *, generator: torch.Generator) 
 def build(
     network: str, shape: Sequence[int], classes: int, *, width: int, depth: int, generator: torch.Generator
 ) -> nn.Module:
-    """The named network for inputs of `shape` (without the batch axis), on the generator's device."""
+    """The named network for inputs of `shape` (without the batch axis), on the generator's device.
+
+    >>> model = build("mean_field", (20,), 3, width=100, depth=1, generator=torch.Generator().manual_seed(0))
+    >>> {name: tuple(weight.shape) for name, weight in hidden_weights(model).items()}
+    {'hidden.weight': (100, 20)}
+    """
     check(network, shape)
     if network == "fcn":
         return fcn(math.prod(shape), width, depth, classes, generator=generator)

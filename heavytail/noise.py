@@ -43,6 +43,12 @@ def draw(
 
     For "shared" the result has size 1 along a unit's own axes and broadcasts against the weight.
     Raises ValueError for an unknown noise or unit, an alpha outside (0, 2], or a shape that is no weight's.
+
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> draw("entrywise", 1.75, (100, 20), generator=generator).shape
+    torch.Size([100, 20])
+    >>> draw("shared", 1.75, (100, 20), generator=generator).shape  # one scalar a neuron, which broadcasts
+    torch.Size([100, 1])
     """
     check(noise, alpha, 0.0, unit)
     if len(shape) < 2:
@@ -65,6 +71,11 @@ def vectors(
 
     `alpha` is a number or a tensor that broadcasts against `shape[:-1]`, one index a unit. For "shared" the last axis
     of the result has size 1. Raises ValueError for an unknown noise, an alpha outside (0, 2] or of another shape.
+
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> alphas = torch.tensor([1.2, 1.9])  # two networks of a hundred neurons, each with its own index
+    >>> vectors("isotropic", alphas.unsqueeze(1), (2, 100, 20), generator=generator).shape
+    torch.Size([2, 100, 20])
     """
     if noise not in NOISES:
         raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
@@ -169,6 +180,17 @@ def perturb(
 
     Returns a handle. The paper's code adds no noise after the last step: call `handle.remove()` before it.
     Raises ValueError for unknown names, sigma < 0, alpha outside (0, 2], or a generator on another device.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> handle = perturb(optimizer, alpha=1.75, sigma=0.01, noise="isotropic", generator=generator)
+    >>> first, last = model[0].weight.detach().clone(), model[2].weight.detach().clone()
+    >>> (0 * model(torch.ones(1, 8)).sum()).backward()  # all gradients are 0: what moves now is moved by noise
+    >>> optimizer.step()
+    >>> bool((model[0].weight != first).all()), bool((model[2].weight == last).all())  # hidden layers alone
+    (True, True)
+    >>> handle.remove()
     """
     check(noise, alpha, sigma, unit)
     held = [p for group in optimizer.param_groups for p in group["params"]]
@@ -201,6 +223,10 @@ def hidden(weights: Iterable[Tensor]) -> list[Tensor]:
 
     These are the weights that get noise and that pruning may touch. Told by position, never by size: the paper's
     code takes any layer as wide as the class count for the last one (book/deviations.md, row 6).
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> [tuple(weight.shape) for weight in hidden(model.parameters())]
+    [(16, 8)]
     """
     matrices = [p for p in weights if p.ndim >= 2]
     convolutions = [p for p in matrices if p.ndim == 4]

@@ -52,6 +52,10 @@ class Run:
     seed           root of the run's random streams
 
     Raises ValueError with one sentence when a field is out of range.
+
+    >>> run = Run(dataset="digits", width=500, lr=0.1, noise="shared", alpha=1.75, sigma=0.01, max_steps=300)
+    >>> len(run.key), run.seed
+    (16, 0)
     """
 
     dataset: str = "ecg5000"
@@ -150,6 +154,10 @@ def grid(**axes: Any) -> list[Run]:
 
     `grid(noise="shared", alpha=[1.75, 1.9], sigma=0.1, seed=range(3))` gives six runs, the last axis fastest.
     Raises ValueError for a key that a Run does not have.
+
+    >>> runs = grid(dataset="digits", width=[100, 200], noise="entrywise", alpha=[1.5, 1.9], sigma=0.01, seed=[1, 2, 3])
+    >>> len(runs), runs[0].width, runs[0].alpha, runs[0].seed
+    (12, 100, 1.5, 1)
     """
     return expand(Run, axes)
 

@@ -110,6 +110,11 @@ def levy_path(
 
     `noise` is "shared", "entrywise" or "isotropic" (Types I, II, III). `alpha` in (0, 2] is a number, or a tensor that
     broadcasts against `shape[:-1]`. Raises ValueError for an unknown noise, a bad alpha, or a step that is not above 0.
+
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> path = levy_path("isotropic", 1.5, (50, 2), horizon=1.0, steps=16, generator=generator)
+    >>> path.increments.shape, path.coarsen(4).increments.shape
+    (torch.Size([16, 50, 2]), torch.Size([4, 50, 2]))
     """
     if not (0 < horizon < math.inf and steps >= 1):
         raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
@@ -184,6 +189,17 @@ def euler(
     `sigma` is a number, or a tensor that broadcasts against (..., n, d). `flow` (steps or more, ..., m, k) is the
     output of the limit at each time, from `limit_flow`: with it the particles are those of the limit, without it they
     are the particle system. Both on one path and one start are what T1 compares.
+
+    >>> from heavytail import simulations
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> problem = simulations.teacher(inputs=2, seed=0)
+    >>> start = initial((50, 2), generator=generator, dtype=torch.float64)
+    >>> path = levy_path(
+    ...     "isotropic", 1.5, (50, 2), horizon=1.0, steps=16, generator=generator, dtype=torch.float64
+    ... )
+    >>> *_, end = euler(problem, start, path, sigma=1.0)
+    >>> end.weights.shape
+    torch.Size([50, 2])
     """
     if flow is not None and len(flow) < len(path.increments):
         raise ValueError(f"a path of {len(path.increments)} steps needs a flow at as many times, got {len(flow)}")

@@ -57,6 +57,15 @@ def sweep(
 
     Raises ValueError for a run listed twice or one that does not fit its data, OSError if the store cannot be written,
     RuntimeError if a task did not come back. What was finished before is safe in the store.
+
+    >>> import tempfile
+    >>> from heavytail import grid
+    >>> runs = grid(dataset="digits", width=20, lr=0.1, max_steps=5, seed=[1, 2])
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     first = sweep(runs, store=store, progress=False)
+    ...     again = sweep(runs, store=store, progress=False)  # nothing is trained: the store has both
+    >>> first.table.equals(again.table)
+    True
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
     for name, value in (("runs_per_task", runs_per_task), ("threads", threads)):

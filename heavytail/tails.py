@@ -69,6 +69,13 @@ def hill(x: Sample, k: int | None = None) -> Estimate:
     the estimate grows with n, as on any Gaussian sample. Use `characteristic` for laws that are stable.
 
     Raises ValueError for k outside 1..n-1, a threshold of 0, k largest values that equal the threshold, and bad x.
+
+    >>> import torch
+    >>> from heavytail import stable
+    >>> draws = stable.symmetric(1.2, 100_000, generator=torch.Generator().manual_seed(1))
+    >>> low, high = hill(draws, k=1000).interval()
+    >>> bool(low < 1.2 < high)
+    True
     """
     size = np.abs(_values(x, 2))
     if k is None:
@@ -101,6 +108,12 @@ def log_moment(x: Sample, block: int | None = None) -> Estimate:
 
     Raises ValueError for a block outside 2..n/2, zeros among x, sums of 0, sums that do not outgrow the values, and
     bad x.
+
+    >>> import torch
+    >>> from heavytail import stable
+    >>> draws = stable.symmetric(1.5, 100_000, generator=torch.Generator().manual_seed(1))
+    >>> round(log_moment(draws).alpha, 1)
+    1.5
     """
     values = _values(x, 4)
     if block is None:
@@ -143,6 +156,12 @@ def characteristic(x: Sample) -> Estimate:
         n = 10000     96%    95%    95%    98%
 
     Raises ValueError for a median of 0, values all of one size, a φ that falls to 0 at these frequencies, and bad x.
+
+    >>> import torch
+    >>> from heavytail import stable
+    >>> draws = stable.symmetric(1.5, 100_000, generator=torch.Generator().manual_seed(1))
+    >>> round(characteristic(draws).alpha, 1)
+    1.5
     """
     size = np.abs(_values(x, 2))
     scale = float(np.median(size))

@@ -66,6 +66,14 @@ def train(
 
     Raises ValueError for a run listed twice, a batch larger than its data, or a device that is not there, all before
     any training.
+
+    >>> from heavytail import grid
+    >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)
+    >>> results = train(runs, progress=False)
+    >>> results.table[["alpha", "steps", "status"]].values.tolist()
+    [[1.5, 20, 'max_steps'], [1.9, 20, 'max_steps']]
+    >>> results.weights(runs[0])["1.weight"].shape
+    torch.Size([50, 64])
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
     found = {o.run: o for o in outcomes(runs, device=device, data=data, progress=progress)}

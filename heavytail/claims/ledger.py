@@ -43,7 +43,11 @@ def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
 
 
 def named(identity: str) -> Claim:
-    """The claim of this id; ValueError lists the known ones."""
+    """The claim of this id; ValueError lists the known ones.
+
+    >>> named("t1-propagation-of-chaos").source
+    'P'
+    """
     known = {claim.id: claim for claim in CLAIMS}
     if identity not in known:
         raise ValueError(f"unknown claim {identity!r}: choose one of {', '.join(known)}")

@@ -57,6 +57,10 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     Data of the right form that is not the official data loads with the warning UnofficialData and `verified=False`.
     Raises ValueError for an unknown name or class count, DataUnavailable if the data cannot be had, and DataDamaged if
     a file that is there does not hold such data.
+
+    >>> digits = load("digits")
+    >>> digits.x_train.shape, digits.classes, digits.verified
+    (torch.Size([1438, 64]), 10, True)
     """
     official = lookup(name)
     count = official.classes[0] if classes is None else classes
