@@ -15,14 +15,15 @@ elapsed = $$(( $$(date +%s) - $(START) )) s
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test slow bench format lint clean
+.PHONY: help book test browser slow bench format lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book                      run the chapters that are out of date and build the pages: _build/html/index.html'
 	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
-	@echo 'make test                      format, lint, types, unit and statistical tests; then every chapter, run twice'
+	@echo 'make test                      lint, types, units and statistics; every chapter, run twice; every page, in a browser'
+	@echo 'make browser                   install Chromium for that, where the system is Debian or Ubuntu and you are root'
 	@echo 'make slow                      the tests that take minutes each'
 	@echo 'make bench                     speed and memory of this machine, as ratios; leave the machine alone meanwhile'
 	@echo 'make format | lint             rewrite the code in the house format | only check format, lint and types'
@@ -44,15 +45,27 @@ help:
 
 book: .venv/.installed
 	$(call say,'book: chapters and pages$(comma) profile $(PROFILE)')
-	@$(data) $(PY) -m heavytail.chapters book --profile $(PROFILE)
+	@$(data) $(PY) -m heavytail.book build --profile $(PROFILE)
 	@echo "make book: done in $(elapsed)"
 
-test: .venv/.installed lint
+test: .venv/.installed lint browser
 	$(call say,'tests: units and statistics')
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(call say,'tests: chapters$(comma) run and compared')
-	@$(data) $(PY) -m heavytail.chapters check
-	@echo "make test: format, lint, types, tests and chapters passed in $(elapsed)"
+	@$(data) $(PY) -m heavytail.book check
+	$(call say,'tests: pages$(comma) in a browser without a network')
+	@$(data) $(PY) -m heavytail.book build
+	@$(PY) -m pytest -m pages --numprocesses auto --maxprocesses 4 tests/pages
+	@echo "make test: format, lint, types, tests, chapters and pages passed in $(elapsed)"
+	@test -n "$(chromium)" || echo 'make test: but no page was opened in a browser, for there is none: make browser' >&2
+
+# Pages are tested in it. Where it can be neither found nor installed, what needs it is left out and said.
+chromium = $${CHROMIUM:-$$(command -v chromium || command -v chromium-browser || command -v google-chrome)}
+browser:
+	@test -n "$(chromium)" || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && printf '\n== browser: apt-get installs Chromium\n' && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
+	  || echo 'No Chromium here, so pages are not opened: sudo apt-get install chromium, or name its program in CHROMIUM' >&2
 
 slow: .venv/.installed
 	@$(PY) -m pytest -m slow

@@ -1,6 +1,6 @@
 """The book: executed chapters compared with a second run, laid out as a source tree, and built into pages.
 
-`python -m heavytail.chapters run | check | assemble | book | one` is the command line; the Makefile uses it.
+`python -m heavytail.book run | check | build | notebooks` is the command line; the Makefile uses it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from heavytail import chapters, stamps
-from heavytail.chapters import ChapterFailed, executed, project_root, run_all, run_one
+from heavytail import chapters, one_file, site, stamps
+from heavytail.chapters import ChapterFailed, executed, project_root, run_all
 
 
 def check(profile: str = "quick", root: Path | None = None) -> int:
@@ -140,28 +140,37 @@ def build(profile: str = "quick", root: Path | None = None) -> Path:
     stamp, first = work / "built", html / "index.html"
     files = sorted(path for path in source.rglob("*") if path.is_file())
     made_from = repr([(path.relative_to(source).as_posix(), stamps.digest(path.read_bytes())) for path in files])
-    made_from = stamps.digest((made_from + (root / "requirements.txt").read_text(encoding="utf-8")).encode())
+    made_from += (root / "requirements.txt").read_text(encoding="utf-8") + repr((site.repository(root), site.foot()))
+    made_from += "".join(stamps.digest(path.read_bytes()) for path in sorted((root / "heavytail").rglob("*.py")))
+    made_from = stamps.digest(made_from.encode())
     if first.is_file() and stamp.is_file() and stamp.read_text() == made_from:
         print("pages: up to date", flush=True)
         return first
     start = time.monotonic()
     print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
     shutil.rmtree(work, ignore_errors=True)
+    whole = _jupyter_book(source, work, "html", root)
+    stamps.write_text(whole / one_file.NAME, one_file.of(_jupyter_book(source, work, "singlehtml", root)))
+    shutil.rmtree(html, ignore_errors=True)
+    os.replace(whole, html)
+    stamps.write_text(stamp, made_from)
+    print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
+    return first
+
+
+def _jupyter_book(source: Path, work: Path, builder: str, root: Path) -> Path:
+    """Build by Jupyter Book with every warning an error; the folder of what was built."""
     program = shutil.which("jupyter-book", path=os.fspath(Path(sys.executable).parent))
     if program is None:
         raise RuntimeError("the pages need jupyter-book below 2: pip install 'heavytail[book]'")
-    options = ["--path-output", str(work), "-n", "-W", "--keep-going", "-q"]
+    options = ["--builder", builder, "--path-output", str(work), "-n", "-W", "--keep-going", "-q"]
     done = subprocess.run(
         [program, "build", str(source), *options], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
         print(done.stdout)
-        raise ChapterFailed("the pages were not built: every warning above is an error")
-    shutil.rmtree(html, ignore_errors=True)
-    os.replace(work / "_build" / "html", html)
-    stamps.write_text(stamp, made_from)
-    print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
-    return first
+        raise ChapterFailed(f"the pages were not built ({builder}): every warning above is an error")
+    return work / "_build" / builder
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -175,28 +184,59 @@ def assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def notebooks(root: Path | None = None, folder: Path | None = None) -> list[Path]:
+    """Write every chapter, not run, as a notebook that can be opened anywhere: its first cell fetches the project.
+
+    They go to `folder` (default `_build/notebooks`); the buttons for Binder and Colab lead to them on a branch of their
+    own. Raises ValueError where the project's address is not known.
+    """
+    import nbformat
+
+    root = root or project_root()
+    address = site.repository(root)
+    if address is None:
+        raise ValueError(
+            "the project's address is not known: name it in HEAVYTAIL_REPOSITORY, https://github.com/NAME/PROJECT"
+        )
+    folder = folder or root / "_build" / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for page in chapters.pages(root):
+        notebook = chapters.read(page)
+        if chapters.has_code(notebook):
+            notebook.cells.insert(0, nbformat.v4.new_code_cell(_SETUP.format(address=address), id="setup"))
+            written.append(folder / f"{page.stem}.ipynb")
+            stamps.write_text(written[-1], nbformat.writes(notebook) + "\n")
+    return written
+
+
+_SETUP = """\
+# On a machine that has not the project yet, such as Colab's: fetch and install it. Some minutes.
+try:
+    from heavytail import chapters
+
+    chapters.project_root()
+except (ImportError, ValueError):
+    %pip install --quiet "heavytail[book] @ git+{address}"
+    !git clone --quiet --depth 1 {address} project
+    %cd project"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is one sentence on standard error and exit status 1."""
-    parser = argparse.ArgumentParser(prog="python -m heavytail.chapters", description=__doc__)
-    parser.add_argument("command", choices=["run", "check", "assemble", "book", "one"])
-    parser.add_argument("name", nargs="?", help="the chapter, for `one`")
+    parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
+    parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(chapters.PROFILES)}")
-    parser.add_argument("-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
     options = parser.parse_args(arguments)
-    if (options.command == "one") != (options.name is not None):
-        parser.error("`one` takes the name of a chapter, the other commands take none")
     try:
-        if options.command == "one":
-            run_one(options.name, options.out, dict(options.parameter))
-        elif options.command == "run":
+        if options.command == "run":
             run_all(options.profile)
         elif options.command == "check":
             check(options.profile)
-        elif options.command == "assemble":
-            print(assemble(options.profile))
-        else:
+        elif options.command == "build":
             print(f"open {build(options.profile)}")
+        else:
+            print(f"{len(notebooks())} notebooks in _build/notebooks")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"heavytail: {error}", file=sys.stderr)
         return 1
@@ -204,3 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("heavytail: stopped; chapters that were done are kept", file=sys.stderr)
         return 130
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

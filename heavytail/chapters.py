@@ -11,7 +11,6 @@ import importlib
 import math
 import numbers
 import os
-import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -330,9 +329,3 @@ def _need(module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise RuntimeError(f"chapters need {error.name}: pip install 'heavytail[book]'") from None
-
-
-if __name__ == "__main__":
-    from heavytail.book import main
-
-    sys.exit(main())

@@ -15,7 +15,7 @@ from heavytail.measures import mean_cell
 from heavytail.results import FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
-
+MANY = 3  # tables that a claim must be held against to have a row of its own across them
 _CELL = ["noise", "alpha", "sigma", "along", "weight_decay"]
 
 _MEASURES = {
@@ -25,6 +25,16 @@ _MEASURES = {
     "train after %": "train_accuracy_pruned",
     "test after %": "test_accuracy_pruned",
 }
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of a page."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
 
 
 def paper_form(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,34 +138,79 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def verdicts(entries: Sequence[Entry]) -> Html:
+    """The ledger for a front page: each claim in words with a link to its chapter, its measure, and the verdict."""
+    rows = []
+    for entry in entries:
+        claim, weakest = entry.claim, entry.weakest
+        title = f'<a href="{escape(claim.chapter)}.html">{escape(_title(claim.id))}</a>'
+        number = escape(weakest.number()) if weakest else "—"
+        agree = f"{entry.agreeing} of {len(entry.cells)}" if entry.cells else "—"
+        rows.append(
+            f'<tr><td>{title}<span class="small">{escape(claim.statement)} [{escape(claim.source)}]</span></td>'
+            f'<td data-title="measure">{number}<span class="small">{escape(claim.what)}</span></td>'
+            f'<td data-title="cells that agree">{agree}</td><td>{_mark(entry.verdict)}</td></tr>'
+        )
+    return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that agree", "verdict"], rows)
+
+
+def verdicts_across(entries: Sequence[Entry]) -> Html:
+    """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict."""
+    found: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        found.setdefault(_family(entry), {})[entry.claim.table] = entry
+    several = {claim: held for claim, held in found.items() if len(held) >= MANY}
+    columns = list(dict.fromkeys(table for held in several.values() for table in held))
+    rows = []
+    for claim, held in several.items():
+        cells = [f"<td>{escape(_title(claim))}</td>"]
+        for table in columns:
+            told = "—"
+            if table in held:
+                entry = held[table]
+                agree = f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
+                told = f"{_mark(entry.verdict)}{agree}"
+            cells.append(f'<td data-title="{escape(table)}">{told}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
+    heads = [f'<a href="{escape(links[table])}.html">{escape(table)}</a>' for table in columns]
+    return _verdict_table(["claim", *heads], rows)
+
+
+def _title(identity: str) -> str:
+    """A claim's id in words."""
+    words = identity.replace("-", " ")
+    return words[0].upper() + words[1:]
+
+
+def _mark(verdict: str) -> str:
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{escape(verdict)}</span>'
+
+
+def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
+    head = "".join(f"<th>{title}</th>" for title in heads)
+    body = "\n".join(rows)
+    return Html(f'<table class="dataframe verdicts"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+
+
 def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Claims that are held against several tables: a row a claim, a column a table, verdict and cells that agree."""
+    """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that agree."""
     found: dict[str, dict[str, str]] = {}
     for entry in entries:
         told = f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)})" if entry.cells else entry.verdict
         found.setdefault(_family(entry), {})[entry.claim.table] = told
-    several = {claim: told for claim, told in found.items() if len(told) > 1}
+    several = {claim: told for claim, told in found.items() if len(told) >= MANY}
     return pd.DataFrame([{"claim": claim, **told} for claim, told in several.items()]).fillna("—")
 
 
 def alone(entries: Sequence[Entry]) -> list[Entry]:
     """The entries that `across_form` has no row for."""
     families = [_family(entry) for entry in entries]
-    return [entry for entry, family in zip(entries, families, strict=True) if families.count(family) == 1]
+    return [entry for entry, family in zip(entries, families, strict=True) if families.count(family) < MANY]
 
 
 def _family(entry: Entry) -> str:
     return entry.claim.id.removesuffix(f"-{entry.claim.table}")
-
-
-@dataclass(frozen=True)
-class Html:
-    """A piece of a page."""
-
-    text: str
-
-    def _repr_html_(self) -> str:
-        return self.text
 
 
 def show(table: pd.DataFrame, caption: str = "") -> Html:

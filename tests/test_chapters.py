@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for folder in ("book", "heavytail", "data/results/quick", "tests/notebooks"):
         (root / folder).mkdir(parents=True)
     (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/one\n")
-    (root / "_config.yml").write_text('title: T\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n')
+    (root / "_config.yml").write_text(
+        'title: T\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n'
+        "sphinx:\n  extra_extensions: [sphinx-mathjax-offline]\n"
+    )
     (root / "requirements.txt").write_text("nothing==1\n")
     (root / "heavytail" / "room.py").write_text("x = 1\n")
     (root / "book" / "index.md").write_text("# Index\n\nSee [one](one.md).\n\n```python\n1 / 0\n```\n")
@@ -272,3 +276,42 @@ def test_only_numbers_and_texts_are_named(value: object) -> None:
 def test_a_number_that_is_not_finite_is_not_put_into_a_sentence() -> None:
     with pytest.raises(ValueError, match="not a finite number"):
         chapters.say(slope=float("nan"))
+
+
+def test_chapters_are_written_as_notebooks_that_fetch_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEAVYTAIL_REPOSITORY", raising=False)
+    with pytest.raises(ValueError, match="name it in HEAVYTAIL_REPOSITORY"):
+        book.notebooks(project)
+    monkeypatch.setenv("HEAVYTAIL_REPOSITORY", "https://github.com/someone/project")
+    (path,) = book.notebooks(project)
+    assert path == project / "_build" / "notebooks" / "one.ipynb"
+    codes = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert "git clone --quiet --depth 1 https://github.com/someone/project project" in codes[0]
+    assert "@ git+https://github.com/someone/project" in codes[0]
+    assert codes[2] == "print(profile, width * 2)"
+
+
+ROOT = HERE.parent
+COMMAND = re.compile(r"heavytail chapter (\w+)((?: -p \w+=[^\s`]+)*)")
+COMMANDS = [
+    (place.name, *found.groups())
+    for place in [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
+    for found in COMMAND.finditer(place.read_text(encoding="utf-8"))
+    if found[1] != "momentum"  # the made-up one of the recipes
+]
+
+
+@pytest.mark.parametrize(("place", "name", "options"), COMMANDS)
+def test_a_command_that_a_page_offers_names_a_chapter_and_its_parameters(place: str, name: str, options: str) -> None:
+    page = ROOT / "book" / f"{name}.md"
+    given = dict(book.assignment(option) for option in options.split() if option != "-p")
+    changed = chapters.changed_parameters(page, chapters.read(page), given)
+    assert changed == given, f"{place}: what it offers to change is the default"
+
+
+def test_every_chapter_with_parameters_offers_a_command() -> None:
+    offered = {name for place, name, _ in COMMANDS if place == f"{name}.md"}
+    has = {page.stem for page in chapters.pages(ROOT) if chapters.parameters_of(chapters.read(page))}
+    assert has - offered == {"index", "claims", "performance"}  # they show what others computed

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from made_up_results import controlled, diverged, measured, sweep, table
 from scipy import stats
 
@@ -94,19 +95,51 @@ def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
     assert untested["weakest cell [interval]"] == untested["cells that agree"] == untested["profile"] == "—"
 
 
-def test_claims_held_against_several_tables_stand_side_by_side():
+def held_against_many():
+    """Made-up entries: two claims against three tables each, one against two, one against one."""
     cell = Cell("a", 0.25, 0.125, 0.375, 3)
 
     def entry(name, table, *cells):
-        return Entry(Claim(name, "A statement.", "D", "mnist", "a number", (0.0, math.inf), table), "quick", cells)
+        return Entry(Claim(name, "A < B.", "D", "mnist", "a number", (0.0, math.inf), table), "quick", cells)
 
-    entries = [entry("grows", "ecg5000", cell, cell), entry("alone", "mnist", cell), entry("grows-mnist", "mnist")]
-    entries += [entry("shrinks-vgg", "vgg", cell), entry("shrinks-mnist", "mnist", cell)]
-    assert tables.across_form(entries).to_dict("records") == [
-        {"claim": "grows", "ecg5000": "supported (2 of 2)", "mnist": "not tested", "vgg": "—"},
-        {"claim": "shrinks", "ecg5000": "—", "mnist": "supported (1 of 1)", "vgg": "supported (1 of 1)"},
+    three = [
+        entry("it-grows", "ecg5000", cell, cell),
+        entry("it-grows-mnist", "mnist"),
+        entry("it-grows-vgg", "vgg", cell),
     ]
-    assert tables.alone(entries) == [entries[1]]
+    more = [entry(f"shrinks-{table}", table, cell) for table in ("vgg", "mnist", "deeper")]
+    few = [entry("alone", "mnist", cell), entry("two-vgg", "vgg", cell), entry("two-mnist", "mnist", cell)]
+    return few[:1] + three + few[1:] + more, few
+
+
+def test_claims_held_against_three_tables_or_more_stand_side_by_side():
+    entries, few = held_against_many()
+    assert tables.across_form(entries).to_dict("records") == [
+        {
+            "claim": "it-grows",
+            "ecg5000": "supported (2 of 2)",
+            "mnist": "not tested",
+            "vgg": "supported (1 of 1)",
+            "deeper": "—",
+        },
+        {"claim": "shrinks", "ecg5000": "—", **dict.fromkeys(["mnist", "vgg", "deeper"], "supported (1 of 1)")},
+    ]
+    assert tables.alone(entries) == few
+
+
+def test_the_front_page_has_every_claim_in_words_with_a_link_and_its_verdict():
+    entries, few = held_against_many()
+    across = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in across.select("tbody tr")]
+    assert rows == [
+        ["It grows", "supported (2 of 2)", "not tested", "supported (1 of 1)", "—"],
+        ["Shrinks", "—", "supported (1 of 1)", "supported (1 of 1)", "supported (1 of 1)"],
+    ]
+    assert {link["href"] for link in across.select("a")} == {"mnist.html"}
+    single = BeautifulSoup(tables.verdicts(few)._repr_html_(), "html.parser")
+    first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
+    assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "supported"]
+    assert single.select_one(".verdict")["class"] == ["verdict", "supported"]
 
 
 @pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])

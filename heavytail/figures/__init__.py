@@ -4,6 +4,7 @@ from heavytail.figures.comparison import exposures, kick_norms, ratio_and_accura
 from heavytail.figures.controls import control_curves, controls
 from heavytail.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
 from heavytail.figures.performance import growth
+from heavytail.figures.rooms import plan
 from heavytail.figures.style import style
 from heavytail.figures.theory import (
     coupled,
@@ -52,6 +53,7 @@ __all__ = [
     "output_errors",
     "pairwise_correlation",
     "paths",
+    "plan",
     "power_laws",
     "predicted_errors",
     "pruning_by_alpha",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import seaborn as sns
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 _HUES = sns.color_palette("colorblind")
 COLOURS = {"none": "0.35", "Type-I": _HUES[1], "Type-II": _HUES[0], "Type-III": _HUES[2]}
@@ -12,7 +13,12 @@ WIDE = (8.0, 3.2)  # inches: the text column of the book
 
 
 def style() -> None:
-    """Set the book's plotting style; call once at the top of a chapter."""
+    """Set the book's plotting style; call once at the top of a chapter.
+
+    Figures become vector graphics without a background, so that a page's dark mode can turn them over, and the same
+    figure is the same text each time.
+    """
+    set_matplotlib_formats("svg", metadata={"Date": None})
     sns.set_theme(
         context="notebook",
         style="ticks",
@@ -28,7 +34,11 @@ def style() -> None:
             "ytick.labelsize": 9.5,
             "legend.fontsize": 9.5,
             "legend.frameon": False,
-            "figure.facecolor": "white",
+            "figure.facecolor": "none",
+            "axes.facecolor": "none",
+            "legend.facecolor": "none",
+            "savefig.transparent": True,
+            "svg.hashsalt": "heavytail",
         },
     )
 

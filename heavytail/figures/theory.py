@@ -24,7 +24,7 @@ def paths(panels: Mapping[str, Tensor], horizon: float = 1.0) -> Figure:
     figure, axes = plt.subplots(1, len(panels), figsize=WIDE, squeeze=False)
     for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
         time = np.linspace(0, horizon, len(values))
-        axis.plot(time, values.numpy(), linewidth=0.9, drawstyle="steps-post")
+        axis.plot(time, values.numpy(), linewidth=0.9, drawstyle="steps-post", rasterized=True)  # thousands of steps
         axis.set(title=title, xlabel="time $t$", xlim=(0, horizon))
     axes[0][0].set_ylabel("one weight of a neuron")
     return figure

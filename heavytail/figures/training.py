@@ -17,6 +17,8 @@ from heavytail import compress, noise, stable
 from heavytail.figures.style import COLOURS, WIDE
 from heavytail.tables import PAPER_TYPE, accuracy_curves
 
+SHADES = plt.get_cmap("RdBu_r", 17)  # few, or a picture of noise is a large file
+
 
 def named_type(table: pd.DataFrame) -> pd.Series:
     """The paper's name of each row's noise."""
@@ -35,8 +37,9 @@ def weight_matrices(weights: Mapping[str, Tensor], error: float = compress.SQUAR
         gone = round(compress.prunable_share(weight, error) * len(weight))
         pruned = ranked.copy()
         pruned[:, len(weight) - gone :] = np.nan
+        how = "none" if weight.numel() < 100_000 else "nearest"  # a pixel an entry, or else as many as the page shows
         for axis, picture in ((above, ranked), (below, pruned)):
-            axis.imshow(_saturated(picture), aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+            axis.imshow(_saturated(picture), aspect="auto", cmap=SHADES, vmin=-1, vmax=1, interpolation=how)
             axis.set_facecolor("0.93")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
@@ -134,10 +137,10 @@ def noise_types(alpha: float, *, generator: torch.Generator, neurons: int = 60, 
         kick = noise.draw(kind, alpha, (neurons, inputs), generator=generator).expand(neurons, inputs)
         image = axis.imshow(
             kick.T.numpy(),
-            cmap="RdBu_r",
+            cmap=SHADES,
             norm=SymLogNorm(1, vmin=-100, vmax=100),
             aspect="auto",
-            interpolation="nearest",
+            interpolation="none",  # a pixel an entry; the file is small
         )
         axis.set(title=f"{PAPER_TYPE[kind]}: {kind}", xlabel="neuron", xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

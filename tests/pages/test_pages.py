@@ -1,0 +1,158 @@
+"""Every page of the built book in a real browser without a network: nothing fails, nothing is cut off."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from conftest import PAGES
+
+pytestmark = pytest.mark.pages
+
+FORMULAS = """() => {
+  const math = [...document.querySelectorAll(".math")];
+  const raw = document.createTreeWalker(document.querySelector("article"), NodeFilter.SHOW_TEXT);
+  const left = [];
+  for (let node = raw.nextNode(); node; node = raw.nextNode()) {
+    const plain = !node.parentElement.closest("pre, code, script, style, mjx-container");
+    if (plain && /\\\\[(\\[]|\\$\\$/.test(node.data)) left.push(node.data);
+  }
+  return {
+    unset: math.filter((one) => !one.querySelector("mjx-container")).map((one) => one.textContent),
+    wrong: [...document.querySelectorAll("mjx-merror")].map((one) => one.textContent),
+    left,
+  };
+}"""
+WIDE = """() => [...document.querySelectorAll("body *")].filter((one) => {
+  const box = one.getBoundingClientRect();
+  const aside = one.closest(".bd-sidebar-primary, .bd-sidebar-secondary, dialog");
+  return box.right > innerWidth + 1 && box.width > 0 && !aside;
+}).slice(0, 5).map((one) => one.tagName + "." + one.className)"""
+PAINT = """() => performance.getEntriesByName("first-contentful-paint")[0].startTime"""
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(request, visit):
+    """One page after the other, each loaded once."""
+    seen = visit(request.param)
+    yield request.param, seen
+    seen.page.close()
+
+
+def test_a_page_loads_without_network_errors_or_raw_formulas(opened):
+    name, seen = opened
+    assert (seen.said, seen.failed, seen.away) == ([], [], [])
+    assert seen.page.evaluate(FORMULAS) == {"unset": [], "wrong": [], "left": []}
+    heaviest = sorted((path.stat().st_size, path.name) for path in seen.files)[-5:]
+    assert seen.weight() < (1e6 if name == "book/index.html" else 3e6), heaviest
+
+
+def test_the_foot_says_what_made_the_page(opened):
+    text = opened[1].page.locator(".made-with").inner_text()
+    assert re.search(r"heavytail 0\.\d+\.\d+.*torch \d.*Python 3\.\d+.*cores", text)
+
+
+def test_a_page_is_accessible(opened):
+    page = opened[1].page
+    page.evaluate("() => document.querySelectorAll('details').forEach((one) => (one.open = true))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert violations(page) == []
+
+
+def test_a_page_is_readable_in_the_dark(opened):
+    page = opened[1].page
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert violations(page, runOnly=["color-contrast"]) == []  # nothing else depends on colours
+    page.emulate_media(color_scheme="light")
+
+
+def test_a_page_fits_a_phone(opened):
+    page = opened[1].page
+    page.set_viewport_size({"width": 375, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375, page.evaluate(WIDE)
+
+
+def violations(page, **options):
+    """What axe-core finds on a page that is serious or critical: rule, element, what is wrong with it."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [
+        (rule["id"], node["html"][:200], node["failureSummary"][:300])
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"][:3]
+    ]
+
+
+def test_the_book_in_one_file_needs_no_other_file_and_sets_its_formulas(visit):
+    seen = visit("heavytail-book.html")
+    assert (seen.said, seen.failed, seen.away) == ([], [], [])
+    assert [path.name for path in seen.files] == ["heavytail-book.html"]
+    formulas = seen.page.evaluate(FORMULAS)
+    assert formulas["unset"] == formulas["wrong"] == []
+    assert (
+        seen.page.locator("[id^='document-book/']").count() == len(PAGES) - 1
+    )  # all but the first, which it begins with
+    assert seen.page.evaluate("() => [...document.images].filter((one) => !one.naturalWidth).length") == 0
+
+
+def test_what_axe_finds_is_seen(visit):
+    page = visit("book/deviations.html").page
+    page.evaluate("() => { document.querySelector('article p').style.color = '#eee'; }")
+    assert {rule for rule, *_ in violations(page)} == {"color-contrast"}
+
+
+def test_the_front_page_paints_within_a_second(visit):
+    assert (
+        min(visit("book/index.html").page.evaluate(PAINT) for _ in range(5)) < 1000
+    )  # ms; other programs may slow some
+
+
+def test_the_explorer_is_operated_by_keyboard_and_its_picture_changes(visit):
+    seen = visit("book/explorer.html")
+    lines = (
+        "() => [...document.querySelectorAll('.explorer figure svg path')].map((one) => one.getAttribute('d')).join()"
+    )
+    table = "() => document.querySelector('.explorer table').innerText"
+    before = seen.page.evaluate(lines), seen.page.evaluate(table)
+    alpha = seen.page.locator(".explorer select").filter(has=seen.page.locator("option", has_text="1.9")).first
+    alpha.focus()
+    seen.page.keyboard.press("ArrowDown")
+    after = seen.page.evaluate(lines), seen.page.evaluate(table)
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert seen.said == []
+
+
+def test_the_explorer_fits_a_phone_whatever_is_chosen(visit):
+    page = visit("book/explorer.html", width=375).page
+    for position in range(page.locator(".explorer select").count()):
+        choice = page.locator(".explorer select").nth(position)
+        if choice.is_visible() and choice.is_enabled():
+            choice.focus()
+            page.keyboard.press("ArrowDown")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_the_theme_switch_turns_figures_over(visit):
+    page = visit("book/index.html").page
+    look = "() => getComputedStyle(document.querySelector('.cell_output img[src$=\".svg\"]')).filter"
+    assert page.evaluate(look) == "none"
+    page.evaluate("() => document.documentElement.dataset.theme = 'dark'")
+    assert "invert" in page.evaluate(look)
+
+
+def test_a_citation_can_be_copied(visit):
+    page = visit("book/index.html").page
+    button = page.locator("button.copy-bibtex")
+    button.click()
+    page.wait_for_function("() => /^(Copied|Marked)/.test(document.querySelector('button.copy-bibtex').textContent)")
+
+
+def test_code_folds_away_but_for_the_lines_that_matter(visit):
+    page = visit("book/mnist.html").page
+    assert page.locator("details.hide summary").count() >= 2
+    shown = page.locator("div.cell:not(.tag_hide-input):not(.tag_remove-input) .cell_input").all_inner_texts()
+    assert any("heavytail.train(" in text for text in shown)
+    assert sum(len(text.strip().splitlines()) for text in shown) <= 10
