@@ -87,7 +87,8 @@ def sigma_form(table: pd.DataFrame, chosen: Mapping[tuple[str, str], float]) -> 
         kind = None if pd.isna(noise) else str(noise)
         mark = "→ " if kind is not None and chosen.get((str(dataset), kind)) == sigma else ""
         names = ("train_accuracy", "test_accuracy", "pruning_ratio")
-        train, test, pruned = (f"{100 * rows[name].median():.1f}" for name in names)
+        medians = (100 * rows[name].median() for name in names)
+        train, test, pruned = ("—" if pd.isna(median) else f"{median:.1f}" for median in medians)
         lost = int(rows["status"].isin(FAILED).sum())
         cell = {
             "noise": PAPER_TYPE[kind],
@@ -156,10 +157,7 @@ def verdicts(entries: Sequence[Entry]) -> Html:
 
 def verdicts_across(entries: Sequence[Entry]) -> Html:
     """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict."""
-    found: dict[str, dict[str, Entry]] = {}
-    for entry in entries:
-        found.setdefault(_family(entry), {})[entry.claim.table] = entry
-    several = {claim: held for claim, held in found.items() if len(held) >= MANY}
+    several = _across(entries)
     columns = list(dict.fromkeys(table for held in several.values() for table in held))
     rows = []
     for claim, held in several.items():
@@ -167,9 +165,7 @@ def verdicts_across(entries: Sequence[Entry]) -> Html:
         for table in columns:
             told = "—"
             if table in held:
-                entry = held[table]
-                agree = f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
-                told = f"{_mark(entry.verdict)}{agree}"
+                told = _mark(held[table].verdict) + _agreeing(held[table])
             cells.append(f'<td data-title="{escape(table)}">{told}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
@@ -195,18 +191,30 @@ def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
 
 def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
     """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that agree."""
-    found: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        told = f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)})" if entry.cells else entry.verdict
-        found.setdefault(_family(entry), {})[entry.claim.table] = told
-    several = {claim: told for claim, told in found.items() if len(told) >= MANY}
-    return pd.DataFrame([{"claim": claim, **told} for claim, told in several.items()]).fillna("—")
+    rows = []
+    for claim, held in _across(entries).items():
+        told = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
+        rows.append({"claim": claim, **told})
+    return pd.DataFrame(rows).fillna("—")
 
 
 def alone(entries: Sequence[Entry]) -> list[Entry]:
     """The entries that `across_form` has no row for."""
-    families = [_family(entry) for entry in entries]
-    return [entry for entry, family in zip(entries, families, strict=True) if families.count(family) < MANY]
+    across = _across(entries)
+    return [entry for entry in entries if _family(entry) not in across]
+
+
+def _across(entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
+    """Claims held against three tables or more, each with its entry by table."""
+    found: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        found.setdefault(_family(entry), {})[entry.claim.table] = entry
+    return {claim: held for claim, held in found.items() if len(held) >= MANY}
+
+
+def _agreeing(entry: Entry) -> str:
+    """How many cells support a claim by themselves, in brackets; nothing where there are none."""
+    return f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
 
 
 def _family(entry: Entry) -> str:

@@ -110,6 +110,16 @@ def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
         assert all(axis.get_ylabel() for axis in panels)
 
 
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_the_same_text_each_time(name):
+    texts = []
+    for _ in range(2):
+        text = io.BytesIO()
+        DRAWN[name]().savefig(text, format="svg", metadata={"Date": None})
+        texts.append(text.getvalue())
+    assert texts[0] == texts[1]  # drawn from its arguments alone, not from a generator of the library that draws
+
+
 def test_a_figure_leaves_its_table_as_it_was():
     for draw, frame in (
         (figures.accuracy_by_share, experiment()),

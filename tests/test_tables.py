@@ -199,3 +199,9 @@ def test_a_search_shows_medians_and_marks_what_was_chosen():
     shown = tables.sigma_form(table(rows), {("ecg5000", "isotropic"): 0.1})
     assert list(shown["σ"]) == ["0", "→ 0.1", "0.3"]
     assert list(shown["train %"]) == ["95.0", "92.0", "92.0"]
+
+
+def test_a_search_whose_runs_all_failed_shows_a_dash_and_their_number():
+    rows = [(Run(seed=seed, noise="shared", alpha=1.9, sigma=1.0), diverged()) for seed in (1, 2)]
+    (cell,) = tables.sigma_form(table(rows), {}).to_dict("records")
+    assert [cell[name] for name in ("train %", "test %", "pruned %", "runs", "failed")] == ["—", "—", "—", 0, 2]

@@ -80,13 +80,16 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure
 
 
 def pruning_by_alpha(table: pd.DataFrame) -> Figure:
-    """Pruning ratio at squared error 0.1 against α: a point a run, a bar at the mean, plain SGD as a dashed line."""
+    """Pruning ratio at squared error 0.1 against α: a point a run, a bar at the mean, plain SGD as a dashed line.
+
+    Points of about one height stand side by side; where, follows from their heights alone.
+    """
     figure, axis = plt.subplots(figsize=WIDE)
     noisy = table[table["noise"].notna()]
     noisy = noisy.assign(type=named_type(noisy), index=noisy["alpha"].map("{:g}".format))
     present = [name for name in COLOURS if name in set(noisy["type"])]
     shared = {"x": "index", "y": "pruning_ratio", "hue": "type", "hue_order": present, "palette": COLOURS, "ax": axis}
-    sns.stripplot(noisy, dodge=True, size=5, alpha=0.6, legend=False, **shared)
+    sns.swarmplot(noisy, dodge=True, size=4.5, alpha=0.6, legend=False, **shared)
     sns.pointplot(noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, **shared)
     plain = table.loc[table["noise"].isna(), "pruning_ratio"].mean()
     axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
