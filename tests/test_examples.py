@@ -1,12 +1,16 @@
-"""Every public name shows its use: an example in its docstring, which pytest runs with the package."""
+"""Every public name shows its use: an example in its docstring, which pytest runs with the package, and README's."""
 
 from __future__ import annotations
 
 import doctest
+import re
+from pathlib import Path
 
 import pytest
+import torch
 
 import heavytail
+from heavytail import networks
 
 CONTRACT = [
     heavytail.train,
@@ -30,3 +34,15 @@ CONTRACT = [
 @pytest.mark.parametrize("thing", CONTRACT, ids=lambda thing: f"{thing.__module__}.{thing.__name__}")
 def test_a_public_name_has_an_example(thing):
     assert any(found.examples for found in doctest.DocTestFinder(recurse=False).find(thing, thing.__name__))
+
+
+def test_what_the_readme_shows_runs_as_it_says():
+    readme = Path(__file__).parents[1] / "README.md"
+    (block,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    model = networks.fcn(64, width=30, depth=1, classes=10, generator=torch.Generator().manual_seed(1))
+    names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    exec(compile(block, readme.name, "exec"), names)
+    assert list(names["results"].table["noise"]) == ["shared", "entrywise"]
+    assert isinstance(names["small"], torch.nn.Module)
+    (call, width) = re.search(r"^(heavytail\.laws\.required_width\(.*\))  # (\d+)$", block, re.MULTILINE).groups()
+    assert round(eval(call, names)) == int(width)
