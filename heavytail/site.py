@@ -14,10 +14,10 @@ from heavytail.version import __version__
 
 BRANCH = "notebooks"  # of the repository: holds each chapter as a notebook that Binder and Colab can open
 ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?")
+# Font Awesome: one drawing in its script.
 ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
-LETTERS = re.compile(
-    r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}'
-)  # icons as letters of a font; a script draws them
+# The same icons as letters of a font, which need not be loaded: the script draws them.
+LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
 SEARCH = re.compile(r'<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*')
 MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
 
