@@ -10,6 +10,10 @@ export GOMP_SPINCOUNT ?= 1000
 
 PY := .venv/bin/python
 START := $(shell date +%s)
+# What chapters, tests and pages import; matplotlib's fonts, for their first import warns.
+imported := matplotlib.font_manager, heavytail.cli, heavytail.figures, heavytail.book, heavytail.bench, \
+  heavytail.simulations, heavytail.explorer, IPython, ipykernel.kernelapp, papermill, nbval, pytest, xdist, hypothesis, \
+  distributed, jupyter_book, sphinx.application, myst_nb
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
@@ -31,7 +35,8 @@ help:
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
 
 # The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
-# package would double the time; Python compiles what is imported.
+# package would double the time; those that are imported are compiled here, once, also where Python is told to write
+# none: chapters and tests start it some hundred times, and each start would take 8 seconds more.
 .venv/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
 	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
@@ -40,7 +45,7 @@ help:
 	@rm -f $@
 	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
 	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
-	@$(PY) -c 'import matplotlib.font_manager'  # its first import warns, which would be in the first chapter's output
+	@PYTHONDONTWRITEBYTECODE= $(PY) -W ignore -c 'import $(imported)'
 	@touch $@
 
 book: .venv/.installed
