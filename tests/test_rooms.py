@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -32,6 +33,14 @@ def test_the_laws_and_the_noise_know_nothing_of_networks_and_tables():
     assert found["laws"].imports == {"stable"}
     assert found["noise"].imports <= {"stable", "streams", "kicks"}
     assert "book" not in set().union(*(room.imports for name, room in found.items() if name != "cli"))
+
+
+def test_the_way_of_the_data_that_was_drawn_by_hand_names_rooms_alone():
+    page = (rooms.PACKAGE.parent / "book" / "architecture.md").read_text(encoding="utf-8")
+    (drawing,) = re.findall(r"^```\n(trained networks\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    named = {word for line in drawing.splitlines() if line.startswith(" ") for word in re.findall(r"[a-z_]{2,}", line)}
+    assert len(named) > 20
+    assert named <= rooms.rooms().keys()
 
 
 def test_every_room_says_what_it_is_for():

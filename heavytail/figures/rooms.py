@@ -28,15 +28,12 @@ def plan(found: Mapping[str, rooms.Room]) -> Figure:
     axis.axis("off")
     for name, target in sorted(lines):
         (x, y), (below_x, below_y) = places[name], places[target]
-        bend = (
-            0.0 if y - below_y == 1 else 0.12 * np.sign(below_x - x or 1.0)
-        )  # a long one goes around what lies between
+        # A long line goes around what lies between.
+        bend = 0.0 if y - below_y == 1 else 0.12 * np.sign(below_x - x or 1.0)
         curve = f"arc3,rad={bend}"
-        axis.add_patch(
-            FancyArrowPatch(
-                (below_x, below_y), (x, y), arrowstyle="-", connectionstyle=curve, linewidth=0.8, color="0.55"
-            )
-        )
+        line = FancyArrowPatch((below_x, below_y), (x, y), arrowstyle="-", connectionstyle=curve)
+        line.set(linewidth=0.8, color="0.55")
+        axis.add_patch(line)
     for name, (x, y) in places.items():
         box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": COLOURS["Type-II"], "linewidth": 1.1}
         axis.text(x, y, name, ha="center", va="center", fontsize=9, bbox=box, zorder=2)

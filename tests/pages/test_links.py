@@ -76,5 +76,5 @@ def test_a_chapter_opens_with_its_box_and_ends_with_a_command(parsed):
         assert box.find_previous("section") is page.find("article").find("section"), (
             f"{path.name}: a section comes first"
         )
-        if path.name not in ("performance.html",):
+        if path.name != "performance.html":
             assert sections[-1] == "What to change next", (path.name, sections[-1])
