@@ -11,8 +11,8 @@ export GOMP_SPINCOUNT ?= 1000
 PY := .venv/bin/python
 START := $(shell date +%s)
 # What chapters, tests and pages import; matplotlib's fonts, for their first import warns.
-imported := matplotlib.font_manager, heavytail.cli, heavytail.figures, heavytail.book, heavytail.bench, \
-  heavytail.simulations, heavytail.explorer, IPython, ipykernel.kernelapp, papermill, nbval, pytest, xdist, hypothesis, \
+imported := matplotlib.font_manager, heavytail.cli, heavytail.book.figures, heavytail.book.build, heavytail.lab.bench, \
+  heavytail.lab.simulations, heavytail.book.explorer, IPython, ipykernel.kernelapp, papermill, nbval, pytest, xdist, hypothesis, \
   distributed, jupyter_book, sphinx.application, myst_nb
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
@@ -60,7 +60,7 @@ test: .venv/.installed lint browser
 	@$(data) $(PY) -m heavytail.book check
 	$(call say,'tests: pages$(comma) in a browser without a network')
 	@$(data) $(PY) -m heavytail.book build
-	@$(PY) -m pytest -m pages --numprocesses auto --maxprocesses 4 tests/pages
+	@$(PY) -m pytest -m pages --numprocesses auto --maxprocesses 4 tests/book/pages
 	@echo "make test: format, lint, types, tests, chapters and pages passed in $(elapsed)"
 	@test -n "$(chromium)" || echo 'make test: but no page was opened in a browser, for there is none: make browser' >&2
 

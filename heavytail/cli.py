@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
-
-from heavytail.book import assignment
+from typing import Any, TextIO
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +35,9 @@ def _not_a_folder(path: Path) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from heavytail import read_grid, results, train
+    from heavytail import train
+    from heavytail.lab import results
+    from heavytail.lab.runs import read_grid
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     _not_a_folder(options.out)
@@ -52,7 +53,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from heavytail import read_grid, results, sweep, workers
+    from heavytail import sweep
+    from heavytail.lab import results
+    from heavytail.lab.machine import workers
+    from heavytail.lab.runs import read_grid
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     if options.out:
@@ -84,7 +88,7 @@ def _say(
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from heavytail import results, simulations
+    from heavytail.lab import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
     _not_a_folder(options.out)
@@ -96,7 +100,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from heavytail import bench
+    from heavytail.lab import bench
 
     told = []
     for figure in bench.bench(options.cases or tuple(bench.CASES), device=options.device):
@@ -107,7 +111,7 @@ def _bench(options: argparse.Namespace) -> None:
 
 
 def _claims(options: argparse.Namespace) -> None:
-    from heavytail import claims
+    from heavytail.evidence import claims
 
     entries = claims.ledger(options.results)
     if options.json:
@@ -117,7 +121,7 @@ def _claims(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from heavytail import datasets
+    from heavytail.lab import datasets
 
     for name in options.names:
         dataset = datasets.load(name, options.root)
@@ -130,9 +134,20 @@ def _data(options: argparse.Namespace) -> None:
 
 
 def _chapter(options: argparse.Namespace) -> None:
-    from heavytail import chapters
+    from heavytail.book.run import run_one
 
-    chapters.run_one(options.name, options.out, dict(options.parameter))
+    run_one(options.name, options.out, dict(options.parameter))
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """`NAME=VALUE`; the value is a Python literal where it reads as one, else text."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     grid.add_argument("--device", default="cpu")
     grid.add_argument(
         "--set",
-        type=assignment,
+        type=_assignment,
         action="append",
         default=[],
         metavar="KEY=VALUE",
@@ -190,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
 
     chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")
     chapter.add_argument("name", help="such as ecg5000 or book/ecg5000.md")
-    chapter.add_argument("-p", "--parameter", type=assignment, action="append", default=[], metavar="NAME=VALUE")
+    chapter.add_argument("-p", "--parameter", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
     chapter.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
     chapter.set_defaults(command=_chapter)
     return parser

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from heavytail import kicks, stable, streams
+from heavytail import _sampler, stable, streams
 
 NOISES = ("shared", "entrywise", "isotropic")
 UNITS = ("filter", "kernel")
@@ -124,7 +124,7 @@ def add(
 
     `units` names the units of the weight to act on, so that parts can be done in any order and by several threads.
     `along`, (d,), is the direction of "shared" kicks in place of ones.
-    On the CPU this is the compiled sampler of `heavytail.kicks`. Elsewhere it is `draw`, of the whole weight, whose
+    On the CPU this is the compiled sampler of `heavytail._sampler`. Elsewhere it is `draw`, of the whole weight, whose
     numbers are others: a run has the same bits again on the same kind of device only.
     Raises ValueError for settings out of range, or a weight that is not contiguous, not float32, or has one axis.
     """
@@ -143,7 +143,7 @@ def add(
         raise ValueError(f"units must name neighbours, got {units}")
     if weight.device.type == "cpu":
         at = {"key": key, "step": step, "layer": layer, "first": first}
-        kicks.add(matrix[first:last], noise, alpha, scale, **at, along=along)
+        _sampler.add(matrix[first:last], noise, alpha, scale, **at, along=along)
         return
     if (first, last) != (0, len(matrix)):
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")

@@ -190,7 +190,7 @@ def euler(
     output of the limit at each time, from `limit_flow`: with it the particles are those of the limit, without it they
     are the particle system. Both on one path and one start are what T1 compares.
 
-    >>> from heavytail import simulations
+    >>> from heavytail.lab import simulations
     >>> generator = torch.Generator().manual_seed(1)
     >>> problem = simulations.teacher(inputs=2, seed=0)
     >>> start = initial((50, 2), generator=generator, dtype=torch.float64)

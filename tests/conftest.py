@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from heavytail import datasets
+from heavytail.lab import datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 # A folder of packed data sets with its own unpack.py, in the project or beside it.
@@ -55,7 +55,7 @@ def book_style() -> Iterator[None]:
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
-    from heavytail import figures
+    from heavytail.book import figures
 
     with mpl.rc_context():
         figures.style()

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from heavytail import Run, results
+from heavytail import Run
+from heavytail.lab import results
 
 SETTINGS = tuple((noise, alpha, 0.1) for noise in ("shared", "entrywise", "isotropic") for alpha in (1.75, 1.9))
 

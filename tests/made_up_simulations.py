@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from heavytail import laws, results, simulations
-from heavytail.simulations import Chaos, Discretisation, Pruning, Simulation
+from heavytail import laws
+from heavytail.lab import results, simulations
+from heavytail.lab.simulations import Chaos, Discretisation, Pruning, Simulation
 
 GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
 #: By quantity, or by (quantity, level): one number a repeat.

@@ -11,8 +11,11 @@ import torch
 from made_up_results import measured, table
 
 import heavytail
-from heavytail import Results, Run, claims, datasets, read_grid, results, simulations
+from heavytail import Results, Run
 from heavytail.cli import main
+from heavytail.evidence import claims
+from heavytail.lab import datasets, results, simulations
+from heavytail.lab.runs import read_grid
 
 ROOT = Path(__file__).parents[1]
 DIGITS = str(ROOT / "data" / "grids" / "digits.toml")

@@ -24,7 +24,7 @@ CONTRACT = [
     heavytail.compress.error_curve,
     heavytail.compress.prune,
     heavytail.compress.shrink,
-    heavytail.datasets.load,
+    heavytail.lab.datasets.load,
     heavytail.laws.required_width,
     heavytail.tails.hill,
     heavytail.tails.log_moment,

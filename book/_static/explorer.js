@@ -1,6 +1,6 @@
 /* The explorer page: choose a cell of the committed tables, see its curves, norms and numbers.
 
-   The records come with the page, as JSON (heavytail/explorer.py says what is in them). Nothing is computed here but
+   The records come with the page, as JSON (heavytail/book/explorer.py says what is in them). Nothing is computed here but
    positions on a plot. The choice is kept in the address, after the #, so that a view can be linked. */
 (() => {
   "use strict";

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heavytail import chapters
+from heavytail.book.run import run_one
 
 nbformat = pytest.importorskip("nbformat")
 
@@ -41,7 +41,7 @@ def test_a_chapter_without_its_data_says_so_and_trains_on_digits(name, tmp_path,
     monkeypatch.setenv("HEAVYTAIL_DATA", str(empty))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody listens there: no network
-    shown = text_of(chapters.run_one(name, tmp_path / f"{name}.ipynb", {"width": width, "seed": 1}))
+    shown = text_of(run_one(name, tmp_path / f"{name}.ipynb", {"width": width, "seed": 1}))
     assert f"{data} could not be had" in shown
     assert file in shown, "it must name the file to put there"
     assert "rained for this page: digits" in shown

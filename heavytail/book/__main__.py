@@ -1,0 +1,39 @@
+"""`python -m heavytail.book run | check | build | notebooks`: the command line of the book; the Makefile uses it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from heavytail.book.build import build, check, notebooks
+from heavytail.book.run import run_all
+from heavytail.evidence.claims import PROFILES
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; what goes wrong is one sentence on standard error and exit status 1."""
+    parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
+    parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "run":
+            run_all(options.profile)
+        elif options.command == "check":
+            check(options.profile)
+        elif options.command == "build":
+            print(f"open {build(options.profile)}")
+        else:
+            print(f"{len(notebooks())} notebooks in _build/notebooks")
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"heavytail: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("heavytail: stopped; chapters that were done are kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

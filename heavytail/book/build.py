@@ -1,0 +1,209 @@
+"""The book: executed chapters compared with a second run, laid out as a source tree, and built into pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from heavytail.book import single_page, sphinx, stamps
+from heavytail.book.page import ChapterFailed, has_code, pages, project_root, read
+from heavytail.book.run import executed, run_all, share_of_threads, side_by_side
+
+
+def check(profile: str = "quick", root: Path | None = None) -> int:
+    """Run what is stale, then run every executed notebook again under nbval and compare all outputs.
+
+    One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
+    if any gives other outputs. `tests/notebooks/sanitize.cfg` lists what may differ.
+    """
+    root = root or project_root()
+    chapters = run_all(profile, root)
+    settings = root / "tests" / "notebooks"
+    sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
+    how = f"nbval with {stamps.digest(sanitize.read_bytes() + plugin.read_bytes())}"
+    search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
+    # Cells go into a history of their own, not among what the reader typed into IPython.
+    environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q"]
+    nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
+
+    def compared(notebook: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+        start = time.monotonic()
+        done = subprocess.run(
+            [*pytest, *nbval, str(notebook)],
+            cwd=root,
+            env=environment | share_of_threads(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return done, time.monotonic() - start
+
+    notebooks = {page: executed(root, profile, page) for page in chapters}
+    new = [page for page in chapters if stamps.checked(notebooks[page]) != how]
+    for page in chapters:
+        if page not in new:
+            print(f"  {page.stem}: compared before, unchanged", flush=True)
+    differ = []
+    with ThreadPoolExecutor(side_by_side(len(new))) as pool:
+        futures = {pool.submit(compared, notebooks[page]): page for page in new}
+        for number, future in enumerate(as_completed(futures), 1):
+            page, (done, seconds) = futures[future], future.result()
+            print(f"  [{number:2}/{len(new)}] {page.stem}: ", end="")
+            if done.returncode == 0:
+                stamps.mark_checked(notebooks[page], how)
+                print(f"the same outputs again, {seconds:.1f} s", flush=True)
+            else:  # 5, no cells found, is a failure too: a chapter has cells
+                differ.append(page.stem)
+                print(f"NOT the same again\n{done.stdout}", flush=True)
+    if differ:
+        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {', '.join(differ)}")
+    return len(chapters)
+
+
+def assemble(profile: str = "quick", root: Path | None = None) -> Path:
+    """Lay out `_build/source/PROFILE`: the book's files, with each chapter replaced by its executed notebook."""
+    root = root or project_root()
+    target = root / "_build" / "source" / profile
+    wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
+    wanted |= {path.relative_to(root): content for path, content in _contents(root, profile)}
+    for old in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in wanted]:
+        old.unlink()
+    for name, content in wanted.items():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return target
+
+
+def _contents(root: Path, profile: str) -> Iterator[tuple[Path, bytes]]:
+    """Every file of the assembled `book/`, with its content."""
+    run = {page.stem for page in pages(root) if has_code(read(page))}
+    for path in sorted((root / "book").rglob("*")):
+        if not path.is_file() or any(part.startswith((".", "__")) for part in path.relative_to(root).parts):
+            continue
+        if path.suffix == ".md" and path.stem in run:
+            notebook = executed(root, profile, path)
+            if not notebook.is_file():
+                raise ValueError(
+                    f"book/{path.name} has not been run at profile {profile}: `run` comes before `assemble`"
+                )
+            yield path.with_suffix(".ipynb"), _relinked_notebook(notebook, run).encode()
+        elif path.suffix == ".md":
+            yield path, relink(path.read_text(encoding="utf-8"), run).encode()
+        elif path.suffix != ".ipynb":  # a notebook someone keeps beside its chapter would be a second page of that name
+            yield path, path.read_bytes()
+
+
+def relink(text: str, run: set[str]) -> str:
+    """Links and glue to `chapter.md` point to `chapter.ipynb`, which it is in the assembled book."""
+
+    def target(match: re.Match[str]) -> str:
+        return f"{match[1]}.ipynb" if match[1] in run else match[0]
+
+    return re.sub(r"(?<=[(<`/])([\w-]+)\.md(?=[)#>]|::)", target, text)
+
+
+def _relinked_notebook(path: Path, run: set[str]) -> str:
+    import nbformat
+
+    notebook: Any = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relink(cell.source, run)
+    return str(nbformat.writes(notebook)) + "\n"
+
+
+def build(profile: str = "quick", root: Path | None = None) -> Path:
+    """Run what is stale, assemble, and build the pages with warnings as errors; return the first page.
+
+    The pages are built from scratch whenever anything changed: Sphinx forgets the warnings of a page that it does not
+    read again, so a second build would pass. A failed build leaves the former pages in place.
+    """
+    root = root or project_root()
+    run_all(profile, root)
+    source = assemble(profile, root)
+    work = root / "_build" / "book" / profile
+    html = root / "_build" / ("html" if profile == "quick" else f"html-{profile}")
+    stamp, first = work / "built", html / "index.html"
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    made_from = repr([(path.relative_to(source).as_posix(), stamps.digest(path.read_bytes())) for path in files])
+    made_from += (root / "requirements.txt").read_text(encoding="utf-8") + repr(
+        (sphinx.repository(root), sphinx.foot())
+    )
+    made_from += "".join(stamps.digest(path.read_bytes()) for path in sorted((root / "heavytail").rglob("*.py")))
+    made_from = stamps.digest(made_from.encode())
+    if first.is_file() and stamp.is_file() and stamp.read_text() == made_from:
+        print("pages: up to date", flush=True)
+        return first
+    start = time.monotonic()
+    print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
+    shutil.rmtree(work, ignore_errors=True)
+    whole = _jupyter_book(source, work, "html", root)
+    stamps.write_text(whole / single_page.NAME, single_page.of(_jupyter_book(source, work, "singlehtml", root)))
+    shutil.rmtree(html, ignore_errors=True)
+    os.replace(whole, html)
+    stamps.write_text(stamp, made_from)
+    print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
+    return first
+
+
+def _jupyter_book(source: Path, work: Path, builder: str, root: Path) -> Path:
+    """Build by Jupyter Book with every warning an error; the folder of what was built."""
+    program = shutil.which("jupyter-book", path=os.fspath(Path(sys.executable).parent))
+    if program is None:
+        raise RuntimeError("the pages need jupyter-book below 2: pip install 'heavytail[book]'")
+    options = ["--builder", builder, "--path-output", str(work), "-n", "-W", "--keep-going", "-q"]
+    done = subprocess.run(
+        [program, "build", str(source), *options], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        print(done.stdout)
+        raise ChapterFailed(f"the pages were not built ({builder}): every warning above is an error")
+    return work / "_build" / builder
+
+
+def notebooks(root: Path | None = None, folder: Path | None = None) -> list[Path]:
+    """Write every chapter, not run, as a notebook that can be opened anywhere: its first cell fetches the project.
+
+    They go to `folder` (default `_build/notebooks`); the buttons for Binder and Colab lead to them on a branch of their
+    own. Raises ValueError where the project's address is not known.
+    """
+    import nbformat
+
+    root = root or project_root()
+    address = sphinx.repository(root)
+    if address is None:
+        raise ValueError(
+            "the project's address is not known: name it in HEAVYTAIL_REPOSITORY, https://github.com/NAME/PROJECT"
+        )
+    folder = folder or root / "_build" / "notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for page in pages(root):
+        notebook = read(page)
+        if has_code(notebook):
+            notebook.cells.insert(0, nbformat.v4.new_code_cell(_SETUP.format(address=address), id="setup"))
+            written.append(folder / f"{page.stem}.ipynb")
+            stamps.write_text(written[-1], nbformat.writes(notebook) + "\n")
+    return written
+
+
+_SETUP = """\
+# On a machine that has not the project yet, such as Colab's: fetch and install it. Some minutes.
+try:
+    from heavytail.book import page
+
+    page.project_root()
+except (ImportError, ValueError):
+    %pip install --quiet "heavytail[book] @ git+{address}"
+    !git clone --quiet --depth 1 {address} project
+    %cd project"""

@@ -1,0 +1,70 @@
+"""Every plot of the book, from tables and tensors. One style, one colour a noise, axis symbols as in the text."""
+
+from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
+from heavytail.book.figures.controls import control_curves, controls
+from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
+from heavytail.book.figures.performance import growth
+from heavytail.book.figures.rooms import plan
+from heavytail.book.figures.style import style
+from heavytail.book.figures.theory import (
+    coupled,
+    error_shares,
+    laws_overlaid,
+    misplaced_jump,
+    pairwise_correlation,
+    paths,
+    power_laws,
+    predicted_errors,
+    step_cost,
+    width_maps,
+)
+from heavytail.book.figures.training import (
+    accuracy_by_share,
+    input_sums,
+    loss_and_pruning,
+    noise_types,
+    norm_tails,
+    pruning_by_alpha,
+    search,
+    stable_tails,
+    weight_matrices,
+)
+from heavytail.book.figures.widths import curves_by_width, norms_by_width, pruning_by_width
+
+__all__ = [
+    "accuracy_by_share",
+    "control_curves",
+    "controls",
+    "coupled",
+    "curves_by_depth",
+    "curves_by_width",
+    "error_shares",
+    "exposures",
+    "growth",
+    "input_sums",
+    "kick_norms",
+    "laws_overlaid",
+    "loss_and_pruning",
+    "loss_by_depth",
+    "misplaced_jump",
+    "noise_types",
+    "norm_tails",
+    "norms_by_width",
+    "output_errors",
+    "pairwise_correlation",
+    "paths",
+    "plan",
+    "power_laws",
+    "predicted_errors",
+    "pruning_by_alpha",
+    "pruning_by_depth",
+    "pruning_by_width",
+    "ratio_and_accuracy",
+    "ratio_by_kick",
+    "search",
+    "stable_tails",
+    "step_cost",
+    "style",
+    "weight_matrices",
+    "width_maps",
+]

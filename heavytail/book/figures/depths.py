@@ -1,0 +1,116 @@
+"""Networks of several depths: how far they prune and what it costs, from tables and trained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.training import named_type
+from heavytail.book.tables import accuracy_curves
+from heavytail.evidence import depths
+
+MARKERS = ("D", "o", "^", "s")  # the heaviest tail first
+LAYERS = "hidden layers"
+
+
+def pruning_by_depth(table: pd.DataFrame) -> Figure:
+    """Pruning ratio at squared error 0.1 a layer against depth: a panel a noise, a point a run, means joined."""
+    figure = _by_depth(table, table["pruning_ratio"], "share pruned at error 0.1")
+    figure.axes[0].set_ylim(0, 1.03)
+    return figure
+
+
+def loss_by_depth(table: pd.DataFrame) -> Figure:
+    """Test accuracy that pruning at squared error 0.1 a layer costs, against depth: a panel a noise, a point a run."""
+    return _by_depth(table, 100 * depths.accuracy_lost(table), "points of accuracy lost")
+
+
+def curves_by_depth(table: pd.DataFrame, alpha: float) -> Figure:
+    """Test accuracy against the share pruned in each layer, a panel a depth; the median over seeds and their range."""
+    parts = list(table[(table["alpha"] == alpha) | table["noise"].isna()].groupby("depth"))
+    figure, axes = plt.subplots(1, len(parts), figsize=(8.0, 3.0), sharex=True, sharey=True, squeeze=False)
+    for axis, (depth, rows) in zip(axes[0], parts, strict=True):
+        curves = accuracy_curves(rows)
+        curves = curves.assign(type=named_type(curves))
+        present = [name for name in COLOURS if name in set(curves["type"])]
+        sns.lineplot(
+            curves, x="share", y="accuracy", hue="type", hue_order=present, palette=COLOURS, estimator="median",
+            errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis, legend=axis is axes[0][0],
+        )  # fmt: skip
+        axis.set(title=f"{depth} {LAYERS}", xlabel="share pruned in each layer", xlim=(0, 1), ylim=(0, 1))
+        axis.set_xticks([0, 0.5, 1])
+    axes[0][0].set_ylabel("test accuracy")
+    axes[0][0].legend(title=None, loc="lower left")
+    return figure
+
+
+def output_errors(measured: pd.DataFrame) -> Figure:
+    """Relative error of the outputs against depth, a panel a type: all layers pruned, and one alone.
+
+    `measured` has a row a network and way of pruning: the columns type, depth, pruned ("all layers" or "one layer") and
+    error. Dashed: `depths.compounded`.
+    """
+    types = [name for name in COLOURS if name in set(measured["type"])]
+    figure, axes = plt.subplots(1, len(types), figsize=(8.0, 3.2), sharex=True, sharey=True, squeeze=False)
+    every = sorted(measured["depth"].unique())
+    for axis, name in zip(axes[0], types, strict=True):
+        own = measured[measured["type"] == name]
+        for pruned, offset, filled in (("one layer", -0.12, False), ("all layers", 0.12, True)):
+            rows = own[own["pruned"] == pruned]
+            face = {} if filled else {"markerfacecolor": "none"}
+            axis.plot(
+                rows["depth"] + offset, rows["error"], "o", color=COLOURS[name], markersize=5, label=pruned, **face
+            )
+        yardstick = [depths.compounded(int(depth)) for depth in every]
+        axis.plot(every, yardstick, "--", color="black", linewidth=1, label=r"$\sqrt{1 - 0.9^{L}}$")
+        axis.set(title="plain SGD" if name == "none" else name, xlabel=LAYERS, xticks=every)
+    axes[0][0].set(ylabel="relative error of the outputs", ylim=(0, 1.08 * max(measured["error"].max(), yardstick[-1])))
+    axes[0][0].legend(loc="upper left")
+    return figure
+
+
+def _by_depth(table: pd.DataFrame, values: pd.Series, ylabel: str) -> Figure:
+    """A panel a noise; runs as points, an α a marker, means over seeds joined; plain SGD in each panel, dashed."""
+    table = table.assign(value=values, type=named_type(table))
+    types = [name for name in COLOURS if name in set(table["type"]) and name != "none"]
+    figure, axes = plt.subplots(1, max(len(types), 1), figsize=(8.0, 3.2), sharex=True, sharey=True, squeeze=False)
+    every = sorted(table["depth"].unique())
+    plain = table[table["noise"].isna()]
+    for axis, name in zip(axes[0], types, strict=False):
+        own = table[table["type"] == name]
+        series = [("no noise", plain, "x", COLOURS["none"], "--")]
+        series += [(label, rows, marker, COLOURS[name], "-") for label, rows, marker in _alphas(own)]
+        for number, (label, rows, marker, colour, line) in enumerate(series):
+            shift = 0.14 * (number - (len(series) - 1) / 2)
+            _points(axis, rows, shift, marker, colour, line, label, filled=number < 2)
+        axis.set(title=name, xlabel=LAYERS, xticks=every, xlim=(every[0] - 0.4, every[-1] + 0.4))
+    axes[0][0].set_ylabel(ylabel)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend = figure.legend(handles, labels, ncols=len(labels), loc="outside upper center")
+    for entry in legend.get_lines():  # a marker is one α in every panel, whatever the colour
+        entry.set(color=COLOURS["none"], markeredgecolor=COLOURS["none"])
+    return figure
+
+
+def _alphas(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, str]]:
+    for (alpha, own), marker in zip(rows.groupby("alpha"), MARKERS, strict=False):
+        yield f"$\\alpha={alpha:g}$", own, marker
+
+
+def _points(
+    axis: Axes, rows: pd.DataFrame, shift: float, marker: str, colour: object, line: str, label: str, filled: bool
+) -> None:
+    look: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 4.5} | (
+        {} if filled else {"markerfacecolor": "white"}
+    )
+    axis.plot(rows["depth"] + shift, rows["value"], linestyle="none", alpha=0.75, zorder=3, **look)
+    means = rows.groupby("depth")["value"].mean()
+    axis.plot(means.index + shift, means, line, color=colour, linewidth=1.2)
+    axis.plot([], [], linestyle=line, linewidth=1.2, label=label, **look)

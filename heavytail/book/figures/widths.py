@@ -1,0 +1,104 @@
+"""Networks of several widths: how far they prune, what is left of their accuracy, and where their norm sits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from heavytail import compress
+from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.training import named_type
+from heavytail.book.tables import accuracy_curves
+from heavytail.evidence.widths import limit_share
+
+SHIFT = 1.09  # between the noises, so that points of one width do not lie on one another
+
+
+def pruning_by_width(table: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
+    """Pruning ratio at squared error 0.1 against width: a panel an α, a point a run, means over seeds joined.
+
+    Dashed is plain SGD. `untrained` is what `widths.untrained` made of the table: dotted, start plus noise. Thin and
+    black is the limit law of pure Type-I noise.
+    """
+    alphas = sorted(table["alpha"].dropna().unique())
+    figure, axes = plt.subplots(1, max(len(alphas), 1), figsize=(8.0, 3.6), sharex=True, sharey=True, squeeze=False)
+    table, untrained = (frame.assign(type=named_type(frame)) for frame in (table, untrained))
+    present = [name for name in COLOURS if name in set(table["type"])]
+    every = np.geomspace(table["width"].min(), table["width"].max(), 25)
+    for axis, alpha in zip(axes[0], alphas, strict=False):
+        for number, name in enumerate(present):
+            rows, guess = (
+                frame[(frame["type"] == name) & ((frame["alpha"] == alpha) | frame["alpha"].isna())]
+                for frame in (table, untrained)
+            )
+            shift = SHIFT ** (number - (len(present) - 1) / 2)
+            means = rows.groupby("width")["pruning_ratio"].mean()
+            look = {"color": COLOURS[name], "label": "no noise" if name == "none" else name}
+            axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=0.5)
+            axis.plot(means.index * shift, means, "--" if name == "none" else "-", linewidth=1.6, **look)
+            axis.plot(guess["width"] * shift, guess["predicted"], ":", color=COLOURS[name], linewidth=1.1)
+        if "Type-I" in present and alpha < 2:
+            axis.plot(every, [limit_share(alpha, n) for n in every], color="black", linewidth=0.8)
+        axis.set(title=f"$\\alpha={alpha:g}$", xlabel="width $n$", xscale="log", ylim=(0, 1.03))
+    axes[0][0].set_ylabel("share pruned at error 0.1")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    for line, text, width in ((":", "start plus noise", 1.1), ("-", "limit law", 0.8)):
+        handles += axes[0][0].plot([], [], line, color="black", linewidth=width)
+        labels.append(text)
+    figure.legend(handles, labels, ncols=len(labels), loc="outside upper center", columnspacing=1.2, handlelength=1.6)
+    return figure
+
+
+def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
+    """Test accuracy against the share of neurons pruned: a panel a noise at this α, a line a width, medians."""
+    chosen = table[(table["alpha"] == alpha) | table["noise"].isna()]
+    chosen = chosen.assign(type=named_type(chosen))
+    types = [name for name in COLOURS if name in set(chosen["type"])]
+    figure, axes = plt.subplots(1, len(types), figsize=(8.0, 3.0), sharex=True, sharey=True, squeeze=False)
+    colours = width_colours(table["width"])
+    for axis, name in zip(axes[0], types, strict=True):
+        for width, rows in chosen[chosen["type"] == name].groupby("width"):
+            medians = accuracy_curves(rows).groupby("share")["accuracy"].median()
+            axis.plot(medians.index, medians, color=colours[width], linewidth=1.4, label=f"$n={width}$")
+        axis.set(title="plain SGD" if name == "none" else name, xlabel="share pruned", xlim=(0, 1), ylim=(0, 1))
+        axis.set_xticks([0, 0.5, 1])
+    axes[0][0].set_ylabel("test accuracy")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=len(labels), loc="outside upper center")
+    return figure
+
+
+def norms_by_width(norms: Mapping[int, Tensor], plain: Tensor, error: float = compress.SQUARED_ERROR) -> Figure:
+    """Left: share of neurons whose norm exceeds x times the median. Right: the squared error after pruning a share.
+
+    `norms` maps a width to the column norms of a noisy network of it, `plain` are those of one without noise. Dotted is
+    the squared `error` of the criterion.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4))
+    colours = width_colours(norms)
+    lines = [(plain, "--", COLOURS["none"], f"no noise, $n={len(plain)}$")]
+    lines += [(values, "-", colours[width], f"$n={width}$") for width, values in sorted(norms.items())]
+    for values, line, colour, label in lines:
+        ranked = np.sort(values.double().numpy())
+        share = np.arange(1, len(ranked) + 1) / len(ranked)
+        left.loglog(ranked[::-1] / np.median(ranked), share, line, color=colour, linewidth=1.4, label=label)
+        gone = np.concatenate([[0.0], (ranked**2).cumsum() / (ranked**2).sum()])
+        right.plot(np.concatenate([[0.0], share]), gone, line, color=colour, linewidth=1.4)
+    right.axhline(error, color="0.4", linestyle=":", linewidth=1)
+    left.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
+    left.set_xlim(left=0.3)
+    left.legend(loc="upper right")
+    right.set(xlabel="share of neurons pruned", ylabel="squared error", xlim=(0, 1), ylim=(0, 1))
+    return figure
+
+
+def width_colours(widths: Iterable[int]) -> dict[int, tuple[float, float, float]]:
+    """One colour a width, the widest darkest."""
+    ordered = sorted({int(width) for width in widths}, reverse=True)
+    return dict(zip(ordered, sns.color_palette("viridis", len(ordered) + 1), strict=False))

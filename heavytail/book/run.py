@@ -1,0 +1,191 @@
+"""Run chapters by papermill: `run_all` those of the book that are out of date, `run_one` for a reader."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from heavytail.book import stamps
+from heavytail.book.page import (
+    ChapterFailed,
+    changed_parameters,
+    has_code,
+    need,
+    pages,
+    parameters_of,
+    project_root,
+    read,
+)
+from heavytail.evidence.claims import PROFILES
+from heavytail.lab.machine import workers
+
+
+def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: Path | None = None) -> None:
+    """Run one chapter by papermill and write the executed notebook, which names no path of this machine.
+
+    The kernel starts in `folder` (default: that of `output`). If a cell raises, `output` stays as it was, what ran is
+    kept beside it as NAME.failed.ipynb, and ChapterFailed names the chapter, the cell and the error.
+    """
+    papermill, nbclient = need("papermill"), need("nbclient.exceptions")
+    notebook = read(page)
+    given = changed_parameters(page, notebook, parameters)
+    output = output.resolve()
+    folder = (folder or output.parent).resolve()
+    for needed in (output.parent, folder):
+        needed.mkdir(parents=True, exist_ok=True)
+    failed = _failed(output)  # papermill writes here as it goes
+    kept = f"what ran is kept in {failed}"
+    try:
+        done = papermill.execute_notebook(
+            notebook,
+            failed,
+            given,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            cwd=folder,
+            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of its local sockets at every start
+        )
+    except papermill.PapermillExecutionError as error:
+        first = error.source.strip().splitlines()[0] if error.source.strip() else ""
+        raise ChapterFailed(
+            f"book/{page.name}: cell {error.exec_count} (`{first}`) raised {error.ename}: {error.evalue}; {kept}"
+        ) from None
+    except (nbclient.CellTimeoutError, nbclient.DeadKernelError) as error:
+        raise ChapterFailed(f"book/{page.name}: {error}; {kept}") from None
+    stamps.write_text(output, need("nbformat").writes(_without_traces(done)) + "\n")
+    failed.unlink(missing_ok=True)
+
+
+def _without_traces(notebook: Any) -> Any:
+    """Without papermill's paths and times, so that two equal runs give two equal files."""
+    notebook.metadata.pop("papermill", None)
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags", True):
+            del cell.metadata["tags"]
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace("# Parameters", "# This run was given", 1)
+    return notebook
+
+
+def _failed(output: Path) -> Path:
+    """Where what ran of a failed chapter is kept until the chapter is good again."""
+    return output.with_suffix(".failed.ipynb")
+
+
+def executed(root: Path, profile: str, page: Path) -> Path:
+    """Where the executed notebook of a chapter lies."""
+    return root / "_build" / "chapters" / profile / f"{page.stem}.ipynb"
+
+
+def side_by_side(chapters: int) -> int:
+    """How many of so many chapters run at once on this machine: one a core, at most four."""
+    return max(1, min(chapters, 4, os.cpu_count() or 1))
+
+
+def share_of_threads() -> dict[str, str]:
+    """A chapter's share of the cores; the same when it runs alone, since sums on more threads round otherwise."""
+    cores = os.cpu_count() or 1
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores // side_by_side(cores))))}
+
+
+def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
+    """Run every chapter whose executed notebook is not valid any more; list the chapters in the order of the book.
+
+    One is valid while nothing it depends on has changed: see `heavytail.book.stamps`. A chapter without a parameter
+    `profile` runs the same at every profile. Several run side by side. Raises ChapterFailed for those that failed when
+    all others are done.
+    """
+    root = root or project_root()
+    if profile not in PROFILES:
+        raise ValueError(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
+    chapters = [(page, notebook) for page in pages(root) if has_code(notebook := read(page))]
+    print(f"chapters: {len(chapters)} with code, profile {profile}", flush=True)
+    began = time.monotonic()
+    stale = []
+    for page, notebook in chapters:
+        output = executed(root, profile, page)
+        parameters = {"profile": profile} if "profile" in parameters_of(notebook) else {}
+        before = stamps.sources(root, page, {**parameters, "profile": profile})
+        reason = stamps.why_stale(output, before | stamps.data_sets())
+        if reason is None:
+            print(f"  {page.stem}: up to date", flush=True)
+            _failed(output).unlink(missing_ok=True)
+        else:
+            stale.append(_Stale(page, output, parameters, before, reason))
+    failed = []
+    with workers.processes(side_by_side(len(stale))) as executor:
+        for number, (chapter, outcome) in enumerate(_each(executor, stale), 1):
+            print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({chapter.reason}), ", end="")
+            if isinstance(outcome, ChapterFailed):
+                failed.append(outcome)
+                print("failed", flush=True)
+            else:
+                stamps.write(chapter.output, chapter.before | stamps.data_sets())  # the run may have fetched data
+                print(f"{outcome:.1f} s, {time.monotonic() - began:.0f} s in all", flush=True)
+    if failed:
+        raise ChapterFailed("\n".join(map(str, failed)))
+    return [page for page, _ in chapters]
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """A chapter that has to run."""
+
+    page: Path
+    output: Path
+    parameters: dict[str, Any]
+    before: dict[str, str]  # what it depends on
+    reason: str
+
+
+def _each(executor: Executor | None, stale: Sequence[_Stale]) -> Iterator[tuple[_Stale, float | ChapterFailed]]:
+    """Every chapter as it is done, with its seconds or its failure."""
+    if executor is None:
+        for chapter in stale:
+            yield chapter, _seconds(chapter, share_of_threads())
+        return
+    futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
+    """Run a chapter from this process; its seconds, or its failure."""
+    start, before = time.monotonic(), dict(os.environ)
+    os.environ.update(environment)
+    try:
+        execute(chapter.page, chapter.output, parameters=chapter.parameters)
+    except ChapterFailed as failure:
+        return failure
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return time.monotonic() - start
+
+
+def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any] | None = None) -> Path:
+    """Run one chapter (`ecg5000` or `book/ecg5000.md`) with other parameters; the book's own run stays as it is.
+
+    The notebook is written to `output`, or to `_build/chapters/custom/`. Returns its path.
+    """
+    root = project_root()
+    page = root / "book" / f"{Path(name).stem}.md"
+    if not page.is_file():
+        known = ", ".join(sorted(path.stem for path in pages(root)))
+        raise ValueError(f"no chapter {name}; the pages are {known}")
+    folder = root / "_build" / "chapters" / "custom"
+    output = (output or folder / f"{page.stem}.ipynb").resolve()
+    if not has_code(read(page)):
+        raise ValueError(f"book/{page.name} has no code to run")
+    execute(page, output, parameters=parameters or {}, folder=folder)
+    print(f"{os.path.relpath(output)}: book/{page.name} as it ran")
+    return output

@@ -1,0 +1,167 @@
+"""The book's own Sphinx extension: the foot of a page, where its buttons lead, and no load that no page uses."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from heavytail.lab import bench
+from heavytail.version import __version__
+
+BRANCH = "notebooks"  # of the repository: holds each chapter as a notebook that Binder and Colab can open
+ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?")
+# Font Awesome: one drawing in its script.
+ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
+# The same icons as letters of a font, which need not be loaded: the script draws them.
+LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
+SEARCH = re.compile(r'<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*')
+MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """What Sphinx calls."""
+    app.connect("config-inited", _settle)
+    app.connect("autodoc-process-docstring", _plain)
+    app.connect("html-page-context", _lighten, priority=900)
+    app.connect("build-finished", _trim)
+    return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def repository(root: Path | None = None) -> str | None:
+    """The web address of the project: HEAVYTAIL_REPOSITORY, or where the clone at `root` came from; None if unknown."""
+    told = os.environ.get("HEAVYTAIL_REPOSITORY", "")
+    if not told:
+        command = ["git", "config", "--get", "remote.origin.url"]
+        try:
+            told = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+    match = ADDRESS.fullmatch(told)
+    return f"https://{match[1]}/{match[2]}" if match else None
+
+
+def buttons(address: str | None) -> dict[str, Any]:
+    """Theme options for the buttons that lead to the project, to Binder and to Colab; none without an address."""
+    if address is None:
+        return {}
+    launch = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
+    if address.startswith("https://github.com/"):
+        launch["colab_url"] = "https://colab.research.google.com"
+    return {
+        "repository_url": address,
+        "repository_branch": BRANCH,
+        "path_to_docs": "",
+        "use_repository_button": True,
+        "use_issues_button": True,
+        "launch_buttons": launch,
+    }
+
+
+def foot() -> str:
+    """What stands at the foot of every page: what made it, and on what."""
+    made = bench.machine()
+    parts = [
+        f"heavytail {made['versions']['heavytail']}",
+        f"torch {made['versions']['torch']}",
+        f"numpy {made['versions']['numpy']}",
+        made["system"],
+        f"{made['device']}, {made['cores']} cores",
+    ]
+    return f'<p class="made-with">Made with {escape(" · ".join(map(str, parts)))}</p>'
+
+
+def _settle(app: Any, config: Any) -> None:
+    config.html_theme_options = {
+        **config.html_theme_options,
+        **buttons(repository(Path(app.srcdir))),
+        "extra_footer": foot(),
+    }
+    config.html_context = {**config.html_context, "default_mode": "auto"}
+
+
+def _plain(app: Any, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    lines[:] = restructured("\n".join(lines)).splitlines()
+
+
+def restructured(docstring: str) -> str:
+    """A plain docstring as reStructuredText.
+
+    A paragraph whose lines are a name, two spaces or more, and what it means becomes a list; an indented one keeps its
+    columns; a bar is a bar.
+    """
+
+    def bars(text: str) -> str:
+        return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in _CODE.split(text))
+
+    told = []
+    for paragraph in docstring.split("\n\n"):
+        rows = [(re.match(r"(\w+) {2,}(\S.*)", line), line) for line in paragraph.splitlines()]
+        if rows and rows[0][0] and all(named or line.startswith("   ") for named, line in rows):
+            told.append(
+                "\n".join(f"`{row[1]}`\n  {bars(row[2])}" if row else f"  {bars(line.strip())}" for row, line in rows)
+            )
+        else:
+            told.append("::\n\n" + paragraph if paragraph.startswith(" ") else bars(paragraph))
+    return "\n\n".join(told)
+
+
+_CODE = re.compile(r"(`[^`]*`)")
+
+
+def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """No scripts of Thebe, whose buttons this book lacks; those for formulas only where there are any.
+
+    A bibliography is not called a list, for a list would have items.
+    """
+    body = context.get("body", "")
+    unused = ["thebe"] if 'class="math' in body else ["thebe", "mathjax"]
+    for kind in ("script_files", "css_files"):
+        context[kind] = [file for file in context[kind] if not any(name in _text(file) for name in unused)]
+    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
+def _text(file: Any) -> str:
+    """Name of a file that a page loads, or the script that stands in the page itself."""
+    return f"{getattr(file, 'filename', file)} {getattr(file, 'attributes', '')}".lower()
+
+
+def _trim(app: Any, failure: Exception | None) -> None:
+    """Take out of the built book what no page needs."""
+    out = Path(app.outdir)
+    if failure is not None or app.builder.name != "html":
+        return
+    pages = {path: path.read_text("utf-8") for path in out.rglob("*.html") if "_static" not in path.parts}
+    for path, page in pages.items():
+        if path.name != "search.html":  # the search field of any page leads there
+            path.write_text(SEARCH.sub("", page), "utf-8")
+    used = {name for page in pages.values() for name in icons_of(page)}
+    script, sheet = out / "_static/scripts/fontawesome.js", out / "_static/styles/pydata-sphinx-theme.css"
+    script.write_text(with_icons(script.read_text("utf-8"), used), "utf-8")
+    sheet.write_text(LETTERS.sub("", sheet.read_text("utf-8")), "utf-8")
+    for path in out.rglob("*.map"):
+        path.unlink()
+    mathjax = out / "_static/mathjax"
+    for path in [p for p in mathjax.rglob("*") if p.is_file()]:
+        if not path.relative_to(mathjax).as_posix().startswith(MATHJAX_USED):
+            path.unlink()
+
+
+def icons_of(page: str) -> set[str]:
+    """Names of the Font Awesome icons in a page: the words after `fa-` in its classes."""
+    return {
+        name for classes in re.findall(r'class="([^"]*)"', page) for name in re.findall(r"\bfa-([a-z0-9-]+)", classes)
+    }
+
+
+def with_icons(script: str, used: set[str]) -> str:
+    """Font Awesome's script with the drawings of the used icons alone, each known by all of its names."""
+
+    def kept(match: re.Match[str]) -> str:
+        names = {match[1], *re.findall(r'"([a-z0-9-]+)"', match[2])}
+        return match[0] if names & used else ""
+
+    return ICON.sub(kept, script)

@@ -1,0 +1,228 @@
+"""Tables as the pages show them: the paper's form of a results table, and the ledger."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from heavytail.evidence.cells import mean_cell
+from heavytail.evidence.claims import Entry
+from heavytail.lab.results import FAILED, SHARES
+
+PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
+MANY = 3  # tables that a claim must be held against to have a row of its own across them
+_CELL = ["noise", "alpha", "sigma", "along", "weight_decay"]
+
+_MEASURES = {
+    "train %": "train_accuracy",
+    "test %": "test_accuracy",
+    "pruned %": "pruning_ratio",
+    "train after %": "train_accuracy_pruned",
+    "test after %": "test_accuracy_pruned",
+}
+
+
+@dataclass(frozen=True)
+class Html:
+    """A piece of a page."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.text
+
+
+def paper_form(table: pd.DataFrame) -> pd.DataFrame:
+    """The paper's table: a row for each noise, α and σ; percentages as mean ± half of the 95 % interval over seeds.
+
+    "runs" counts the seeds that went in, "failed" those that diverged or did not fit in memory.
+    """
+    cells = []
+    for (noise, alpha, sigma, along, decay), rows in table.groupby(_CELL, dropna=False, sort=True):
+        noise = None if pd.isna(noise) else noise
+        note = _note(along, decay)
+        index = "" if pd.isna(alpha) else f"{alpha:g}"
+        cell: dict[str, object] = {"noise": PAPER_TYPE[noise] + note, "α": index, "σ": f"{sigma:g}"}
+        for title, column in _MEASURES.items():
+            mean = mean_cell("", 100 * rows[column])
+            half = f" ± {(mean.high - mean.low) / 2:.1f}" if np.isfinite(mean.high) else ""
+            cell[title] = f"{mean.value:.1f}{half}" if mean.runs else "—"
+        failed = int(rows["status"].isin(FAILED).sum())
+        cells.append({**cell, "runs": len(rows) - failed, "failed": failed})
+    order = list(PAPER_TYPE.values())
+    return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]).partition(",")[0])))
+
+
+def _note(along: str, decay: float) -> str:
+    """What a control adds to the name of a noise."""
+    return (", unseen" if along == "unseen" else "") + (f", weight decay {decay:g}" if decay else "")
+
+
+def headline(table: pd.DataFrame) -> dict[str, float | str]:
+    """What the box of an experiment's page says of its table, ready for `chapters.say`."""
+    plain, noisy = table[table["noise"].isna()], table[table["noise"].notna()]
+    ratios = noisy.groupby(["noise", "alpha", "sigma"])["pruning_ratio"].mean()
+    return {
+        "runs": len(table),
+        "failed": int(table["status"].isin(FAILED).sum()),
+        "seeds": int(table["seed"].nunique()),
+        "neurons": int(table["width"].max()),
+        "plain": f"{plain['pruning_ratio'].mean():.1%}",
+        "low": f"{ratios.min():.0%}",
+        "high": f"{ratios.max():.0%}",
+        "plain_accuracy": f"{plain['test_accuracy'].mean():.1%}",
+        "noisy_accuracy": f"{noisy['test_accuracy'].mean():.1%}",
+    }
+
+
+def sigma_form(table: pd.DataFrame, chosen: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """A search for σ: median train and test accuracy and pruning ratio of each; an arrow at those that were chosen."""
+    cells = []
+    for (dataset, noise, sigma), rows in table.groupby(["dataset", "noise", "sigma"], dropna=False):
+        kind = None if pd.isna(noise) else str(noise)
+        mark = "→ " if kind is not None and chosen.get((str(dataset), kind)) == sigma else ""
+        names = ("train_accuracy", "test_accuracy", "pruning_ratio")
+        medians = (100 * rows[name].median() for name in names)
+        train, test, pruned = ("—" if pd.isna(median) else f"{median:.1f}" for median in medians)
+        lost = int(rows["status"].isin(FAILED).sum())
+        cell = {
+            "noise": PAPER_TYPE[kind],
+            "σ": f"{mark}{sigma:g}",
+            "train %": train,
+            "test %": test,
+            "pruned %": pruned,
+        }
+        cells.append({**cell, "runs": len(rows) - lost, "failed": lost})
+    order = list(PAPER_TYPE.values())
+    return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]))))
+
+
+def keys_form(table: pd.DataFrame) -> pd.DataFrame:
+    """Which rows stand behind each cell of a table: the keys of its runs, in the order of their seeds."""
+    cells = []
+    ordered = table.sort_values("seed")
+    for (noise, alpha, sigma, along, decay), rows in ordered.groupby(_CELL, dropna=False, sort=True):
+        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(along, decay)
+        index = "" if pd.isna(alpha) else f"{alpha:g}"
+        cells.append({"noise": kind, "α": index, "σ": f"{sigma:g}", "keys of the runs": " ".join(rows["key"])})
+    return pd.DataFrame(cells)
+
+
+def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """Long form of the accuracies at the pruned shares: columns noise, alpha, sigma, seed, share, accuracy."""
+    columns = {f"{split}_accuracy_share_{share:.1f}": share for share in SHARES}
+    long = table.melt(["noise", "alpha", "sigma", "seed"], list(columns), var_name="share", value_name="accuracy")
+    return long.assign(share=long["share"].map(columns).astype(float))
+
+
+def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
+    """The ledger as a page shows it: claim, source, verdict, measure with interval, cells that agree, profile."""
+    rows = []
+    for entry in entries:
+        claim, weakest = entry.claim, entry.weakest
+        number = weakest.number() if weakest else "—"
+        rows.append(
+            {
+                "claim": claim.id,
+                "source": claim.source,
+                "verdict": entry.verdict,
+                "weakest cell [interval]": number,
+                "cells that agree": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
+                "profile": entry.profile or "—",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def verdicts(entries: Sequence[Entry]) -> Html:
+    """The ledger for a front page: each claim in words with a link to its chapter, its measure, and the verdict."""
+    rows = []
+    for entry in entries:
+        claim, weakest = entry.claim, entry.weakest
+        title = f'<a href="{escape(claim.chapter)}.html">{escape(_title(claim.id))}</a>'
+        number = escape(weakest.number()) if weakest else "—"
+        agree = f"{entry.agreeing} of {len(entry.cells)}" if entry.cells else "—"
+        rows.append(
+            f'<tr><td>{title}<span class="small">{escape(claim.statement)} [{escape(claim.source)}]</span></td>'
+            f'<td data-title="measure">{number}<span class="small">{escape(claim.what)}</span></td>'
+            f'<td data-title="cells that agree">{agree}</td><td>{_mark(entry.verdict)}</td></tr>'
+        )
+    return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that agree", "verdict"], rows)
+
+
+def verdicts_across(entries: Sequence[Entry]) -> Html:
+    """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict."""
+    several = _across(entries)
+    columns = list(dict.fromkeys(table for held in several.values() for table in held))
+    rows = []
+    for claim, held in several.items():
+        cells = [f"<td>{escape(_title(claim))}</td>"]
+        for table in columns:
+            told = "—"
+            if table in held:
+                told = _mark(held[table].verdict) + _agreeing(held[table])
+            cells.append(f'<td data-title="{escape(table)}">{told}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
+    heads = [f'<a href="{escape(links[table])}.html">{escape(table)}</a>' for table in columns]
+    return _verdict_table(["claim", *heads], rows)
+
+
+def _title(identity: str) -> str:
+    """A claim's id in words."""
+    words = identity.replace("-", " ")
+    return words[0].upper() + words[1:]
+
+
+def _mark(verdict: str) -> str:
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{escape(verdict)}</span>'
+
+
+def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
+    head = "".join(f"<th>{title}</th>" for title in heads)
+    body = "\n".join(rows)
+    return Html(f'<table class="dataframe verdicts"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+
+
+def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that agree."""
+    rows = []
+    for claim, held in _across(entries).items():
+        told = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
+        rows.append({"claim": claim, **told})
+    return pd.DataFrame(rows).fillna("—")
+
+
+def alone(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that `across_form` has no row for."""
+    across = _across(entries)
+    return [entry for entry in entries if _family(entry) not in across]
+
+
+def _across(entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
+    """Claims held against three tables or more, each with its entry by table."""
+    found: dict[str, dict[str, Entry]] = {}
+    for entry in entries:
+        found.setdefault(_family(entry), {})[entry.claim.table] = entry
+    return {claim: held for claim, held in found.items() if len(held) >= MANY}
+
+
+def _agreeing(entry: Entry) -> str:
+    """How many cells support a claim by themselves, in brackets; nothing where there are none."""
+    return f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
+
+
+def _family(entry: Entry) -> str:
+    return entry.claim.id.removesuffix(f"-{entry.claim.table}")
+
+
+def show(table: pd.DataFrame, caption: str = "") -> Html:
+    """A table as a page sets it: no index, short entries unbroken, texts free to wrap, the same HTML each time."""
+    page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
+    page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
+    return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)

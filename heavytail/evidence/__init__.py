@@ -1,0 +1,1 @@
+"""From tables to verdicts: cells with intervals, and the ledger of claims."""

@@ -1,0 +1,123 @@
+"""Controls: what each must match, and what of the gain is left beside it.
+
+If light-tailed noise, or decay, does to a network what heavy-tailed noise does, the heavy tail is not what does it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from heavytail import noise as noises
+from heavytail import streams
+from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.lab.results import MIDDLE
+
+UNITS = 20_001  # draws of a median: one percent of standard error
+
+
+def median_size(noise: str, alpha: float, entries: int) -> float:
+    """Median Euclidean norm of a unit draw of a noise on one neuron of `entries` weights, simulated with a fixed seed.
+
+    "shared" is exact: `sqrt(d)` times the upper quartile of the symmetric law. Raises ValueError as `noise.check` does.
+    """
+    noises.check(noise, alpha, 0.0)
+    if noise == "shared":
+        return math.sqrt(entries) * float(stats.levy_stable.ppf(0.75, alpha, 0))
+    g = streams.generator(0, "noise")
+    parts = [noises.vectors(noise, alpha, (UNITS // 3, entries), generator=g).double().norm(dim=1) for _ in range(3)]
+    return float(np.median(np.concatenate([part.numpy() for part in parts])))
+
+
+def matched_sigma(noise: str, alpha: float, sigma: float, lr: float, entries: int, other: float = 2.0) -> float:
+    """The sigma at index `other` whose kick of a neuron has the median size that `sigma` gives at `alpha`.
+
+    A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index.
+    """
+    size = noises.scale(sigma, lr, alpha) * median_size(noise, alpha, entries)
+    return size / (noises.scale(1.0, lr, other) * median_size(noise, other, entries))
+
+
+def matched_decay(ratio: float, lr: float, steps: int) -> float:
+    """The weight decay that shrinks a weight by the factor `1 / ratio` in that many steps, gradients aside.
+
+    `(1 - lr λ)^steps = 1 / ratio`. With the ratio of the norms after noise to those without, decay moves the norms as
+    far down as noise moves them up.
+    """
+    return -math.expm1(-math.log(ratio) / steps) / lr
+
+
+def against_matched_size(table: pd.DataFrame) -> list[Cell]:
+    """Per noise: pruning ratio at the heavy tail less that at alpha = 2 with kicks of the same median size."""
+    return _against_gaussian(table, lambda heavy, light: light["sigma"].min())
+
+
+def against_matched_accuracy(table: pd.DataFrame) -> list[Cell]:
+    """The same at the sigma whose runs at alpha = 2 end nearest to the heavy ones in mean train accuracy."""
+
+    def nearest(heavy: pd.DataFrame, light: pd.DataFrame) -> float:
+        accuracies = light.groupby("sigma")["train_accuracy"].mean()
+        return float((accuracies - heavy["train_accuracy"].mean()).abs().idxmin())
+
+    return _against_gaussian(table, nearest)
+
+
+def against_decay(table: pd.DataFrame) -> list[Cell]:
+    """Per noise: pruning ratio with noise less that of plain SGD with weight decay."""
+    decayed = table[table["noise"].isna() & (table["weight_decay"] > 0)].set_index("seed")["pruning_ratio"]
+    return [mean_cell(noise, rows["pruning_ratio"] - decayed.reindex(rows.index)) for noise, rows in _heavy(table)]
+
+
+def against_random_pruning(table: pd.DataFrame) -> list[Cell]:
+    """Per noise: test accuracy pruned by norm less at random, mean over the pruned shares 0.1 to 0.9."""
+    cells = []
+    for noise, rows in _heavy(table):
+        by_norm, by_chance = (
+            rows[[f"test_accuracy_{kind}_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
+            for kind in ("share", "random")
+        )
+        cells.append(mean_cell(noise, by_norm - by_chance))
+    return cells
+
+
+def unseen_loss(table: pd.DataFrame) -> list[Cell]:
+    """Per sigma: train loss with kicks along the unseen direction over that without noise, less one."""
+    plain = _plain(table)["train_loss"]
+    return [mean_cell(label, rows["train_loss"] / plain.reindex(rows.index) - 1) for label, rows in _unseen(table)]
+
+
+def unseen_compressibility(table: pd.DataFrame) -> list[Cell]:
+    """Per sigma: pruning ratio with kicks along the unseen direction less that without noise."""
+    plain = _plain(table)["pruning_ratio"]
+    return [mean_cell(label, rows["pruning_ratio"] - plain.reindex(rows.index)) for label, rows in _unseen(table)]
+
+
+def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.DataFrame], float]) -> list[Cell]:
+    cells = []
+    for noise, heavy in _heavy(table):
+        light = table[(table["noise"] == noise) & (table["alpha"] == 2)]
+        sigma = choose(heavy, light)
+        ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
+        cells.append(mean_cell(f"{noise}, σ = {sigma:g} at α = 2", heavy["pruning_ratio"] - ratio.reindex(heavy.index)))
+    return cells
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["noise"].isna() & (table["weight_decay"] == 0)].set_index("seed")
+
+
+def _heavy(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Each noise's runs at an index below 2, where the inputs see it, by seed."""
+    rows = table[table["noise"].notna() & (table["alpha"] < 2) & (table["along"] == "ones")]
+    for noise, own in rows.groupby("noise"):
+        yield str(noise), own.set_index("seed")
+
+
+def _unseen(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    rows = table[table["along"] == "unseen"]
+    for (alpha, sigma), own in rows.groupby(["alpha", "sigma"]):
+        yield f"unseen, α = {alpha:g}, σ = {sigma:g}", own.set_index("seed")

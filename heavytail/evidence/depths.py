@@ -1,0 +1,76 @@
+"""Depth: what the pruning of each layer at one error does to a network of several, and how that grows with layers."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from heavytail import compress
+from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.networks import hidden_weights
+
+
+@dataclass(frozen=True)
+class OutputErrors:
+    """Relative errors of a network's outputs: all layers pruned `together`, and each one `alone`, the first first."""
+
+    together: float
+    alone: tuple[float, ...]
+
+
+@torch.no_grad()
+def output_errors(model: nn.Module, x: Tensor, error: float = compress.SQUARED_ERROR) -> OutputErrors:
+    """How far pruning at squared `error` a layer moves the outputs (logits): `‖f_pruned(x) - f(x)‖ / ‖f(x)‖`.
+
+    The norm is Frobenius', over the samples x, (N, ...), and the classes. The model stays as it is. Raises ValueError
+    for outputs that are all zero or not finite, and as `compress.prune` does.
+    """
+    outputs = model(x)
+    size = float(outputs.norm())
+    if not 0 < size < torch.inf:
+        raise ValueError(f"the outputs have the norm {size:g}, so no relative error: take a network that has trained")
+
+    def moved(other: nn.Module) -> float:
+        return float((other(x) - outputs).norm()) / size
+
+    pruned = compress.prune(model, error=error)
+    alone = []
+    for name, weight in hidden_weights(pruned).items():
+        single = copy.deepcopy(model)
+        single.get_parameter(name).copy_(weight)
+        alone.append(moved(single))
+    return OutputErrors(moved(pruned), tuple(alone))
+
+
+def compounded(layers: int, error: float = compress.SQUARED_ERROR) -> float:
+    """Relative error of outputs if each layer lost the share `error` of the energy that reaches it. [D]
+
+    Then `(1 - error)^layers` of the energy is left, and what is lost is orthogonal to it: `√(1 - (1 - error)^layers)`.
+    It is a yardstick, not a bound: the error of a weight matrix says nothing of the inputs that meet it.
+    """
+    return float((1 - (1 - error) ** layers) ** 0.5)
+
+
+def accuracy_lost(table: pd.DataFrame) -> pd.Series:
+    """Test accuracy that each run loses by pruning at squared error 0.1 a layer."""
+    return table["test_accuracy"] - table["test_accuracy_pruned"]
+
+
+def growth_of_loss(table: pd.DataFrame) -> list[Cell]:
+    """Accuracy lost at the largest depth less at the smallest, seed by seed: plain SGD, then each noise and alpha."""
+    shallow, deep = table["depth"].min(), table["depth"].max()
+    if shallow == deep:
+        return []  # nothing to compare
+    cells = []
+    lost = table.assign(lost=accuracy_lost(table))
+    for (noise, alpha, sigma), rows in lost.groupby(["noise", "alpha", "sigma"], dropna=False):
+        by_seed = rows.pivot_table(index="seed", columns="depth", values="lost", dropna=False)
+        if not {shallow, deep} <= set(by_seed.columns):
+            continue
+        label = "plain SGD" if pd.isna(noise) else f"{noise}, α = {alpha:g}, σ = {sigma:g}"
+        cells.append(mean_cell(f"{label}, depth {deep} less {shallow}", by_seed[deep] - by_seed[shallow]))
+    return sorted(cells, key=lambda cell: not cell.label.startswith("plain"))

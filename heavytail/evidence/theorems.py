@@ -1,0 +1,216 @@
+"""Measures of the theory's claims: a table of simulations in, cells out. A cell is one setting at one alpha."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from heavytail import laws
+from heavytail.evidence.cells import LEVEL, Cell, share_cell
+from heavytail.evidence.slopes import exponent
+
+PROMISED = 0.99  # the probability with which a trained network's error should stay below the law's bound
+
+ONE_BROKEN = {
+    "ReLU": {"activation": "relu", "trained": False, "summed": False},
+    "outputs trained": {"activation": "tanh", "trained": True, "summed": False},
+    "summed": {"activation": "tanh", "trained": False, "summed": True},
+}
+
+
+def _cells(table: pd.DataFrame, quantity: str, *by: str) -> Iterator[tuple[str, float, pd.DataFrame]]:
+    """One quantity's rows cell by cell: (label, alpha, rows); a cell is one alpha at one value of each of `by`."""
+    chosen = table[table["quantity"] == quantity]
+    for values, rows in chosen.groupby(["alpha", *by], sort=True):
+        alpha, *others = values
+        label = ", ".join([f"α = {alpha:g}", *(f"{_NAMES[name]} = {v:g}" for name, v in zip(by, others, strict=True))])
+        yield label, float(alpha), rows
+
+
+_NAMES = {"sigma": "σ", "width": "n", "spread": "spread", "horizon": "T"}
+
+
+def chaos(table: pd.DataFrame) -> list[Cell]:
+    """T1: exponent of n in the distance between a particle and its limit."""
+    return [exponent(label, rows, "width") for label, _, rows in _cells(table, "distance", "sigma")]
+
+
+def independence(table: pd.DataFrame) -> list[Cell]:
+    """Correlation between the outputs of two neurons of the largest width, from the variance of their mean."""
+    cells = []
+    widest = table[table["width"] == table["width"].max()]
+    for label, _, rows in _cells(widest, "output", "sigma"):
+        cells.append(replace(pair_correlation(rows, widest), label=label))
+    return cells
+
+
+def pair_correlation(rows: pd.DataFrame, table: pd.DataFrame) -> Cell:
+    """Correlation of two neurons' outputs from the `output` rows of one width; their squares are in `table`."""
+    squares = table[(table["quantity"] == "output_square") & table["key"].isin(rows["key"])]
+    ratio = inflation(rows["value"].to_numpy(), squares["value"].to_numpy(), n := int(rows["width"].iloc[0]))
+    return scaled(ratio, 1 / (n - 1), -1.0)
+
+
+def inflation(outputs: np.ndarray, squares: np.ndarray, width: int) -> Cell:
+    """n Var(f) over the variance of one neuron's output: 1 if neurons are independent. Interval from the χ² law."""
+    n = len(outputs)
+    if n < 2:
+        return Cell("", math.nan, -math.inf, math.inf, n)
+    value = width * outputs.var(ddof=1) / (squares.mean() - outputs.mean() ** 2)
+    low, high = (n - 1) / stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], n - 1)
+    return Cell("", float(value), float(value * low), float(value * high), n)
+
+
+def fixed_time(table: pd.DataFrame) -> list[Cell]:
+    """T2: exponent of η in the error of one particle just before t = 1, less 1/α."""
+    return [
+        exponent(label, rows, "eta", against=laws.euler_rate(alpha, "fixed time"), typical=True)
+        for label, alpha, rows in _cells(_with_eta(_widest(table)), "fixed")
+    ]
+
+
+def all_particles(table: pd.DataFrame) -> list[Cell]:
+    """T2: exponent of ηn in the largest error among n particles, less 1/α; alpha < 2, where the bound is sharp."""
+    heavy = _with_eta(table[table["alpha"] < 2])
+    heavy = heavy.assign(eta_n=heavy["eta"] * heavy["width"])
+    return [
+        exponent(label, rows, "eta_n", against=laws.euler_rate(alpha, "fixed time"), typical=True)
+        for label, alpha, rows in _cells(heavy, "particles")
+    ]
+
+
+def on_grid(table: pd.DataFrame) -> list[Cell]:
+    """T2: exponent of η in the error on grid points, for steps at least 16 times the finest."""
+    coarse = _with_eta(_widest(table))
+    coarse = coarse[coarse["level"] * 16 <= coarse["finest"]]
+    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, "grid")]
+
+
+def supremum(table: pd.DataFrame) -> list[Cell]:
+    """T2: the error's supremum over time at the smallest η, over the largest jump of the same paths; alpha < 2."""
+    cells = []
+    for label, _, rows in _cells(_widest(table[table["alpha"] < 2]), "supremum"):
+        finest = rows[rows["level"] == rows["level"].max()].set_index("repeat")["value"]
+        jump = table[(table["quantity"] == "jump") & table["key"].isin(rows["key"])].set_index("repeat")["value"]
+        logs = np.log(finest / jump.reindex(finest.index)).to_numpy()
+        cells.append(_ratio(label, logs))
+    return cells
+
+
+def rate(table: pd.DataFrame) -> list[Cell]:
+    """Exponent of n in the relative pruning error, less 1/2 − 1/α."""
+    return [
+        exponent(label, rows, "width", against=laws.compression_rate(alpha), typical=True)
+        for label, alpha, rows in _cells(table, "error")
+    ]
+
+
+def compressible(table: pd.DataFrame) -> list[Cell]:
+    """T3: share of the widest trained networks whose error stays below what the law promises; alpha < 2."""
+    widest = table[(table["width"] == table["width"].max()) & (table["alpha"] < 2)]
+    cells = []
+    for label, _, rows in _cells(widest, "error", "width"):
+        law, rest = trained_law(table[table["key"].isin(rows["key"])])
+        bound = laws.pruning_error(law, float(rows["width"].iloc[0]), PROMISED, rest)
+        cells.append(share_cell(f"{label}, error ≤ {bound:.2f}", int((rows["value"] <= bound).sum()), len(rows)))
+    return cells
+
+
+def trained_law(rows: pd.DataFrame) -> tuple[laws.LimitLaw, float]:
+    """Limit law and `rest` of the columns of one setting, from the bulk and the rest that its rows measured."""
+    one = rows.iloc[0]
+    mean = rows.groupby("quantity")["value"].mean()
+    tail = laws.tail_constant(one["alpha"], one["noise"], int(one["inputs"])) * one["sigma"] ** one["alpha"]
+    return laws.LimitLaw(one["alpha"], mean["bulk"], tail * one["horizon"]), max(0.0, mean["rest"])
+
+
+def limit_law(table: pd.DataFrame) -> list[Cell]:
+    """p-value of Kolmogorov and Smirnov between n^(2/α−1) error² and its limit law."""
+    cells = []
+    for label, _, rows in _cells(table, "error", "width"):
+        p = float(stats.kstest(rescaled(rows), noise_law(rows).cdf).pvalue)
+        enough = len(rows) >= 100
+        cells.append(Cell(label, p, p if enough else -math.inf, p if enough else math.inf, len(rows)))
+    return cells
+
+
+def noise_law(rows: pd.DataFrame) -> laws.LimitLaw:
+    """Limit law of the columns of pure noise of one setting."""
+    one = rows.iloc[0]
+    return laws.limit_law(one["alpha"], one["keep"], one["noise"], int(one["inputs"]))
+
+
+def rescaled(rows: pd.DataFrame) -> np.ndarray:
+    """n^(2/α−1) error², what the limit law is the law of."""
+    return (rows["width"] ** (2 / rows["alpha"] - 1) * rows["value"] ** 2).to_numpy()
+
+
+def at_required_width(table: pd.DataFrame) -> list[Cell]:
+    """Share of matrices with error at most 0.1, at the width where the law says one half."""
+    return [
+        share_cell(label, int((rows["value"] <= 0.1).sum()), len(rows))
+        for label, _, rows in _cells(table, "error", "width")
+    ]
+
+
+def unbounded(table: pd.DataFrame) -> list[Cell]:
+    """ReLU: exponent of n in the distance to the limit."""
+    broken = table[table["activation"] == "relu"]
+    return [exponent(label, rows, "width", typical=True) for label, _, rows in _cells(broken, "distance")]
+
+
+def unbounded_rate(table: pd.DataFrame, narrowest: int = 0) -> list[Cell]:
+    """The same less −(1 − 1/α), over widths from `narrowest` on."""
+    broken = table[(table["activation"] == "relu") & (table["width"] >= narrowest)]
+    return [
+        exponent(label, rows, "width", against=laws.chaos_rate(alpha, bounded=False), typical=True)
+        for label, alpha, rows in _cells(broken, "distance")
+    ]
+
+
+def trained_outputs(table: pd.DataFrame) -> list[Cell]:
+    """Second layer trained: exponent of n in the distance to the limit."""
+    return [exponent(label, rows, "width") for label, _, rows in _cells(table[table["trained"]], "distance")]
+
+
+def summed(table: pd.DataFrame) -> list[Cell]:
+    """No 1/n: exponent of n in the distance that training moves a particle away from start plus noise."""
+    return [exponent(label, rows, "width") for label, _, rows in _cells(table[table["summed"]], "distance")]
+
+
+def broken_rate(table: pd.DataFrame) -> list[Cell]:
+    """Exponent of n in the pruning error with one assumption broken, less 1/2 − 1/α."""
+    cells = []
+    for name, broken in ONE_BROKEN.items():
+        chosen = table[np.logical_and.reduce([table[field] == value for field, value in broken.items()])]
+        cells += [replace(cell, label=f"{name}, {cell.label}") for cell in rate(chosen)]
+    return cells
+
+
+def _widest(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["width"] == table["width"].max()]
+
+
+def _with_eta(table: pd.DataFrame) -> pd.DataFrame:
+    """With the column eta, the coarse step."""
+    table = table[table["level"] > 0]
+    return table.assign(eta=1 / table["level"])
+
+
+def _ratio(label: str, logs: np.ndarray) -> Cell:
+    """Geometric mean of a ratio, Student's t interval of its logarithm."""
+    if len(logs) < 2:
+        return Cell(label, math.nan, -math.inf, math.inf, len(logs))
+    half = stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
+    value, low, high = (float(np.exp(logs.mean() + h)) for h in (0, -half, half))
+    return Cell(label, value, low, high, len(logs))
+
+
+def scaled(cell: Cell, factor: float, shift: float = 0.0) -> Cell:
+    """(cell + shift) * factor."""
+    return replace(cell, **{name: (getattr(cell, name) + shift) * factor for name in ("value", "low", "high")})

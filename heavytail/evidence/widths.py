@@ -1,0 +1,125 @@
+"""Width: what a wider network prunes and keeps, and what start plus noise, or the limit law, says it should."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import optimize
+
+from heavytail import compress, laws, noise
+from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.lab.results import MIDDLE, runs_of
+from heavytail.lab.runs import Run
+
+ERROR = math.sqrt(compress.SQUARED_ERROR)
+
+
+def compressibility(table: pd.DataFrame) -> list[Cell]:
+    """Pruning ratio at the largest width less that at the smallest: a cell is one noise at one alpha and sigma."""
+    return widest_less_narrowest(table[table["noise"].notna()], lambda rows: rows["pruning_ratio"])
+
+
+def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
+    """Test accuracy, mean over the pruned shares 0.1 to 0.9, at the largest width less at the smallest, with noise."""
+    return widest_less_narrowest(table[table["noise"].notna()], mean_accuracy)
+
+
+def mean_accuracy(table: pd.DataFrame) -> pd.Series:
+    """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9."""
+    return table[[f"test_accuracy_share_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
+
+
+def widest_less_narrowest(table: pd.DataFrame, quantity: Callable[[pd.DataFrame], pd.Series]) -> list[Cell]:
+    """A quantity at the largest width less at the smallest, seed by seed; plain SGD, if it is there, comes first.
+
+    Pairs by seed: on the CPU the first neurons of the wide network have the starts and the kicks of the narrow one of
+    the same seed, so the two are not independent. A setting without runs at both widths is left out.
+    """
+    narrow, wide = table["width"].min(), table["width"].max()
+    if table.empty or narrow == wide:
+        return []  # nothing to compare
+    values = quantity(table)
+    return _less(table, values, wide, values, narrow)
+
+
+def pruned_against_narrow(table: pd.DataFrame, share: float = 0.9) -> list[Cell]:
+    """Test accuracy of the widest network with this share pruned less that of one trained with as few neurons.
+
+    Of the widths it takes the largest whose rest, `width * (1 - share)`, is a width of the table too; no cell if there
+    is none. `share` is one of `results.SHARES`. Seed by seed, plain SGD first.
+    """
+    every = set(table["width"])
+    pairs = [(wide, round(wide * (1 - share))) for wide in every if round(wide * (1 - share)) in every - {wide}]
+    if not pairs:
+        return []
+    wide, narrow = max(pairs)
+    return _less(table, table[f"test_accuracy_share_{share:.1f}"], wide, table["test_accuracy"], narrow)
+
+
+def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Generator) -> np.ndarray:
+    """Shares pruned at squared error 0.1 of `draws` networks that were not trained; shape (draws,), in [0, 1].
+
+    Each is the start of a hidden layer of `inputs` weights a neuron, plus the noise of all steps of the run at once: a
+    sum of K independent stable kicks has the law of K^(1/α) times one of them. No data, no gradient. [D]
+    Raises ValueError for a run with other than one fully connected hidden layer.
+    """
+    if run.network != "fcn" or run.depth != 1:
+        raise ValueError(f"start plus noise wants one hidden layer of an fcn, not {run.network!r} of depth {run.depth}")
+    shares = []
+    for _ in range(draws):
+        weight = (2 * torch.rand(run.width, inputs, generator=generator) - 1) / math.sqrt(inputs)  # torch's default
+        if run.noise is not None and run.alpha is not None:
+            size = noise.scale(run.sigma, (run.max_steps - 1) * run.lr, run.alpha)  # no kick after the last step
+            weight = weight + size * noise.draw(run.noise, run.alpha, (run.width, inputs), generator=generator)
+        shares.append(compress.prunable_share(weight))
+    return np.array(shares)
+
+
+def untrained(table: pd.DataFrame, inputs: int, draws: int, *, generator: torch.Generator) -> pd.DataFrame:
+    """`start_plus_noise` of every setting of a table.
+
+    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the mean over the draws, and
+    `spread`, their standard deviation.
+    """
+    rows = []
+    names = ["noise", "alpha", "sigma", "width"]
+    for setting, some in table.groupby(names, dropna=False):
+        shares = start_plus_noise(runs_of(some.iloc[:1])[0], inputs, draws, generator=generator)
+        rows.append({**dict(zip(names, setting, strict=True)), "predicted": shares.mean(), "spread": shares.std()})
+    return pd.DataFrame(rows, columns=[*names, "predicted", "spread"])
+
+
+def limit_share(alpha: float, width: float, error: float = ERROR, probability: float = 0.5) -> float:
+    """The share that pure Type-I noise lets go at this width with this probability, for a relative error of `error`.
+
+    In (0, 1): one less the share kept at which `laws.required_width` is the width. The law is asymptotic: at a hundred
+    columns, or where a handful is left, it is a guide. Raises ValueError where the share is nearer to 0 or 1 than
+    10^-6, and as `laws.required_width` does. [D]
+    """
+
+    def excess(keep: float) -> float:
+        needed = laws.required_width(alpha, keep, error, probability)
+        return min(math.log(needed), 700.0) - math.log(width)
+
+    low, high = 1e-6, 1 - 1e-6
+    if not (width > 1 and excess(low) > 0 > excess(high)):
+        raise ValueError(f"at no share kept is {width:g} the required width, for alpha = {alpha:g} and error {error:g}")
+    return 1 - float(optimize.brentq(excess, low, high, xtol=1e-7))
+
+
+def _less(table: pd.DataFrame, values: pd.Series, wide: int, others: pd.Series, narrow: int) -> list[Cell]:
+    """Per setting, seed by seed: `values` at the width `wide` less `others` at `narrow`."""
+    cells = []
+    held = table.assign(first=values.to_numpy(dtype=float), second=others.to_numpy(dtype=float))
+    for (kind, alpha, sigma), rows in held.groupby(["noise", "alpha", "sigma"], dropna=False):
+        by_seed = rows.set_index("seed")
+        left, right = (by_seed.loc[by_seed["width"] == n, side] for side, n in (("first", wide), ("second", narrow)))
+        if left.empty or right.empty:
+            continue
+        label = "plain SGD" if pd.isna(kind) else f"{kind}, α = {alpha:g}, σ = {sigma:g}"
+        cells.append(mean_cell(f"{label}, width {wide} less {narrow}", left - right))
+    return sorted(cells, key=lambda cell: not cell.label.startswith("plain"))

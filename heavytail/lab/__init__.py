@@ -1,0 +1,1 @@
+"""From a `Run` to a row of a table: data sets, engines, the trainer, sweeps and simulations."""

@@ -1,0 +1,299 @@
+"""What `heavytail bench` measures, case by case. The limits: the matrix products of a step alone, and SciPy's draws."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import levy_stable
+from torch import Tensor
+
+from heavytail import _sampler, noise, streams
+from heavytail.lab import sweeps, trainer
+from heavytail.lab.bench import loop
+from heavytail.lab.bench.timing import Figure, ratios, side_by_side
+from heavytail.lab.datasets import Dataset
+from heavytail.lab.engines import two_layer
+from heavytail.lab.runs import Run
+from heavytail.noise import Kick
+
+Sides = dict[str, Callable[[], object]]
+
+ALPHA = 1.75
+ELEMENTS = 10**6
+WIDEST = 10**6
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a training step: what decides its cost."""
+
+    name: str
+    inputs: int
+    classes: int
+    train: int
+    test: int
+
+    def data(self) -> Dataset:
+        """Made-up samples of this shape: what they hold decides no time."""
+        g = torch.Generator().manual_seed(1)
+        x_train, x_test = (torch.randn(count, self.inputs, generator=g) for count in (self.train, self.test))
+        y_train, y_test = (torch.randint(0, self.classes, (n,), generator=g) for n in (self.train, self.test))
+        return Dataset(
+            self.name, x_train, y_train, x_test, y_test, classes=self.classes, verified=False, source="made up"
+        )
+
+
+ECG5000 = Shape("ecg5000", 140, 2, 500, 4500)
+MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
+
+
+def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
+    """In-place updates of 10^6 float32 weights by each noise, against SciPy doing the same."""
+    for kind, row in (("entrywise", 140), ("isotropic", 10), ("isotropic", 140), ("isotropic", 784), ("shared", 140)):
+        nets = _networks(1, ELEMENTS // row, row, 2, 1, device)
+        by_scipy, rng = nets.hidden[0].clone(), np.random.RandomState(1)
+        sides: Sides = {
+            "ours": partial(two_layer.perturb, nets, {0: _kick(kind, 0)}),
+            "scipy": lambda: by_scipy.add_(loop.draw(kind, ALPHA, by_scipy.shape, rng).to(device), alpha=0.01),  # noqa: B023
+        }
+        taken = side_by_side(sides, rounds, calls={"ours": 20})  # a turn of each side takes about as long
+        case = f"{kind}, rows of {row}"
+        yield Figure.of("noise.speedup_vs_scipy", case, ratios(taken["scipy"], taken["ours"]), "ratio")
+        yield Figure.of("noise.ns_per_draw", case, [1e9 * t / nets.hidden.numel() for t in taken["ours"]], "ns")
+        if device.type == "cuda":
+            copied = side_by_side({"ours": sides["ours"], "copy": partial(by_scipy.copy_, nets.hidden[0])}, rounds)
+            yield Figure.of("noise.over_copy", case, ratios(copied["ours"], copied["copy"]), "ratio")
+    draws: Sides = {
+        "ours": lambda: _sampler.positive(ALPHA / 2, ELEMENTS, key=1),
+        "scipy": lambda: levy_stable.rvs(ALPHA / 2, 1, size=ELEMENTS, random_state=rng),
+    }
+    taken = side_by_side(draws, rounds)
+    yield Figure.of("noise.speedup_vs_scipy", "positive, one thread", ratios(taken["scipy"], taken["ours"]), "ratio")
+    yield Figure.of("noise.ns_per_draw", "positive, one thread", [1e9 * t / ELEMENTS for t in taken["ours"]], "ns")
+
+
+def steps(device: torch.device, rounds: int = 9) -> Iterator[Figure]:
+    """A full step of as many runs as there are threads, against its five matrix products alone and between noises."""
+    runs = torch.get_num_threads()
+    for shape, width, batch, calls in ((ECG5000, 2000, 500, 10), (ECG5000, 10_000, 500, 2), (MNIST, 5000, 5000, 1)):
+        nets, x, y = _stage(shape, runs, width, batch, device)
+        rates = torch.full((runs,), 1e-3, device=device)
+        sides: Sides = {"products": _products(nets, x)}
+        for kind in (None, *noise.NOISES):
+            own = {} if kind is None else {row: _kick(kind, row) for row in range(runs)}
+            sides[str(kind)] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+        taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
+        case = f"{shape.name}, n = {width}, batch {batch}, {runs} runs at once"
+        yield Figure.of("step.over_matmul", f"{case}, no noise", ratios(taken["None"], taken["products"]), "ratio")
+        for kind in noise.NOISES:
+            yield Figure.of("step.over_matmul", f"{case}, {kind}", ratios(taken[kind], taken["products"]), "ratio")
+        for kind in noise.NOISES[1:]:
+            yield Figure.of("step.over_shared", f"{case}, {kind}", ratios(taken[kind], taken["shared"]), "ratio")
+        each = [1e3 * t / runs for t in taken["products"]]
+        yield Figure.of("step.matmul_ms", f"{case}, products of one run", each, "ms")
+
+
+def grids(device: torch.device) -> Iterator[Figure]:
+    """A whole grid against an ordinary loop over the same runs, evaluation and pruning at the end included.
+
+    A round times the grid, and the loop on two of its runs in turn (one on the shape of MNIST, where it takes minutes).
+    A trainer that did nothing but the products of its steps would have the speedup of the products alone.
+    """
+    never = {"eval_every": 600}
+    often = {"stop_accuracy": 1.0, "eval_every": 10}  # as the paper's code does on ECG5000 [C]
+    seldom = {"stop_accuracy": 1.0, "eval_every": 100, "batch_size": 1000}  # and elsewhere [C]
+    for shape, runs, steps, kind, sample, rounds, fields, watch_test in (
+        (ECG5000, 12, 600, "shared", 2, 2, never, False),
+        (ECG5000, 12, 600, "shared", 2, 2, often, True),
+        (ECG5000, 12, 600, "entrywise", 2, 2, never, False),
+        (ECG5000, 12, 600, "entrywise", 2, 2, often, True),
+        (MNIST, 2, 400, "shared", 1, 1, seldom, False),
+        (MNIST, 2, 400, "entrywise", 1, 1, seldom, False),
+    ):
+        dataset = shape.data().to(device)
+        settings: dict[str, Any] = {"noise": kind, "alpha": ALPHA, "sigma": 0.01, "max_steps": steps, **fields}
+        base = Run(dataset=shape.name, width=2000, lr=1e-3, **settings)
+        grid = [replace(base, seed=seed) for seed in range(runs)]
+        data = {shape.name: dataset}
+        trainer.train(replace(base, max_steps=2), data=data, device=device, progress=False)  # warm up
+        loop.train(replace(base, max_steps=2), dataset)
+        alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
+        over, most, seconds = [], [], []
+        for number in range(rounds):
+            start = time.perf_counter()
+            trainer.train(grid, data=data, device=device, progress=False)
+            middle = time.perf_counter()
+            for run in grid[number * sample : (number + 1) * sample]:
+                loop.train(run, dataset, watch_test)
+            ours, theirs = (middle - start) / runs, (time.perf_counter() - middle) / sample
+            over.append(theirs / ours)
+            most.append(theirs / (steps * min(side_by_side({"": alone}, 3, calls={"": 10})[""])))
+            seconds.append(ours)
+        batch = "full batch" if base.batch_size is None else f"batch {base.batch_size}"
+        looks = f", evaluated every {base.eval_every} steps" if base.stop_accuracy else ""
+        watched = ", the loop on test samples too" if watch_test else ""
+        case = f"{shape.name}, n = {base.width}, {batch}{looks}{watched}, {kind}, {runs} runs of {steps} steps"
+        yield Figure.of("grid.speedup_over_loop", case, over, "ratio")
+        yield Figure.of("grid.speedup_of_products_alone", case, most, "ratio")
+        yield Figure.of("grid.seconds_per_run", case, seconds, "s")
+
+
+def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
+    """What rounding the factors of a step's products to bfloat16 gains here."""
+    for shape, width, batch, calls in ((ECG5000, 2000, 500, 2), (MNIST, 2000, 1000, 1)):
+        sides: Sides = {}
+        for low in ("float32", "bfloat16"):
+            nets, x, y = _stage(shape, 1, width, batch, device, low)
+            step = partial(two_layer.descend, nets, x, y, torch.full((1,), 1e-3, device=device), {})
+            sides[low] = _wait(step, device)
+        taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
+        case = f"{shape.name}, n = {width}, batch {batch}"
+        yield Figure.of("step.bfloat16_speedup", case, ratios(taken["float32"], taken["bfloat16"]), "ratio")
+
+
+def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
+    """Milliseconds a step with entrywise noise as neurons, inputs and runs grow, and the exponent in each."""
+    few = torch.get_num_threads()  # what is trained at once
+    axes: dict[str, list[tuple[int, int, int]]] = {
+        "n": [(n, 140, few) for n in (1000, 3162, 10_000, 31_623, 100_000)],
+        "d": [(2000, d, few) for d in (70, 140, 280, 560, 1120)],
+        "runs": [(2000, 140, runs) for runs in (1, 2, 4, 8, 16)],
+    }
+    for axis, (name, points) in enumerate(axes.items()):
+        sides: Sides = {}
+        for width, inputs, runs in points:
+            shape = replace(ECG5000, inputs=inputs)
+            nets, x, y = _stage(shape, runs, width, 500, device)
+            rates, own = torch.full((runs,), 1e-3, device=device), {row: _kick("entrywise", row) for row in range(runs)}
+            sides[str((width, inputs, runs)[axis])] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+        taken = side_by_side(
+            sides, rounds, calls={side: max(1, 20_000 // (int(side) if axis == 0 else 2000)) for side in sides}
+        )
+        for side, values in taken.items():
+            yield Figure.of(f"growth.{name}", f"{name} = {side}", [1e3 * t for t in values], "ms")
+        logs = np.log([float(side) for side in taken])
+        slopes = [float(np.polyfit(logs, np.log(values), 1)[0]) for values in zip(*taken.values(), strict=True)]
+        yield Figure.of("growth.exponent", f"time of a step in {name}", slopes, "")
+
+
+def memory(device: torch.device) -> Iterator[Figure]:
+    """Peak memory of training one network on the shape of ECG5000, in a process of its own."""
+    if device.type != "cpu":
+        return
+    command = [sys.executable, "-m", "heavytail.lab.bench.peak", str(WIDEST)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True)
+    peak, held = (float(word) for word in told.stdout.split())
+    case = f"ecg5000, n = {WIDEST}, full batch, entrywise"
+    yield Figure.of("memory.peak_gb", case, [peak / 1e9], "GB")
+    yield Figure.of("memory.over_weights_and_data", case, [peak / held], "ratio")
+
+
+def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds: int = 2) -> Iterator[Figure]:
+    """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
+    if device.type != "cpu":
+        return
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise RuntimeError("the case workers needs Dask: install dask and distributed") from error
+    base = Run(dataset="digits", width=2000, lr=1e-3, noise="entrywise", alpha=ALPHA, sigma=0.01, max_steps=steps)
+    grid = [replace(base, seed=seed) for seed in range(runs)]
+    warm = [replace(base, max_steps=3, seed=seed) for seed in range(2 * runs)]  # enough that each worker gets some
+    taken: dict[int, list[float]] = {1: [], 2: []}
+    silent = {"dashboard_address": ":0", "processes": True, "threads_per_worker": 1, "silence_logs": logging.ERROR}
+    with ExitStack() as open_until_the_end:
+        # Dask's profiler stops a worker a hundred times a second to see where it is.
+        open_until_the_end.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
+        executors = {}
+        for count in taken:
+            cluster = open_until_the_end.enter_context(LocalCluster(n_workers=count, **silent))
+            executors[count] = open_until_the_end.enter_context(Client(cluster)).get_executor()
+        for number in range(rounds + 1):
+            for count, executor in executors.items():
+                with tempfile.TemporaryDirectory() as store:
+                    start = time.perf_counter()
+                    sweeps.sweep(grid if number else warm, executor, store=store, progress=False)
+                    if number:
+                        taken[count].append(time.perf_counter() - start)
+    case = f"digits, n = {base.width}, {runs} runs of {steps} steps, Dask workers of one thread"
+    yield Figure.of("sweep.second_worker", case, ratios(taken[1], taken[2]), "ratio")
+    yield Figure.of("sweep.seconds", f"{case}, one worker", taken[1], "s")
+
+
+CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
+    "noise": noises,
+    "step": steps,
+    "grid": grids,
+    "products": products,
+    "growth": growth,
+    "workers": second_worker,
+    "memory": memory,
+}
+
+
+def _networks(
+    runs: int, width: int, inputs: int, classes: int, batch: int, device: torch.device, low: str = "float32"
+) -> two_layer.Networks:
+    g = torch.Generator().manual_seed(1)
+    hidden = torch.randn(runs, width, inputs, generator=g) / math.sqrt(inputs)
+    output = torch.randn(runs, width, classes, generator=g) / math.sqrt(width)
+    room = torch.empty(runs * width * batch, device=device)
+    names = ("1.weight", "3.weight")
+    return two_layer.Networks(hidden.to(device), output.to(device), names, two_layer.lowered(low), room)
+
+
+def _stage(
+    shape: Shape, runs: int, width: int, batch: int, device: torch.device, low: str = "float32"
+) -> tuple[two_layer.Networks, Tensor, Tensor]:
+    data = replace(shape, train=batch, test=1).data().to(device)
+    return _networks(runs, width, shape.inputs, shape.classes, batch, device, low), data.x_train, data.y_train
+
+
+def _kick(kind: str, seed: int) -> Kick:
+    return Kick(kind, ALPHA, "filter", 1e-9, streams.key(seed, "noise"), 1)
+
+
+def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:
+    """The five matrix products of a step of each run, and nothing else, as torch makes them by itself."""
+    _, width, inputs = nets.hidden.shape
+    batch, classes = len(x), nets.output.shape[2]
+    h, slope = (torch.randn(batch, width, device=x.device) for _ in range(2))
+    z = torch.randn(batch, classes, device=x.device)
+    to_hidden, to_output = torch.empty(width, inputs, device=x.device), torch.empty(classes, width, device=x.device)
+    outputs = [own.T.contiguous() for own in nets.output]
+
+    def products() -> None:
+        for hidden, output in zip(nets.hidden, outputs, strict=True):
+            torch.mm(x, hidden.T, out=h)
+            torch.mm(h, output.T, out=z)
+            torch.mm(z, output, out=slope)
+            torch.mm(z.T, h, out=to_output)
+            torch.mm(slope.T, x, out=to_hidden)
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+
+    return products
+
+
+def _wait(do: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call, until a GPU is done with it."""
+
+    def waiting() -> None:
+        do()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return waiting

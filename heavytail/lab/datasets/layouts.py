@@ -1,0 +1,162 @@
+"""Where the data sets lie on this machine, and how each layout is read.
+
+In the data folder the first of these that is there is read, and nothing else is tried if it turns out damaged:
+
+1. `NAME.npz` with x_train, y_train, x_test, y_test as published: what a download leaves behind;
+2. the layout the data set is usually found in:
+   ecg5000: `ECG5000_TRAIN` and `ECG5000_TEST` in `ECG5000/`, then in the data folder itself, each the first that
+   exists of `.tsv`, `.txt`, `.ts`, `.tsv.gz`, `.txt.gz`, `.ts.gz`;
+   mnist: the four idx files in `MNIST/raw/`, each plain or else `.gz`;
+   cifar10, cifar100: torchvision's folders `cifar-10-batches-py` and `cifar-100-python`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from heavytail.lab.datasets import formats
+from heavytail.lab.datasets.arrays import Arrays, DataDamaged, checked_split
+from heavytail.lab.datasets.official import Official, lookup
+from heavytail.lab.datasets.vision import torchvision_datasets
+
+UCR_SPLITS = ("ECG5000_TRAIN", "ECG5000_TEST")
+UCR_SUFFIXES = (".tsv", ".txt", ".ts", ".tsv.gz", ".txt.gz", ".ts.gz")
+IDX_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+IDX_SUFFIXES = ("", ".gz")
+CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+
+
+class DataUnavailable(RuntimeError):
+    """A data set is not on this machine and cannot be put there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder that holds a data set, and the function that reads it."""
+
+    path: Path
+    read: Callable[[], Arrays]
+
+
+def folder(root: Path | str | None = None) -> Path:
+    """The data folder: `root` if given, else $HEAVYTAIL_DATA, else `heavytail` in the user's cache.
+
+    Raises DataUnavailable if $HEAVYTAIL_DATA names no folder. The other two are made by the first download.
+    """
+    if root is not None:
+        return Path(root).expanduser()
+    named = os.environ.get("HEAVYTAIL_DATA")
+    if named:
+        if not Path(named).expanduser().is_dir():
+            raise DataUnavailable(f"HEAVYTAIL_DATA names {named}, which is no folder: make it or correct the name.")
+        return Path(named).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("heavytail"))
+
+
+def find(name: str, root: Path | str | None = None) -> Path | None:
+    """The file or folder that `load` would read without a download; None if there is none.
+
+    Being there does not mean being sound: only `load` and `status` read it. For digits it is the folder of the
+    installed scikit-learn.
+    """
+    place = locate(lookup(name), root)
+    return place.path if place else None
+
+
+def locate(official: Official, root: Path | str | None = None) -> Place | None:
+    """The first place, in the order given above, that holds the data set."""
+    if official.name == "digits":
+        spec = find_spec("sklearn")
+        return Place(Path(spec.origin).parent, digits) if spec and spec.origin else None
+    home = folder(root)
+    stored = home / f"{official.name}.npz"
+    if stored.is_file():
+        return Place(stored, partial(formats.npz, stored))
+    if official.name == "ecg5000":
+        for here in (home / "ECG5000", home):
+            if any(_first(here, split, UCR_SUFFIXES) for split in UCR_SPLITS):
+                return Place(here, partial(ucr, here, official))
+    if official.name == "mnist":
+        raw = home / "MNIST" / "raw"
+        if any(_first(raw, file, IDX_SUFFIXES) for file in IDX_FILES):
+            return Place(raw, partial(mnist, raw, official))
+    if official.name in CIFAR_FOLDERS:
+        batches = home / CIFAR_FOLDERS[official.name]
+        if batches.is_dir():
+            return Place(batches, partial(cifar, batches, official))
+    return None
+
+
+def digits() -> Arrays:
+    """The 8 x 8 digits of scikit-learn as (N, 64) with values 0..16; every fifth image is a test image."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    x, test = x.astype(np.uint8), np.arange(len(y)) % 5 == 4
+    return Arrays(x[~test], y[~test], x[test], y[test])
+
+
+def ucr(here: Path, official: Official) -> Arrays:
+    """ECG5000 as the UCR archive lays it out, one text file a split."""
+    splits = []
+    for stem, split in zip(UCR_SPLITS, ("train", "test"), strict=True):
+        path = _present(here, stem, UCR_SUFFIXES)
+        suffix = path.name.removeprefix(stem).removesuffix(".gz")
+        values, labels = formats.series(formats.contents(path), suffix, path)
+        splits.append(checked_split(values, labels, split, official, path))
+    return Arrays(*splits[0], *splits[1])
+
+
+def mnist(raw: Path, official: Official) -> Arrays:
+    """MNIST as four idx files."""
+    splits = []
+    for stems, split in ((IDX_FILES[:2], "train"), (IDX_FILES[2:], "test")):
+        paths = [_present(raw, stem, IDX_SUFFIXES) for stem in stems]
+        images, labels = (formats.idx(formats.contents(path), path) for path in paths)
+        splits.append(checked_split(images, labels, split, official, f"{paths[0]} or {paths[1].name}"))
+    return Arrays(*splits[0], *splits[1])
+
+
+def cifar(batches: Path, official: Official) -> Arrays:
+    """CIFAR-10 or CIFAR-100 as torchvision unpacks it.
+
+    These files are pickles. They are opened by torchvision's classes alone, which check the MD5 of every file against
+    the published one before they unpickle it.
+    """
+    classes = torchvision_datasets()
+    known = getattr(classes, str(official.torchvision))
+    try:
+        train, test = (known(str(batches.parent), train=split) for split in (True, False))
+    except RuntimeError as error:
+        files = [*known.train_list, *known.test_list, (known.meta["filename"], known.meta["md5"])]
+        for file, md5 in files:
+            if not classes.utils.check_integrity(str(batches / file), md5):
+                raise DataDamaged(batches / file, "it is missing or its MD5 is not the published one") from error
+        raise
+    return Arrays(train.data, np.asarray(train.targets), test.data, np.asarray(test.targets))
+
+
+def _first(here: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
+    return next((path for suffix in suffixes if (path := here / f"{stem}{suffix}").is_file()), None)
+
+
+def _present(here: Path, stem: str, suffixes: tuple[str, ...]) -> Path:
+    path = _first(here, stem, suffixes)
+    if path is None:
+        advice = "put it there or take the files beside it away"
+        raise DataDamaged(here / stem, "it is missing beside its companions", advice)
+    return path

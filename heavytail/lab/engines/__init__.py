@@ -1,0 +1,1 @@
+"""What trains many networks of one shape together."""

@@ -1,0 +1,138 @@
+"""Many networks of any module, trained together: the step by `torch.func`, over parameters with a leading run axis.
+
+It has the doors of `two_layer`, which is faster where it applies.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.functional import cross_entropy
+
+from heavytail import compress, noise
+from heavytail.lab.engines.two_layer import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.networks import hidden_weights
+from heavytail.noise import Kick
+
+Parameters = Mapping[str, Tensor]
+IMAGES = 128  # images at once where no gradient is needed
+
+
+@dataclass(frozen=True)
+class Networks:
+    """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
+
+    module: nn.Module  # how outputs come from parameters; its own are not used
+    parameters: Parameters  # by name, (R, ...)
+    low: torch.dtype | None  # what products round their factors and results to; None = as they are
+    unit: str  # what pruning takes away
+
+
+def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int = 0) -> Networks:
+    """Networks of one shape, from their modules; a single module shares its memory."""
+    named = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
+    if len(models) == 1:
+        together = {name: p.unsqueeze(0) for name, p in named[0].items()}
+    else:
+        together = {name: torch.stack([own[name] for own in named]) for name in named[0]}
+    return Networks(models[0], together, lowered(products), unit)
+
+
+def keep(networks: Networks, rows: Sequence[int]) -> Networks:
+    """The networks of these rows alone; the others leave."""
+    return replace(networks, parameters={name: p[list(rows)] for name, p in networks.parameters.items()})
+
+
+def apart(networks: Networks) -> list[Networks]:
+    """The networks in parts that need not be trained in step: here all of them."""
+    return [networks]
+
+
+def weights(networks: Networks, row: int) -> dict[str, Tensor]:
+    """A copy of one network's weights by parameter name, on the CPU."""
+    return {name: p[row].to("cpu", copy=True) for name, p in networks.parameters.items()}
+
+
+def hidden(networks: Networks, row: int) -> list[Tensor]:
+    """One network's weights that get noise and may be pruned."""
+    return [networks.parameters[name][row] for name in hidden_weights(networks.module)]
+
+
+def descend(
+    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick], decay: Tensor | None = None
+) -> Tensor:
+    """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
+
+    x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η, decay (R,)
+    the factors 1 - ηλ of weight decay.
+    """
+
+    def loss(parameters: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(_outputs(networks, parameters, inputs), labels)
+
+    axis = 0 if y.ndim == 2 else None
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(0, axis, axis))(networks.parameters, x, y)
+    with torch.no_grad():
+        for name, p in networks.parameters.items():
+            each = (-1, *[1] * (p.ndim - 1))
+            if decay is not None:
+                p.mul_(decay.view(each))
+            p.addcmul_(gradients[name], rates.view(each), value=-1)
+        perturb(networks, kicks)
+    return losses
+
+
+@torch.no_grad()
+def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
+    """Add the noise of the rows in `kicks` to every hidden weight, in place."""
+    for layer, name in enumerate(hidden_weights(networks.module)):
+        for row, kick in kicks.items():
+            noise.kick(networks.parameters[name][row], kick, layer=layer)
+
+
+@torch.no_grad()
+def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
+
+    def sums(parameters: Parameters, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = _outputs(networks, parameters, inputs)
+        return (outputs.argmax(1) == labels).sum(), cross_entropy(outputs, labels, reduction="sum")
+
+    rows = ROWS
+    if x.device.type == "cpu" and any(p.ndim == 5 for p in networks.parameters.values()):
+        rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
+    right, loss = torch.zeros(()), torch.zeros(())
+    for part, labels in zip(x.split(rows), y.split(rows), strict=True):
+        more, lost = vmap(sums, in_dims=(0, None, None))(networks.parameters, part, labels)
+        right, loss = right.to(more) + more, loss.to(lost) + lost
+    return right.double() / len(y), loss / len(y)
+
+
+@torch.no_grad()
+def pruned(
+    networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
+) -> list[Pruned]:
+    """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
+
+    With `chance`, a seed, units go in random order.
+    """
+    model = copy.deepcopy(networks.module)
+    model.load_state_dict({name: p[row] for name, p in networks.parameters.items()})
+    found = []
+    for criterion in criteria:
+        sparse = compress.prune(model, **criterion, unit=networks.unit, generator=compress.chance(chance))
+        one = stack([compress.shrink(sparse)], "float32", networks.unit)  # the same function, sooner
+        found.append((compress.pruning_ratio(sparse), [float(evaluate(one, x, y)[0]) for x, y in splits]))
+    return found
+
+
+def _outputs(networks: Networks, parameters: Parameters, x: Tensor) -> Tensor:
+    if networks.low is None:
+        return functional_call(networks.module, dict(parameters), (x,))
+    with torch.autocast(x.device.type, networks.low):
+        return functional_call(networks.module, dict(parameters), (x,)).float()

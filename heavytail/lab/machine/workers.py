@@ -1,0 +1,67 @@
+"""Worker processes on this machine, which never outlive the process that started them and leave Ctrl-C to it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def processes(count: int) -> Iterator[Executor | None]:
+    """An executor of `count` processes; None for one, as a sweep then runs here.
+
+    An exception inside the block, Ctrl-C too, ends the workers at once, in the middle of what they do. A process that
+    starts its own should do so under `if __name__ == "__main__"`. Raises ValueError for a count below 1.
+    """
+    if count < 1:
+        raise ValueError(f"workers must be at least 1, got {count}")
+    if count == 1:
+        yield None
+        return
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
+    try:
+        yield pool
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - set(others):
+            worker.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers start: on Linux from one process that has imported torch once, elsewhere each anew."""
+    if not sys.platform.startswith("linux"):
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["heavytail"])
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C in a terminal reaches all its processes
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return context
+
+
+def _settle() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a worker that is killed
+    threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the store is made for it: see `heavytail.lab.store`

@@ -1,0 +1,197 @@
+"""The results schema: one row a run, the weights beside it, both written atomically and read without pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from heavytail import _sampler
+from heavytail.lab.machine.files import write_atomically
+from heavytail.lab.runs import LATER, Run
+from heavytail.stable import SAMPLER_VERSION
+from heavytail.version import __version__
+
+SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
+
+MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_")  # what these begin is a measurement of the trained network
+
+MIDDLE = SHARES[1:-1]
+
+FAILED = ("diverged", "out_of_memory")  # statuses of a run without measurements
+
+#: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
+COLUMNS = {
+    "train_loss": "mean cross-entropy over the training split, nats",
+    "train_accuracy": "share of training samples classified rightly, before pruning",
+    "test_accuracy": "the same on the test split",
+    "pruning_ratio": "share of parameters pruned at squared error 0.1, the output layer left out of the count",
+    "train_accuracy_pruned": "train accuracy after pruning at squared error 0.1",
+    "test_accuracy_pruned": "test accuracy after pruning at squared error 0.1",
+    **{f"train_accuracy_share_{s:.1f}": f"train accuracy with the share {s:.1f} of units pruned" for s in SHARES},
+    **{f"test_accuracy_share_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned" for s in SHARES},
+    **{f"test_accuracy_random_{s:.1f}": f"test accuracy with a random share {s:.1f} of units pruned" for s in MIDDLE},
+    "norm_median": "median Euclidean norm of the hidden units",
+    "norm_rms": "root mean square of the norms of the hidden units",
+    "tail_index": "Hill's tail index of the norms, each over the median of its layer, k = floor(sqrt(units))",
+    "tail_index_error": "its standard error",
+    "steps": "optimizer steps done",
+    "seconds": "wall time of training and measuring, shared evenly among the runs that were trained at once",
+    "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory",
+    "reason": "one sentence on a run that diverged, stalled or did not fit; else empty",
+    "verified": "whether the data had the official digest",
+    "key": "the run's key",
+    "code": "version of heavytail, with the commit where known",
+    "torch": "version of torch",
+    "device": "device that trained",
+    "sampler": "version of the stable sampler",
+}
+
+#: Columns that earlier releases did not have; they are NaN in a table of those.
+_LATER = tuple(name for name in COLUMNS if name.startswith(("test_accuracy_random_", "norm_", "tail_")))
+
+#: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
+SIMULATED = {
+    "study": "which kind of simulation: chaos | discretisation | pruning | ablation",
+    "level": "coarse steps of a discretisation, else 0",
+    "quantity": "what was measured, as the docstring of the study's `measure` says",
+    "repeat": "number of the independent repeat",
+    "value": "the number",
+    "seconds": "wall time of the whole simulation",
+    **{name: COLUMNS[name] for name in ("key", "code", "torch", "device", "sampler")},
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What `train` returns: `table`, one row a run in the order given, and the weights of each run."""
+
+    table: pd.DataFrame
+    _weights: Mapping[str, Mapping[str, Tensor]]
+
+    def weights(self, run: Run) -> dict[str, Tensor]:
+        """Final weights of a run by parameter name, on the CPU; (neurons, inputs) for a linear layer."""
+        if run.key not in self._weights:
+            raise KeyError(f"no weights of this run here: {run}")
+        return dict(self._weights[run.key])
+
+    def save(self, folder: Path | str) -> None:
+        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically."""
+        folder = Path(folder)
+        for key, weights in self._weights.items():
+            ready = {name: tensor.contiguous() for name, tensor in weights.items()}
+            write_atomically(folder / f"{key}.safetensors", partial(save_file, ready))
+        write_table(self.table, folder / "table.parquet")
+
+    @staticmethod
+    def load(folder: Path | str) -> Results:
+        """Read what `save` wrote; weights that are not there are absent. ValueError names a file that is damaged."""
+        folder = Path(folder)
+        table = read_table(folder / "table.parquet")
+        files = {key: folder / f"{key}.safetensors" for key in table["key"]}
+        return Results(table, {key: _read_weights(path) for key, path in files.items() if path.exists()})
+
+
+def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
+    """One row of the table: the run's fields, what was measured, and what it was measured with."""
+    known = {**measured, **_made_with(run.key, _sampler.SAMPLER_VERSION)}
+    if known.keys() != COLUMNS.keys():
+        raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
+    return {**asdict(run), **{name: known[name] for name in COLUMNS}}
+
+
+def simulated(
+    study: str, key: str, record: Mapping[str, object], numbers: pd.DataFrame, *, seconds: float, device: str
+) -> pd.DataFrame:
+    """Rows of a table of simulations: a record's fields and what it was made with, beside each of its `numbers`.
+
+    `numbers` has the columns level, quantity, repeat and value.
+    """
+    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key, SAMPLER_VERSION)}
+    rows = numbers.assign(**{**record, **known})
+    return rows[["study", *record, *(name for name in SIMULATED if name != "study")]]
+
+
+def _made_with(key: str, sampler: int) -> dict[str, object]:
+    return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": sampler}
+
+
+def runs_of(table: pd.DataFrame) -> list[Run]:
+    """The Run of each row, so that any number can be traced to the record that makes it again."""
+    names = [field.name for field in fields(Run)]
+    rows = table[names].astype(object).to_dict("records")
+    known: list[dict[str, Any]] = [{k: None if pd.isna(v) else v for k, v in row.items()} for row in rows]
+    return [Run(**row) for row in known]
+
+
+def write_table(table: pd.DataFrame, path: Path | str) -> None:
+    """Write a results table as parquet, atomically."""
+    write_atomically(Path(path), lambda part: table.to_parquet(part, index=False))
+
+
+def read_table(path: Path | str) -> pd.DataFrame:
+    """Read a table of runs or of simulations.
+
+    ValueError names a file that cannot be read or lacks columns, FileNotFoundError one that is not there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+    simulated = "quantity" in table
+    wanted = SIMULATED if simulated else (*(field.name for field in fields(Run)), *COLUMNS)
+    if not simulated:
+        table = table.assign(**{name: LATER.get(name, math.nan) for name in (*LATER, *_LATER) if name not in table})
+    missing = [name for name in wanted if name not in table]
+    if missing:
+        raise ValueError(
+            f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
+        )
+    return table if simulated else table[list(wanted)]
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
+
+
+@cache
+def code_version() -> str:
+    """`0.1.0+abc1234` inside a checkout (`-dirty` with uncommitted changes), `0.1.0` elsewhere."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{told.stdout.strip()}"
+
+
+def describe(table: pd.DataFrame) -> str:
+    """One line of provenance for a page: rows, failures, code, torch, device."""
+    made = {name: ", ".join(sorted(set(table[name].astype(str)))) for name in ("code", "torch", "device")}
+    if "status" in table:
+        counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
+        size = f"{len(table)} runs, status {counts}"
+    else:
+        bad = int((~np.isfinite(table["value"])).sum())
+        size = f"{table['key'].nunique()} simulations, {len(table)} numbers, {bad} of them not finite"
+    return f"{size}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"

@@ -1,0 +1,205 @@
+"""What a run is: a frozen record of everything that decides its result. A grid is a list of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, TypeVar
+
+from heavytail import noise as noises
+from heavytail.lab.datasets import NAMES
+from heavytail.networks import NETWORKS
+
+Record = TypeVar("Record")
+
+PRODUCTS = ("float32", "bfloat16")
+
+ALONG = ("ones", "unseen")
+
+# Fields that the first release did not have, and their defaults.
+LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay": 0.0, "samples": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run of heavy-tailed SGD. Its `key` is its identity; two equal runs are the same run.
+
+    dataset        one of heavytail.lab.datasets.NAMES
+    network        "fcn" | "mean_field" | "vgg"
+    width          neurons of a hidden layer; for "vgg" filters of the first convolution
+    depth          hidden layers; "mean_field" has one; "vgg" has a fixed plan and wants depth=1
+    noise          None | "shared" | "entrywise" | "isotropic" (the paper's Types I, II, III)
+    unit           "filter" | "kernel": what shares a scalar in a convolution; without meaning elsewhere
+    alpha          stability index in (0, 2]; None without noise
+    sigma          noise scale >= 0; a step adds sigma * lr^(1/alpha) times a unit draw
+    lr             step size eta > 0
+    batch_size     samples a step; None = full batch
+    max_steps      optimizer steps at most
+    stop_accuracy  stop once the train accuracy, in (0, 1], reaches this; None = never
+    eval_every     steps between two looks at the train accuracy
+    patience       give a run up as stalled after this many looks without a gain; None = never
+    products       "float32" | "bfloat16": what the factors of a step's matrix products are rounded to
+    along          "ones" | "unseen": the direction of Type-I kicks; "unseen" is one that the training inputs lack, of
+                   the same length, for one hidden layer only
+    weight_decay   lambda >= 0; a step takes the share lr * lambda off every weight before noise is added
+    samples        how many training samples are used, the first ones; None = all
+    seed           root of the run's random streams
+
+    Raises ValueError with one sentence when a field is out of range.
+
+    >>> run = Run(dataset="digits", width=500, lr=0.1, noise="shared", alpha=1.75, sigma=0.01, max_steps=300)
+    >>> len(run.key), run.seed
+    (16, 0)
+    """
+
+    dataset: str = "ecg5000"
+    network: str = "fcn"
+    width: int = 2000
+    depth: int = 1
+    noise: str | None = None
+    unit: str = "filter"
+    alpha: float | None = None
+    sigma: float = 0.0
+    lr: float = 0.001
+    batch_size: int | None = None
+    max_steps: int = 600
+    stop_accuracy: float | None = None
+    eval_every: int = 10
+    patience: int | None = None
+    products: str = "float32"
+    along: str = "ones"
+    weight_decay: float = 0.0
+    samples: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dataset not in NAMES:
+            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {', '.join(NAMES)}")
+        if self.network not in NETWORKS:
+            raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
+            whole(self, name, least)
+        for name in ("batch_size", "patience", "samples"):
+            if getattr(self, name) is not None:
+                whole(self, name, 1)
+        if self.products not in PRODUCTS:
+            raise ValueError(f"unknown products {self.products!r}: choose one of {', '.join(PRODUCTS)}")
+        if self.patience is not None and self.stop_accuracy is None:
+            raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
+        if self.network != "fcn" and self.depth != 1:
+            raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
+        for name in ("sigma", "lr", "weight_decay"):
+            number(self, name)
+        for name in ("alpha", "stop_accuracy"):
+            if getattr(self, name) is not None:
+                number(self, name)
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
+        if not 0 <= self.weight_decay * self.lr < 1:
+            raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
+        if self.along not in ALONG:
+            raise ValueError(f"unknown direction along={self.along!r}: choose one of {', '.join(ALONG)}")
+        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network == "vgg"):
+            raise ValueError("along='unseen' is for noise 'shared' on a network with one hidden layer")
+        if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
+            raise ValueError(f"stop_accuracy must lie in (0, 1], got {self.stop_accuracy:g}")
+        if self.noise is None:
+            if self.alpha is not None or self.sigma != 0:
+                raise ValueError("alpha and sigma are set but noise is None: name a noise, or leave both out")
+            noises.check("shared", 2.0, 0.0, self.unit)
+        else:
+            noises.check(self.noise, 2.0 if self.alpha is None else self.alpha, self.sigma, self.unit)
+            if self.alpha is None:
+                raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields.
+
+        A field that came later is left out at its default, so that a run keeps its key from release to release.
+        """
+        return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
+
+
+def number(record: object, name: str) -> None:
+    """Make a field of a frozen record a float, or raise ValueError: 1 and 1.0 are one record, so are 0.0 and -0.0."""
+    value = getattr(record, name)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+    object.__setattr__(record, name, float(value) + 0.0)
+
+
+def whole(record: object, name: str, least: int) -> None:
+    """Make a field of a frozen record an int of at least `least`, or raise ValueError."""
+    value = getattr(record, name)
+    is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    object.__setattr__(record, name, int(value))
+
+
+def key_of(record: dict[str, Any]) -> str:
+    """Sixteen hexadecimal digits that name a record of plain values."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def grid(**axes: Any) -> list[Run]:
+    """All runs of a product: a list, tuple or range is an axis, anything else is held fixed.
+
+    `grid(noise="shared", alpha=[1.75, 1.9], sigma=0.1, seed=range(3))` gives six runs, the last axis fastest.
+    Raises ValueError for a key that a Run does not have.
+
+    >>> runs = grid(dataset="digits", width=[100, 200], noise="entrywise", alpha=[1.5, 1.9], sigma=0.01, seed=[1, 2, 3])
+    >>> len(runs), runs[0].width, runs[0].alpha, runs[0].seed
+    (12, 100, 1.5, 1)
+    """
+    return expand(Run, axes)
+
+
+def expand(kind: type[Record], axes: Mapping[str, Any]) -> list[Record]:
+    """All records of a product, of any frozen dataclass; see `grid`."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in axes:
+        if name not in known:
+            raise ValueError(f"a {kind.__name__} has no key {name!r}: its keys are {', '.join(known)}")
+    values = [list(v) if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
+    return [kind(**dict(zip(axes, choice, strict=True))) for choice in itertools.product(*values)]
+
+
+def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
+    """The runs that a TOML file lists under `[[profile]]`, each entry a `grid`; `changes` replace its keys.
+
+    Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
+    """
+    return read_records(Run, path, profile, changes)
+
+
+def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any]) -> list[Record]:
+    """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
+    with open(path, "rb") as file:
+        profiles = {name: value for name, value in tomllib.load(file).items() if name != "study"}
+    if profile not in profiles:
+        raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
+    entries = profiles[profile]
+    if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
+        raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
+    records = [record for axes in entries for record in expand(kind, {**axes, **changes})]
+    if not records:
+        raise ValueError(f"profile {profile!r} of {Path(path).name} lists no runs: an axis or the profile is empty")
+    return distinct(records)
+
+
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """The records as a list; ValueError if one stands in it twice."""
+    seen: set[Record] = set()
+    for record in (records := list(records)):
+        if record in seen:
+            raise ValueError(f"this run is listed twice: {record}")
+        seen.add(record)
+    return records

@@ -1,0 +1,114 @@
+"""Simulations behind the theory: a frozen record in, one row a measured number out.
+
+`Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width, `Ablation`
+for what broken assumptions do to it.
+"""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from heavytail import streams
+from heavytail.lab import results, runs
+from heavytail.lab.simulations import chaos, discretisation, pruning
+from heavytail.lab.simulations.chaos import Chaos
+from heavytail.lab.simulations.discretisation import Discretisation
+from heavytail.lab.simulations.pruning import Ablation, Pruning
+from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
+
+_MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
+    "chaos": (Chaos, chaos.measure),
+    "discretisation": (Discretisation, discretisation.measure),
+    "pruning": (Pruning, pruning.measure),
+    "ablation": (Ablation, pruning.measure),
+}
+
+
+def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
+    """Run simulations of one study: a table with one row a measured number, in the columns of `results.SIMULATED`.
+
+    Raises ValueError if there are none, or for a device that is not there.
+    """
+    if not (todo := list(simulations)):
+        raise ValueError("there is nothing to simulate: the list is empty")
+    return pd.concat(list(each(todo, device=device)), ignore_index=True)
+
+
+def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[pd.DataFrame]:
+    """The rows of one simulation after the other, so that they can be kept as they come."""
+    device = str(streams.present(device))
+    for simulation in simulations:
+        _, measure = _MEASURES[simulation.study]
+        start = time.perf_counter()
+        found = measure(simulation, device)
+        seconds = time.perf_counter() - start
+        rows = []
+        for name, values in found.items():
+            quantity, level = (name, 0) if isinstance(name, str) else name
+            rows += [(quantity, level, repeat, value) for repeat, value in enumerate(values.tolist())]
+        table = pd.DataFrame(rows, columns=["quantity", "level", "repeat", "value"])
+        yield results.simulated(
+            simulation.study, simulation.key, asdict(simulation), table, seconds=seconds, device=device
+        )
+
+
+def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
+    """Run simulations into a table file, written again after each, and return the table.
+
+    What the file already holds, made by the same code, is not run again: a run that was cut off goes on. Rows of other
+    code stay until they are made again. (All uncommitted changes count as one code: commit before long computations.)
+    Raises ValueError if the file is damaged, or holds simulations that are not asked for.
+    """
+    path, wanted = Path(path), list(simulations)
+    held = results.read_table(path) if path.exists() else pd.DataFrame({"key": [], "code": []})
+    strangers = set(held["key"]) - {simulation.key for simulation in wanted}
+    if strangers:
+        raise ValueError(f"{path} holds {len(strangers)} simulations that the grid does not list: move it away first")
+    there = dict(iter(held.groupby("key", sort=False)))
+    done = set(held.loc[held["code"] == results.code_version(), "key"])
+    for rows in each([simulation for simulation in wanted if simulation.key not in done], device=device):
+        there[rows["key"].iloc[0]] = rows
+        known = [there[simulation.key] for simulation in wanted if simulation.key in there]
+        results.write_table(pd.concat(known, ignore_index=True), path)
+    return results.read_table(path)
+
+
+def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Simulation]:
+    """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
+    with open(path, "rb") as file:
+        study = str(tomllib.load(file).get("study"))
+    if study not in _MEASURES:
+        raise ValueError(f"{Path(path).name} must name its study: one of {', '.join(_MEASURES)}, not {study}")
+    return runs.read_records(_MEASURES[study][0], path, profile, changes)
+
+
+def simulations_of(table: pd.DataFrame) -> list[Simulation]:
+    """The simulations of a table, in its order, so that any number can be traced to the record that makes it again."""
+    kind, _ = _MEASURES[table["study"].iloc[0]]
+    names = [field.name for field in fields(kind)]
+    known: list[dict[str, Any]] = table.drop_duplicates("key")[names].astype(object).to_dict("records")
+    return [kind(**record) for record in known]
+
+
+__all__ = [
+    "ACTIVATIONS",
+    "Ablation",
+    "Chaos",
+    "Discretisation",
+    "Pruning",
+    "Simulation",
+    "each",
+    "fill",
+    "read_grid",
+    "simulate",
+    "simulations_of",
+    "teacher",
+]

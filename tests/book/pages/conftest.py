@@ -1,0 +1,85 @@
+"""The built book, copied to another place, and a browser that has no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.glob("book/*.html")) if HTML.is_dir() else []
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pages as a reader has them who was given the folder."""
+    if not PAGES:
+        pytest.fail("there is no built book: `make book` comes first")
+    return Path(shutil.copytree(HTML, tmp_path_factory.mktemp("elsewhere") / "html"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed: `make browser` says how to get one")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        quiet = [
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-background-networking",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+        ]
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=quiet)
+
+
+@dataclass
+class Seen:
+    """A page in the browser, and what happened while it was loaded."""
+
+    page: object
+    said: list[str] = field(default_factory=list)  # errors on the console, exceptions
+    failed: list[str] = field(default_factory=list)  # requests without an answer
+    files: set[Path] = field(default_factory=set)
+    away: list[str] = field(default_factory=list)  # requests to anywhere but this folder
+
+    def weight(self) -> int:
+        """Bytes of all files that the page loaded."""
+        return sum(os.path.getsize(path) for path in self.files)
+
+
+@pytest.fixture(scope="module")
+def visit(browser: object, elsewhere: Path) -> Iterator[object]:
+    """A function that opens a page: `visit("book/index.html", width=375)`."""
+    contexts = []
+
+    def opened(name: str, *, width: int = 1280) -> Seen:
+        size = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, color_scheme="light", reduced_motion="reduce")
+        contexts.append(context)
+        seen = Seen(context.new_page())
+
+        def request(asked: object) -> None:
+            if asked.url.startswith("file://"):
+                seen.files.add(Path(asked.url.removeprefix("file://").partition("?")[0].partition("#")[0]))
+            elif not asked.url.startswith(("data:", "blob:")):
+                seen.away.append(asked.url)
+
+        seen.page.on("request", request)
+        seen.page.on("requestfailed", lambda asked: seen.failed.append(asked.url))
+        seen.page.on("pageerror", lambda error: seen.said.append(str(error)))
+        seen.page.on("console", lambda line: seen.said.append(line.text) if line.type == "error" else None)
+        seen.page.goto((elsewhere / name).as_uri())
+        seen.page.evaluate("() => window.MathJax?.startup?.promise")  # waits until the formulas are set
+        return seen
+
+    yield opened
+    for context in contexts:
+        context.close()

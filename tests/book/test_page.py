@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heavytail.book import build, page, stamps
+from heavytail.book.run import executed, run_all, run_one, share_of_threads
+
+HERE = Path(__file__).parents[1]
+FRONT = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n\n# A chapter\n\n"
+PARAMETERS = '```{code-cell}\n:tags: [parameters]\n\nprofile = "quick"\nwidth = 3\nrate: float = 0.5\n```\n\n'
+CHAPTER = FRONT + PARAMETERS + "```{code-cell}\nprint(profile, width * 2)\n```\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of one plain page and one chapter that imports nothing, so that a run takes a second."""
+    root = tmp_path / "project"
+    for folder in ("book", "heavytail", "data/results/quick", "tests/notebooks"):
+        (root / folder).mkdir(parents=True)
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n- file: book/one\n")
+    (root / "_config.yml").write_text(
+        'title: T\nonly_build_toc_files: true\nexecute:\n  execute_notebooks: "off"\n'
+        "sphinx:\n  extra_extensions: [sphinx-mathjax-offline]\n"
+    )
+    (root / "requirements.txt").write_text("nothing==1\n")
+    (root / "heavytail" / "room.py").write_text("x = 1\n")
+    (root / "book" / "index.md").write_text("# Index\n\nSee [one](one.md).\n\n```python\n1 / 0\n```\n")
+    (root / "book" / "one.md").write_text(CHAPTER)
+    for name in ("sanitize.cfg", "with_history.py"):
+        shutil.copy(HERE / "notebooks" / name, root / "tests" / "notebooks")
+    monkeypatch.chdir(root)
+    return root
+
+
+def outputs(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text())["cells"]
+    return "".join("".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", []))
+
+
+def test_a_chapter_runs_again_when_its_text_or_a_module_or_its_notebook_changes_and_only_then(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notebook = executed(project, "quick", project / "book" / "one.md")
+
+    def run() -> str:
+        run_all()
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert "ran (never run)" in run()
+    assert outputs(notebook) == "quick 6\n"
+    first = notebook.read_bytes()
+    assert run().endswith("one: up to date")
+
+    (project / "book" / "one.md").write_text(CHAPTER.replace("width * 2", "width * 3"))
+    assert "ran (book/one.md changed)" in run()
+    assert outputs(notebook) == "quick 9\n"
+
+    (project / "heavytail" / "room.py").write_text("x = 2\n")
+    assert "ran (heavytail/room.py changed)" in run()
+
+    (project / "book" / "one.md").write_text(CHAPTER)
+    run()
+    assert notebook.read_bytes() == first  # a run leaves nothing of its time or place
+    notebook.write_bytes(first.replace(b"quick 6", b"quick 7"))
+    assert "ran (its notebook is not the one that was stamped)" in run()
+    assert outputs(notebook) == "quick 6\n"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda root: (root / "requirements.txt").write_text("nothing==2\n"), id="environment"),
+        pytest.param(lambda root: (root / "data/results/quick/t.parquet").write_bytes(b"new"), id="results"),
+        pytest.param(lambda root: (root / "heavytail" / "new.py").write_text(""), id="new module"),
+    ],
+)
+def test_what_a_chapter_may_read_is_part_of_its_stamp(project: Path, change: Callable[[Path], object]) -> None:
+    page = project / "book" / "one.md"
+    before = stamps.sources(project, page, {"profile": "quick"})
+    assert before == stamps.sources(project, page, {"profile": "quick"})
+    assert before != stamps.sources(project, page, {"profile": "workstation"})
+    change(project)
+    assert before != stamps.sources(project, page, {"profile": "quick"})
+
+
+def test_a_data_set_that_appears_changes_the_stamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEAVYTAIL_DATA", str(tmp_path))
+    without = stamps.data_sets()
+    (tmp_path / "ecg5000.npz").write_bytes(b"found, though not sound")
+    with_it = stamps.data_sets()
+    assert [name for name in with_it if with_it[name] != without[name]] == ["the data set ecg5000"]
+
+
+def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path) -> None:
+    run_all()
+    notebook = executed(project, "quick", project / "book" / "one.md")
+    good = notebook.read_bytes()
+    (project / "book" / "one.md").write_text(CHAPTER.replace("print(", "assert width == 4, 'too thin'\nprint("))
+    with pytest.raises(page.ChapterFailed, match=r"one\.md: cell 2 .*AssertionError: too thin.*one\.failed\.ipynb"):
+        run_all()
+    assert notebook.read_bytes() == good
+    assert "AssertionError" in notebook.with_suffix(".failed.ipynb").read_text()
+    assert build.main(["run"]) == 1  # the failure is not forgotten
+
+    (project / "book" / "one.md").write_text(CHAPTER)
+    run_all()
+    assert not list(notebook.parent.glob("*.failed.ipynb"))
+
+
+def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("two", "three"):
+        (project / "book" / f"{name}.md").write_text(CHAPTER.replace("print(", f"assert width, '{name}'\nprint("))
+    (project / "book" / "bad.md").write_text(CHAPTER.replace("print(", "raise OSError('no')\nprint("))
+    with (project / "_toc.yml").open("a") as contents:
+        contents.writelines(f"- file: book/{name}\n" for name in ("two", "bad", "three"))
+    with pytest.raises(page.ChapterFailed, match=r"^book/bad\.md: cell 2 .*OSError: no;.*bad\.failed\.ipynb$"):
+        run_all()
+    assert "/4] bad: ran (never run), failed" in capsys.readouterr().out
+    (project / "book" / "bad.md").write_text(CHAPTER)
+    assert [page.stem for page in run_all()] == ["one", "two", "bad", "three"]
+    again = capsys.readouterr().out.splitlines()
+    assert again[1:4] == ["  one: up to date", "  two: up to date", "  three: up to date"]
+    assert again[4].startswith("  [ 1/1] bad: ran (never run), ")
+
+
+def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = "\n```{code-cell}\nimport os\nprint(os.environ['OMP_NUM_THREADS'])\n```\n"
+    (project / "book" / "one.md").write_text(CHAPTER + asks)
+    (project / "book" / "two.md").write_text(CHAPTER + asks)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    alone = run_all()
+    with (project / "_toc.yml").open("a") as contents:
+        contents.write("- file: book/two\n")
+    (project / "book" / "one.md").write_text(CHAPTER + asks + "\n")
+    beside = run_all()
+    for chapter in alone + beside:
+        assert outputs(executed(project, "quick", chapter)) == "quick 6\n1\n"
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert share_of_threads() == {"OMP_NUM_THREADS": "2"}
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_one_chapter_runs_with_a_readers_parameters(project: Path, tmp_path: Path) -> None:
+    made = run_one("book/one.md", tmp_path / "mine.ipynb", {"width": 50, "profile": "quick"})
+    assert outputs(made) == "quick 100\n"
+    assert "# This run was given\\nwidth = 50\\n" in made.read_text().replace('\\n",\n    "', "\\n")
+    assert not (project / "_build" / "chapters" / "quick").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"widht": 4}, r"no parameter widht; its parameters: profile, width, rate"),
+        ({"width": "wide"}, r"width is of type int \(its default is 3\), and 'wide' is not"),
+        ({"width": True}, r"width is of type int"),
+        ({"profile": "laptop"}, r"no profile 'laptop'; the profiles are quick, workstation, paper"),
+    ],
+)
+def test_a_wrong_parameter_is_an_error_that_says_what_is_right(
+    project: Path, parameters: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run_one("one", None, parameters)
+    assert not (project / "_build" / "chapters" / "custom").exists()
+
+
+def test_values_equal_to_the_defaults_are_not_injected(project: Path) -> None:
+    notebook = page.read(project / "book" / "one.md")
+    given = {"profile": "workstation", "width": 3, "rate": 1}
+    assert page.changed_parameters(Path("one.md"), notebook, given) == {"profile": "workstation", "rate": 1}
+
+
+def test_a_code_block_that_is_not_a_cell_is_not_run(project: Path) -> None:
+    assert not page.has_code(page.read(project / "book" / "index.md"))
+
+
+def test_a_listed_page_that_is_missing_is_named(project: Path) -> None:
+    (project / "_toc.yml").write_text("root: book/index\nparts:\n- chapters:\n  - file: book/two\n")
+    with pytest.raises(ValueError, match="lists book/two"):
+        page.pages(project)
+
+
+def test_the_root_is_found_from_below_and_its_absence_is_said(project: Path, tmp_path: Path) -> None:
+    below = project / "_build" / "chapters" / "quick"
+    below.mkdir(parents=True)
+    assert page.project_root(below) == project
+    with pytest.raises(ValueError, match=r"no project at or above .*: go to the folder with _toc\.yml"):
+        page.project_root(tmp_path)
+
+
+def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(project: Path) -> None:
+    (project / "book" / "one.md").write_text(
+        CHAPTER + "\nBack to [index](index.md), `one.md`, [me](one.md#a-chapter).\n"
+    )
+    run_all()
+    source = build.assemble()
+    (source / "book" / "stale.md").write_text("gone from the book")
+    assert build.assemble() == source
+    found = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+    assert found == ["_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb"]
+    assert "[one](one.ipynb)" in (source / "book" / "index.md").read_text()
+    text = (source / "book" / "one.ipynb").read_text()
+    assert "[index](index.md), `one.md`, [me](one.ipynb#a-chapter)" in text
+    assert str(project.parent) not in text
+    assert os.fspath(Path.home()) not in text
+    notebook = json.loads(text)
+    assert "papermill" not in notebook["metadata"]
+    assert all(cell["metadata"].keys() <= {"tags"} for cell in notebook["cells"])
+
+
+def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = project / "book" / "one.md"
+    page.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
+    assert build.check() == 1
+    assert "the same outputs again" in capsys.readouterr().out
+    assert build.check() == 1
+    assert "compared before, unchanged" in capsys.readouterr().out
+
+    notebook = executed(project, "quick", page)
+    inputs = json.loads(notebook.with_suffix(".stamp.json").read_text())["inputs"]
+    notebook.write_text(notebook.read_text().replace("quick 6", "quick 7"))
+    stamps.write(notebook, inputs)  # as if the run itself had printed 7
+    with pytest.raises(page.ChapterFailed, match="do not give the same outputs: one"):
+        build.check()
+    assert "quick 7" in capsys.readouterr().out
+    assert not stamps.checked(notebook)
+
+
+def test_a_warning_in_a_page_fails_every_build_and_leaves_the_former_pages(project: Path) -> None:
+    first = build.build()
+    good = first.parent / "book" / "one.html"
+    assert "quick 6" in good.read_text()
+    made = good.stat().st_mtime_ns
+    assert build.build() == first
+    assert good.stat().st_mtime_ns == made  # nothing changed, nothing built
+    index = project / "book" / "index.md"
+    index.write_text(index.read_text() + "\nSee {ref}`nowhere`.\n")
+    for _ in range(2):
+        with pytest.raises(page.ChapterFailed, match="were not built"):
+            build.build()
+    assert good.is_file()
+
+
+def test_named_numbers_reach_the_page_as_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    import myst_nb
+
+    said: dict[str, object] = {}
+    monkeypatch.setattr(myst_nb, "glue", lambda key, value, display: said.update({key: value}))
+    page.say(slope=np.float32(0.5), count=np.int64(3), who="quick")
+    assert {key: (type(value), value) for key, value in said.items()} == {
+        "slope": (float, 0.5),
+        "count": (int, 3),
+        "who": (str, "quick"),
+    }
+
+
+@pytest.mark.parametrize("value", [torch.tensor(1.0), [1], None, True])
+def test_only_numbers_and_texts_are_named(value: object) -> None:
+    with pytest.raises(ValueError, match=r"say\(slope=\.\.\.\): a \w+ is neither a number nor a text"):
+        page.say(slope=value)  # type: ignore[arg-type]
+
+
+def test_a_number_that_is_not_finite_is_not_put_into_a_sentence() -> None:
+    with pytest.raises(ValueError, match="not a finite number"):
+        page.say(slope=float("nan"))
+
+
+def test_chapters_are_written_as_notebooks_that_fetch_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HEAVYTAIL_REPOSITORY", raising=False)
+    with pytest.raises(ValueError, match="name it in HEAVYTAIL_REPOSITORY"):
+        build.notebooks(project)
+    monkeypatch.setenv("HEAVYTAIL_REPOSITORY", "https://github.com/someone/project")
+    (path,) = build.notebooks(project)
+    assert path == project / "_build" / "notebooks" / "one.ipynb"
+    codes = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert "git clone --quiet --depth 1 https://github.com/someone/project project" in codes[0]
+    assert "@ git+https://github.com/someone/project" in codes[0]
+    assert codes[2] == "print(profile, width * 2)"
+
+
+ROOT = HERE.parent
+COMMAND = re.compile(r"heavytail chapter (\w+)((?: -p \w+=[^\s`]+)*)")
+COMMANDS = [
+    (place.name, *found.groups())
+    for place in [ROOT / "README.md", *sorted((ROOT / "book").glob("*.md"))]
+    for found in COMMAND.finditer(place.read_text(encoding="utf-8"))
+    if found[1] != "momentum"  # the made-up one of the recipes
+]
+
+
+@pytest.mark.parametrize(("place", "name", "options"), COMMANDS)
+def test_a_command_that_a_page_offers_names_a_chapter_and_its_parameters(place: str, name: str, options: str) -> None:
+    page = ROOT / "book" / f"{name}.md"
+    given = dict(build.assignment(option) for option in options.split() if option != "-p")
+    changed = page.changed_parameters(page, page.read(page), given)
+    assert changed == given, f"{place}: what it offers to change is the default"
+
+
+def test_every_chapter_with_parameters_offers_a_command() -> None:
+    offered = {name for place, name, _ in COMMANDS if place == f"{name}.md"}
+    has = {page.stem for page in page.pages(ROOT) if page.parameters_of(page.read(page))}
+    assert has - offered == {"index", "claims", "performance"}  # they show what others computed

@@ -1,0 +1,75 @@
+"""What the book's Sphinx extension does to addresses, docstrings, icons and pages."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from heavytail.book import sphinx
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ("https://github.com/someone/project", "https://github.com/someone/project"),
+        ("https://github.com/someone/project.git", "https://github.com/someone/project"),
+        ("git@github.com:someone/project.git", "https://github.com/someone/project"),
+        ("ssh://git@codeberg.org/someone/project/", "https://codeberg.org/someone/project"),
+        ("/srv/clones/project", None),
+        ("../project", None),
+    ],
+)
+def test_the_projects_address_is_read_from_where_the_clone_came_from(tmp_path, monkeypatch, told, address):
+    monkeypatch.delenv("HEAVYTAIL_REPOSITORY", raising=False)
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    assert sphinx.repository(tmp_path) is None
+    subprocess.run(["git", "remote", "add", "origin", told], cwd=tmp_path, check=True)
+    assert sphinx.repository(tmp_path) == address
+    monkeypatch.setenv("HEAVYTAIL_REPOSITORY", "https://github.com/fork/project")
+    assert sphinx.repository(tmp_path) == "https://github.com/fork/project"
+
+
+def test_buttons_lead_to_the_branch_of_notebooks_and_only_where_there_is_an_address():
+    assert sphinx.buttons(None) == {}
+    github, other = sphinx.buttons("https://github.com/someone/project"), sphinx.buttons("https://codeberg.org/a/b")
+    assert github["repository_branch"] == sphinx.BRANCH
+    assert set(github["launch_buttons"]) == {"binderhub_url", "colab_url", "notebook_interface"}
+    assert "colab_url" not in other["launch_buttons"]  # Colab opens GitHub alone
+
+
+def test_the_foot_names_versions_and_machine():
+    foot = sphinx.foot()
+    for word in ("heavytail 0.", "torch 2.", "numpy ", "Python 3.", " cores"):
+        assert word in foot
+
+
+def test_a_plain_docstring_becomes_lists_columns_and_bars():
+    fields = "width   neurons | filters\nalpha   index, told\n        at length"
+    docstring = ["Hill on |x|: `a | b`.", fields, "    n  10\n    h  95%"]
+    assert sphinx.restructured("\n\n".join(docstring)).split("\n\n") == [
+        "Hill on \\|x\\|: `a | b`.",
+        "`width`\n  neurons \\| filters\n`alpha`\n  index, told\n  at length",
+        "::",
+        "    n  10\n    h  95%",
+    ]
+
+
+ICONS = """var a={"sun":[512,512,[9728],"f185","M1"],"tree":[448,512,[],"f1bb","M2"],\
+bars:[448,512,["navicon"],"f0c9",["M3","M4"]]};"""
+RULES = '.fa-sun:before{content:"\\f185"}.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}.fa-lg{font-size:2em}'
+
+
+def test_icons_that_no_page_shows_go_and_all_names_of_the_others_stay():
+    used = sphinx.icons_of('<i class="fa-solid fa-navicon"></i> fa-tree <i class="theme fa-sun fa-lg"></i>')
+    assert used == {"solid", "navicon", "sun", "lg"}
+    script = sphinx.with_icons(ICONS, used)
+    assert [drawing for drawing in ("M1", "M2", "M3", "M4") if drawing in script] == ["M1", "M3", "M4"]
+    assert sphinx.LETTERS.sub("", RULES) == ".fa-lg{font-size:2em}"
+
+
+def test_a_page_is_searched_on_the_page_for_it():
+    scripts = [
+        f'<script src="../{name}.js"></script>' for name in ("searchindex", "_static/searchtools", "_static/own")
+    ]
+    assert sphinx.SEARCH.sub("", "\n".join(scripts)) == scripts[2]

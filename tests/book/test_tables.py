@@ -1,0 +1,208 @@
+"""Tables as pages show them: order, formatting, failures in sight."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from made_up_results import controlled, diverged, measured, sweep, table
+from scipy import stats
+
+from heavytail import Run
+from heavytail.book import tables
+from heavytail.evidence.cells import Cell
+from heavytail.evidence.claims import Claim, Entry
+from heavytail.lab.results import SHARES
+
+MEASURES = ["train %", "test %", "pruned %", "train after %", "test after %"]
+
+
+def noisy(noise, alpha, seed, sigma=0.1):
+    return Run(noise=noise, alpha=alpha, sigma=sigma, seed=seed)
+
+
+def test_rows_come_in_the_papers_order_whatever_the_order_of_the_runs():
+    settings = [("isotropic", 1.75, 0.1), ("shared", 1.9, 0.1), ("entrywise", 2, 0.1), ("shared", 1.75, 0.2)]
+    settings += [("shared", 1.75, 0.1)]
+    frame = sweep(lambda seed: {}, lambda *_: {}, settings)
+    form = tables.paper_form(frame.sample(frac=1, random_state=3))
+    assert list(form.columns) == ["noise", "α", "σ", *MEASURES, "runs", "failed"]
+    assert list(zip(form["noise"], form["α"], form["σ"], strict=True)) == [
+        ("none", "", "0"),
+        ("Type-I", "1.75", "0.1"),
+        ("Type-I", "1.75", "0.2"),
+        ("Type-I", "1.9", "0.1"),
+        ("Type-II", "2", "0.1"),
+        ("Type-III", "1.75", "0.1"),
+    ]
+    assert set(form["runs"]) == {3}
+    assert set(form["failed"]) == {0}
+
+
+def test_a_cell_is_a_percentage_with_half_of_its_interval():
+    ratios = [0.10, 0.20, 0.60]
+    rows = [(Run(seed=s), measured(pruning_ratio=r, train_accuracy=0.5)) for s, r in enumerate(ratios)]
+    (row,) = tables.paper_form(table(rows)).to_dict("records")
+    half = stats.t.ppf(0.975, 2) * stats.sem([10, 20, 60])
+    assert row["pruned %"] == f"30.0 ± {half:.1f}"
+    assert row["train %"] == "50.0 ± 0.0"
+    assert row["test after %"] == "95.0 ± 0.0"
+
+
+def test_one_seed_is_shown_without_an_interval():
+    (row,) = tables.paper_form(table([(Run(), measured(pruning_ratio=0.1143))])).to_dict("records")
+    assert (row["pruned %"], row["runs"], row["failed"]) == ("11.4", 1, 0)
+
+
+def test_failed_runs_are_counted_and_do_not_move_the_mean():
+    rows = [(noisy("shared", 1.75, 1), measured(pruning_ratio=0.4)), (noisy("shared", 1.75, 2), diverged())]
+    rows += [(noisy("isotropic", 1.75, seed), diverged()) for seed in (1, 2)]
+    some, none = tables.paper_form(table(rows)).to_dict("records")
+    assert (some["pruned %"], some["runs"], some["failed"]) == ("40.0", 1, 1)
+    assert (none["noise"], none["pruned %"], none["runs"], none["failed"]) == ("Type-III", "—", 0, 2)
+
+
+def test_accuracy_curves_have_one_row_a_run_and_share():
+    numbers = measured()
+    for share in SHARES:
+        numbers[f"test_accuracy_share_{share:.1f}"] = 1 - share
+        numbers[f"train_accuracy_share_{share:.1f}"] = share
+    frame = table([(Run(seed=1), numbers), (noisy("shared", 1.9, 2), numbers)])
+    long = tables.accuracy_curves(frame)
+    assert set(long.columns) == {"noise", "alpha", "sigma", "seed", "share", "accuracy"}
+    assert len(long) == 2 * len(SHARES)
+    assert sorted(set(long["share"])) == list(SHARES)
+    assert ((long["accuracy"] + long["share"]) == 1).all()
+    assert set(long.loc[long["noise"] == "shared", "seed"]) == {2}
+    train = tables.accuracy_curves(frame, "train")
+    assert (train["accuracy"] == train["share"]).all()
+
+
+def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
+    cells = (Cell("a", 0.25, 0.125, 0.375, 3), Cell("b", -0.25, -0.375, -0.125, 3))
+    tested, untested = tables.ledger_form([Entry(claim, "quick", cells), Entry(claim, None, ())]).to_dict("records")
+    assert tested == {
+        "claim": "made-up",
+        "source": "D",
+        "verdict": "mixed",
+        "weakest cell [interval]": "-0.25 [-0.375, -0.125]",
+        "cells that agree": "1 of 2",
+        "profile": "quick",
+    }
+    assert untested["verdict"] == "not tested"
+    assert untested["weakest cell [interval]"] == untested["cells that agree"] == untested["profile"] == "—"
+
+
+def held_against_many():
+    """Made-up entries: two claims against three tables each, one against two, one against one."""
+    cell = Cell("a", 0.25, 0.125, 0.375, 3)
+
+    def entry(name, table, *cells):
+        return Entry(Claim(name, "A < B.", "D", "mnist", "a number", (0.0, math.inf), table), "quick", cells)
+
+    three = [
+        entry("it-grows", "ecg5000", cell, cell),
+        entry("it-grows-mnist", "mnist"),
+        entry("it-grows-vgg", "vgg", cell),
+    ]
+    more = [entry(f"shrinks-{table}", table, cell) for table in ("vgg", "mnist", "deeper")]
+    few = [entry("alone", "mnist", cell), entry("two-vgg", "vgg", cell), entry("two-mnist", "mnist", cell)]
+    return few[:1] + three + few[1:] + more, few
+
+
+def test_claims_held_against_three_tables_or_more_stand_side_by_side():
+    entries, few = held_against_many()
+    assert tables.across_form(entries).to_dict("records") == [
+        {
+            "claim": "it-grows",
+            "ecg5000": "supported (2 of 2)",
+            "mnist": "not tested",
+            "vgg": "supported (1 of 1)",
+            "deeper": "—",
+        },
+        {"claim": "shrinks", "ecg5000": "—", **dict.fromkeys(["mnist", "vgg", "deeper"], "supported (1 of 1)")},
+    ]
+    assert tables.alone(entries) == few
+
+
+def test_the_front_page_has_every_claim_in_words_with_a_link_and_its_verdict():
+    entries, few = held_against_many()
+    across = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
+    rows = [[cell.get_text() for cell in row.find_all("td")] for row in across.select("tbody tr")]
+    assert rows == [
+        ["It grows", "supported (2 of 2)", "not tested", "supported (1 of 1)", "—"],
+        ["Shrinks", "—", "supported (1 of 1)", "supported (1 of 1)", "supported (1 of 1)"],
+    ]
+    assert {link["href"] for link in across.select("a")} == {"mnist.html"}
+    single = BeautifulSoup(tables.verdicts(few)._repr_html_(), "html.parser")
+    first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
+    assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "supported"]
+    assert single.select_one(".verdict")["class"] == ["verdict", "supported"]
+
+
+@pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])
+def test_every_noise_has_the_papers_name(kind):
+    assert tables.PAPER_TYPE[kind] in ("none", "Type-I", "Type-II", "Type-III")
+    assert len(set(tables.PAPER_TYPE.values())) == 4
+
+
+def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
+    long = "a statement that is too long to stand on one line"
+    page = tables.show(pd.DataFrame({"a<b": ["1.0 ± 0.1", long], "n": [1, 2]}), "R & D")._repr_html_()
+    assert '<td class="short">1.0 ± 0.1</td>' in page
+    assert f"<td>{long}</td>" in page
+    assert "<caption>R &amp; D</caption>" in page
+    assert "a&lt;b" in page
+    assert "<caption>" not in tables.show(pd.DataFrame({"n": [1]})).text
+
+
+def test_controls_have_rows_of_their_own_that_say_what_they_are():
+    shown = tables.paper_form(controlled(True, (1, 2)))
+    assert list(shown["noise"]) == [
+        *("none", "none, weight decay 0.1", "Type-I", "Type-I, unseen", "Type-I", "Type-I"),
+        *["Type-II"] * 3,
+        *["Type-III"] * 3,
+    ]
+    assert list(shown["runs"]) == [2] * 12
+
+
+def test_the_headline_holds_the_smallest_and_largest_mean_ratio_and_counts_failures():
+    rows = [(Run(seed=seed, width=30), measured(pruning_ratio=0.1)) for seed in (1, 2)]
+    for sigma, ratios in ((0.1, (0.2, 0.4)), (0.2, (0.5, None))):
+        for seed, ratio in enumerate(ratios, start=1):
+            run = Run(seed=seed, width=30, noise="shared", alpha=1.5, sigma=sigma)
+            rows.append((run, diverged() if ratio is None else measured(pruning_ratio=ratio)))
+    told = tables.headline(table(rows))
+    assert (told["plain"], told["low"], told["high"]) == ("10.0%", "30%", "50%")
+    assert (told["runs"], told["failed"], told["seeds"], told["neurons"]) == (6, 1, 2, 30)
+
+
+def test_each_cell_names_the_keys_of_its_runs_in_the_order_of_their_seeds():
+    runs = [
+        Run(seed=seed, noise="shared", alpha=1.5, sigma=0.1, along=along)
+        for along in ("ones", "unseen")
+        for seed in (2, 1)
+    ]
+    shown = tables.keys_form(table([(run, measured()) for run in runs]))
+    assert list(shown["noise"]) == ["Type-I", "Type-I, unseen"]
+    assert list(shown["keys of the runs"]) == [f"{runs[1].key} {runs[0].key}", f"{runs[3].key} {runs[2].key}"]
+
+
+def test_a_search_shows_medians_and_marks_what_was_chosen():
+    rows = [(Run(seed=seed), measured(train_accuracy=0.95)) for seed in (1, 2, 3)]
+    for sigma in (0.1, 0.3):
+        for seed in (1, 2, 3):
+            run = Run(seed=seed, noise="isotropic", alpha=1.9, sigma=sigma)
+            rows.append((run, measured(train_accuracy=0.9 + seed / 100)))
+    shown = tables.sigma_form(table(rows), {("ecg5000", "isotropic"): 0.1})
+    assert list(shown["σ"]) == ["0", "→ 0.1", "0.3"]
+    assert list(shown["train %"]) == ["95.0", "92.0", "92.0"]
+
+
+def test_a_search_whose_runs_all_failed_shows_a_dash_and_their_number():
+    rows = [(Run(seed=seed, noise="shared", alpha=1.9, sigma=1.0), diverged()) for seed in (1, 2)]
+    (cell,) = tables.sigma_form(table(rows), {}).to_dict("records")
+    assert [cell[name] for name in ("train %", "test %", "pruned %", "runs", "failed")] == ["—", "—", "—", 0, 2]

@@ -1,0 +1,106 @@
+"""Depth: errors of outputs against a product by hand, and the growth of what pruning costs, seed by seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from made_up_results import diverged, measured, table
+from torch import nn
+
+from heavytail import Run, compress, networks, streams
+from heavytail.evidence import depths
+
+
+def model(*weights):
+    layers = []
+    for weight in weights:
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        layer.weight = nn.Parameter(weight)
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(nn.Flatten(), *layers[:-1])
+
+
+def test_the_errors_of_the_outputs_are_those_of_pruning_by_hand():
+    """Two layers of two neurons; the second neuron of each has less than a tenth of the energy of its layer."""
+    first = torch.diag(torch.tensor([1.0, 0.3]))
+    second = torch.tensor([[1.0, 0.0], [0.1, 0.3]])
+    outer = torch.eye(2)
+    x = torch.tensor([[1.0, 1.0], [2.0, 1.0]])
+    found = depths.output_errors(model(first, second, outer), x)
+    hidden = x @ first.T
+    whole = hidden @ second.T
+    without_first = (hidden * torch.tensor([1.0, 0.0])) @ second.T
+    without_second = whole * torch.tensor([1.0, 0.0])
+    both = without_first * torch.tensor([1.0, 0.0])
+
+    def error(outputs):
+        return pytest.approx(float((outputs - whole).norm() / whole.norm()), rel=1e-6)
+
+    assert found.alone == (error(without_first), error(without_second))
+    assert found.together == error(both)
+    assert found.together > 0
+
+
+def test_one_layer_alone_is_all_of_a_network_with_one_and_the_network_stays_as_it_is():
+    net = networks.fcn(6, 20, 1, 3, generator=streams.generator(1, "weights"))
+    before = {name: p.clone() for name, p in net.state_dict().items()}
+    found = depths.output_errors(net, torch.randn(30, 6, generator=torch.Generator().manual_seed(0)))
+    assert found.alone == (found.together,)
+    assert 0 < found.together < 1
+    assert all(torch.equal(net.state_dict()[name], p) for name, p in before.items())
+
+
+def test_nothing_pruned_is_no_error():
+    net = networks.fcn(6, 20, 3, 3, generator=streams.generator(1, "weights"))
+    found = depths.output_errors(net, torch.ones(2, 6), error=0)
+    assert found == depths.OutputErrors(0.0, (0.0, 0.0, 0.0))
+
+
+def test_outputs_that_are_all_zero_or_not_finite_have_no_relative_error():
+    for weight, told in ((torch.ones(2, 2), "0"), (torch.full((2, 2), math.nan), "nan")):
+        net = model(torch.eye(2), weight)
+        with pytest.raises(ValueError, match=rf"^the outputs have the norm {told}, so no relative error"):
+            depths.output_errors(net, torch.zeros(3, 2))
+
+
+def test_the_yardstick_is_the_error_of_layers_that_each_lose_a_tenth():
+    assert depths.compounded(1) == pytest.approx(math.sqrt(compress.SQUARED_ERROR))
+    assert depths.compounded(3, 0.5) == pytest.approx(math.sqrt(1 - 0.125))
+    assert depths.compounded(2, 0.0) == 0
+
+
+def losing(layers, loss, *, seed, noise=None):
+    kicks = {} if noise is None else {"noise": noise, "alpha": 1.75, "sigma": 0.1}
+    before = 0.9 - seed / 100
+    return Run(depth=layers, seed=seed, **kicks), measured(test_accuracy=before, test_accuracy_pruned=before - loss)
+
+
+def test_growth_is_what_the_deepest_loses_less_what_the_shallowest_loses_seed_by_seed():
+    rows = []
+    for seed in (1, 2, 3):
+        rows += [losing(2, 0.1 * seed, seed=seed), losing(3, 99.0, seed=seed), losing(4, 0.1 * seed + 0.02, seed=seed)]
+        rows += [losing(layers, 0.2, seed=seed, noise="isotropic") for layers in (4, 2)]
+    plain, noisy = depths.growth_of_loss(table(rows).sample(frac=1, random_state=0))
+    assert (plain.label, plain.runs) == ("plain SGD, depth 4 less 2", 3)
+    assert (plain.value, plain.low, plain.high) == pytest.approx((0.02, 0.02, 0.02))  # unpaired it would be far wider
+    assert noisy.label == "isotropic, α = 1.75, σ = 0.1, depth 4 less 2"
+    assert noisy.value == pytest.approx(0, abs=1e-12)
+
+
+def test_growth_counts_seeds_of_which_one_depth_failed_and_needs_two_depths():
+    rows = [losing(2, 0.1, seed=seed) for seed in (1, 2, 3)] + [losing(4, 0.2, seed=seed) for seed in (1, 2)]
+    (cell,) = depths.growth_of_loss(table([*rows, (Run(depth=4, seed=3), diverged())]))
+    assert (cell.runs, cell.failed, cell.value) == (2, 1, pytest.approx(0.1))
+    assert depths.growth_of_loss(table(rows[:3])) == []
+    (cell,) = depths.growth_of_loss(table([*rows, losing(2, 0.1, seed=1, noise="shared")]))
+    assert cell.label.startswith("plain")  # a noise at one depth is not compared
+
+
+def test_accuracy_lost_is_before_less_after():
+    run, numbers = losing(2, 0.25, seed=1)
+    assert list(depths.accuracy_lost(table([(run, numbers), (replace(run, seed=2), diverged())])))[:1] == [
+        pytest.approx(0.25)
+    ]

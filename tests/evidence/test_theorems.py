@@ -1,0 +1,351 @@
+"""Measures of the theory's claims: known answers on made-up tables, and the cells that each measure chooses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from goodness_of_fit import FALSE_ALARM, is_poisson
+from made_up_simulations import lawful, normal, steady, table
+from scipy import stats
+
+from heavytail import laws, sde
+from heavytail.evidence import theorems
+from heavytail.lab.simulations import Ablation, Chaos, Discretisation, Pruning
+from heavytail.lab.simulations.record import norms
+
+WILD = 1e3  # a number that no measure may read
+
+
+def chaos_table(law, alphas=(1.3, 2.0), widths=(16, 64, 256), **fields):
+    """`law(alpha, width)` gives the distance; the other quantities are wild."""
+    records = [Chaos(alpha=alpha, width=width, repeats=4, **fields) for alpha in alphas for width in widths]
+    return table((r, {"distance": [law(r.alpha, r.width)] * 4, "reference_gap": [WILD]}) for r in records)
+
+
+def labels(cells):
+    return [cell.label for cell in cells]
+
+
+def values(cells):
+    return [cell.value for cell in cells]
+
+
+# T1 and its assumptions
+
+
+def test_chaos_has_a_cell_for_each_alpha_and_sigma():
+    frame = chaos_table(lambda alpha, n: n ** -(alpha / 4))
+    still = chaos_table(lambda alpha, n: 1 / n, alphas=(2.0,), sigma=0.0)
+    cells = theorems.chaos(table_of(frame, still))
+    assert labels(cells) == ["α = 1.3, σ = 1", "α = 2, σ = 0", "α = 2, σ = 1"]
+    assert values(cells) == pytest.approx([-0.325, -1, -0.5])
+
+
+def table_of(*frames):
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_unbounded_reads_the_relu_networks_only_and_compares_with_their_rate():
+    relu = chaos_table(lambda alpha, n: n ** (1 / alpha - 0.9), alphas=(1.3, 1.8), activation="relu")
+    other = chaos_table(lambda *_: WILD, alphas=(1.5,))
+    cells = theorems.unbounded_rate(table_of(relu, other))
+    assert labels(cells) == ["α = 1.3", "α = 1.8"]
+    assert values(cells) == pytest.approx([0.1, 0.1])
+    assert values(theorems.unbounded(table_of(relu, other))) == pytest.approx([1 / 1.3 - 0.9, 1 / 1.8 - 0.9])
+
+
+def test_the_rate_of_relu_can_be_read_from_wide_networks_only():
+    bent = chaos_table(lambda alpha, n: max(n, 64) ** (1 / alpha - 1), alphas=(1.5,), activation="relu")
+    (wide,) = theorems.unbounded_rate(bent, narrowest=64)
+    (every,) = theorems.unbounded_rate(bent)
+    assert wide.value == pytest.approx(0)
+    assert every.value > 0.05
+
+
+@pytest.mark.parametrize(("measure", "field"), [(theorems.trained_outputs, "trained"), (theorems.summed, "summed")])
+def test_a_broken_assumption_is_measured_on_its_own_networks_only(measure, field):
+    broken = chaos_table(lambda alpha, n: n ** (-alpha / 3), alphas=(1.5, 1.8), **{field: True})
+    others = [chaos_table(lambda *_: WILD, **fields) for fields in ({}, {"activation": "relu"})]
+    cells = measure(table_of(*others, broken))
+    assert labels(cells) == ["α = 1.5", "α = 1.8"]
+    assert values(cells) == pytest.approx([-0.5, -0.6])
+
+
+def test_relu_is_measured_by_the_typical_distance_and_tanh_by_the_mean():
+    # Half the repeats fall as 1/n, half not at all: the geometric mean falls as n^(-1/2), the mean hardly.
+    def uneven(**fields):
+        records = [Chaos(alpha=1.5, width=width, repeats=4, **fields) for width in (10**4, 10**8)]
+        return table((r, {"distance": [1, 1, 1 / r.width, 1 / r.width]}) for r in records)
+
+    assert values(theorems.unbounded(uneven(activation="relu"))) == pytest.approx([-0.5])
+    assert values(theorems.chaos(uneven())) == pytest.approx([0], abs=1e-4)
+    assert values(theorems.trained_outputs(uneven(trained=True))) == pytest.approx([0], abs=1e-4)
+
+
+def test_independence_turns_the_variance_of_a_mean_into_a_correlation():
+    wide, narrow = Chaos(alpha=1.5, width=101, repeats=5), Chaos(alpha=1.5, width=7, repeats=5)
+    outputs = np.array([-0.2, -0.1, 0.0, 0.1, 0.7])
+    frame = table(
+        [
+            (narrow, {"output": [WILD] * 5, "output_square": [1] * 5}),
+            (wide, {"output": outputs, "output_square": [0.5, 1.5, 1.0, 0.8, 1.2]}),
+        ]
+    )
+    (cell,) = theorems.independence(frame)
+    inflated = 101 * outputs.var(ddof=1) / (1.0 - 0.1**2)
+    low, high = 4 / stats.chi2.ppf([0.975, 0.025], 4)
+    assert (cell.label, cell.runs) == ("α = 1.5, σ = 1", 5)
+    assert cell.value == pytest.approx((inflated - 1) / 100)
+    assert (cell.low, cell.high) == pytest.approx(((inflated * low - 1) / 100, (inflated * high - 1) / 100))
+
+
+# inflation, on simulated neurons
+
+NEURONS, REPEATS = 50, 200
+
+
+def neurons(correlation, seed, mean=0.0):
+    """Outputs of NEURONS normal neurons of this correlation: the means and mean squares that a repeat records."""
+    generator = np.random.default_rng(seed)
+    shared = generator.standard_normal((REPEATS, 1))
+    each = mean + math.sqrt(correlation) * shared
+    each = each + math.sqrt(1 - correlation) * generator.standard_normal((REPEATS, NEURONS))
+    return each.mean(1), (each**2).mean(1)
+
+
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+@pytest.mark.parametrize("correlation", [0.0, 0.02, 0.1])
+def test_inflation_is_one_plus_the_correlation_with_all_other_neurons(correlation, mean):
+    expected = 1 + (NEURONS - 1) * correlation
+    low, high = stats.chi2.ppf([FALSE_ALARM / 2, 1 - FALSE_ALARM / 2], REPEATS - 1) / (REPEATS - 1)
+    # The variance of one neuron is an estimate too, from all REPEATS * NEURONS outputs; a tenth is over five times its
+    # error.
+    found = theorems.inflation(*neurons(correlation, 1, mean), NEURONS).value
+    assert 0.9 * low < found / expected < 1.1 * high
+
+
+def test_intervals_of_inflation_hold_one_for_independent_neurons_and_not_for_others():
+    limit = stats.binom.isf(FALSE_ALARM, 200, 0.05)
+
+    def misses(correlation):
+        cells = [theorems.inflation(*neurons(correlation, seed), NEURONS) for seed in range(200)]
+        return sum(not cell.low <= 1 <= cell.high for cell in cells)
+
+    assert misses(0.0) <= limit
+    assert misses(0.02) > limit
+
+
+def test_inflation_of_one_repeat_is_unknown():
+    cell = theorems.inflation(np.array([0.1]), np.array([1.0]), 50)
+    assert math.isnan(cell.value)
+    assert (cell.low, cell.high) == (-math.inf, math.inf)
+
+
+# T2
+
+LEVELS = (4, 16, 64, 256)
+
+
+def euler_table(law, alphas=(1.5, 2.0), widths=(10, 100)):
+    """`law(quantity, alpha, n, level)` gives every error; jumps are 2."""
+    records = [Discretisation(alpha=a, width=n, repeats=3, finest=1024) for a in alphas for n in widths]
+    names = [(quantity, level) for quantity in ("grid", "fixed", "particles", "supremum") for level in LEVELS]
+
+    def numbers(r):
+        errors = {(q, level): [law(q, r.alpha, r.width, level)] * 3 for q, level in names}
+        return {**errors, ("jump", 1024): [2.0] * 3}
+
+    return table((r, numbers(r)) for r in records)
+
+
+def test_fixed_time_reads_its_quantity_at_the_largest_width_and_compares_with_one_over_alpha():
+    def law(quantity, alpha, n, level):
+        return level ** -(1 / alpha + 0.25) if (quantity, n) == ("fixed", 100) else WILD * level
+
+    cells = theorems.fixed_time(euler_table(law))
+    assert labels(cells) == ["α = 1.5", "α = 2"]
+    assert values(cells) == pytest.approx([0.25, 0.25])
+
+
+def test_all_particles_reads_every_width_against_eta_n_and_leaves_alpha_2_out():
+    def law(quantity, alpha, n, level):
+        return (n / level) ** (1 / alpha - 0.1) if quantity == "particles" else WILD * level
+
+    cells = theorems.all_particles(euler_table(law))
+    assert labels(cells) == ["α = 1.5"]
+    assert values(cells) == pytest.approx([-0.1])
+    assert cells[0].runs == 6
+
+
+def test_all_particles_sees_a_wrong_dependence_on_the_width():
+    cells = theorems.all_particles(euler_table(lambda q, alpha, n, level: level ** (-1 / alpha)))
+    assert cells[0].value < -0.1
+
+
+def test_on_grid_leaves_out_steps_less_than_sixteen_times_the_finest():
+    def law(quantity, alpha, n, level):
+        return level**-0.95 if (quantity, n) == ("grid", 100) and level <= 64 else WILD
+
+    cells = theorems.on_grid(euler_table(law))
+    assert labels(cells) == ["α = 1.5", "α = 2"]
+    assert values(cells) == pytest.approx([0.95, 0.95])
+
+
+def test_supremum_is_a_ratio_to_the_largest_jump_at_the_smallest_step():
+    def law(quantity, alpha, n, level):
+        return 3.0 if (quantity, n, level) == ("supremum", 100, 256) else WILD
+
+    (cell,) = theorems.supremum(euler_table(law))
+    assert cell.label == "α = 1.5"
+    assert (cell.value, cell.low, cell.high) == pytest.approx((1.5, 1.5, 1.5))
+
+
+def test_supremum_pairs_each_path_with_its_own_jump():
+    jumps, ratios = np.array([1.0, 50.0, 3.0]), np.array([0.8, 1.0, 1.6])
+    record = Discretisation(alpha=1.5, repeats=3, finest=64)
+    frame = table([(record, {("jump", 64): jumps, ("supremum", 16): ratios * jumps, ("supremum", 4): [WILD] * 3})])
+    logs = np.log(ratios)
+    interval = np.exp(stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs)))
+    for rows in (frame, frame.sample(frac=1, random_state=1)):
+        (cell,) = theorems.supremum(rows)
+        assert cell.value == pytest.approx(stats.gmean(ratios))
+        assert (cell.low, cell.high) == pytest.approx(tuple(interval))
+
+
+# T3 and the pruning error
+
+
+def pruning_table(law, alphas=(1.5, 2.0), widths=(100, 400), repeats=10, quantity="error", **fields):
+    records = [Pruning(alpha=alpha, width=width, repeats=repeats, **fields) for alpha in alphas for width in widths]
+    return table((r, {quantity: law(r), "noise_error": [WILD] * repeats}) for r in records)
+
+
+def test_rate_is_less_one_half_minus_one_over_alpha():
+    cells = theorems.rate(pruning_table(lambda r: [r.width**-0.2] * 10))
+    assert labels(cells) == ["α = 1.5", "α = 2"]
+    assert values(cells) == pytest.approx([-0.2 + 1 / 6, -0.2])
+
+
+def test_broken_rate_has_a_cell_for_each_assumption_broken_alone():
+    slopes = {"activation": -0.3, "trained": -0.2, "summed": -0.1}
+    broken = {"activation": "relu", "trained": True, "summed": True}
+    found = []
+    for width in (100, 400):
+        for name, value in broken.items():
+            record = Ablation(alpha=1.5, width=width, repeats=2, steps=4, **{name: value})
+            found.append((record, {"error": [width ** slopes[name]] * 2}))
+        for fields in ({}, broken, {**broken, "summed": False}):
+            found.append(
+                (Ablation(alpha=1.5, width=width, repeats=2, steps=4, **fields), {"error": [WILD * width] * 2})
+            )
+    cells = theorems.broken_rate(table(found))
+    assert labels(cells) == ["ReLU, α = 1.5", "outputs trained, α = 1.5", "summed, α = 1.5"]
+    assert values(cells) == pytest.approx([slope + 1 / 6 for slope in slopes.values()])
+
+
+def test_compressible_counts_the_widest_networks_within_the_bound_of_their_own_law():
+    def numbers(r):
+        law = laws.LimitLaw(r.alpha, 1.5, laws.tail_constant(r.alpha, "isotropic", 2)) if r.alpha < 2 else None
+        bound = laws.pruning_error(law, r.width, 0.99, rest=2.5) if law and r.width == 400 else WILD
+        errors = bound * np.where(np.arange(10) < 7, 0.999, 1.001)
+        return {"error": errors, "bulk": steady(1.5, 10), "rest": steady(2.5, 10)}
+
+    records = [Pruning(alpha=a, width=n, repeats=10, steps=16) for a in (1.3, 1.5, 2.0) for n in (100, 400)]
+    cells = theorems.compressible(table((r, numbers(r)) for r in records))
+    assert [label[:24] for label in labels(cells)] == ["α = 1.3, n = 400, error ", "α = 1.5, n = 400, error "]
+    interval = stats.binomtest(7, 10).proportion_ci(0.95, "exact")
+    for cell in cells:
+        assert (cell.value, cell.runs) == (0.7, 10)
+        assert (cell.low, cell.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_law_of_a_trained_network_has_the_bulk_that_was_measured_and_the_tail_of_its_noise():
+    record = Pruning(alpha=1.3, sigma=0.5, noise="entrywise", inputs=3, horizon=4.0, steps=8, repeats=4)
+    frame = table([(record, {"bulk": [1, 2, 3, 4], "rest": [-1, 1, 3, 5], "error": [WILD] * 4})])
+    law, rest = theorems.trained_law(frame)
+    assert (law.alpha, law.bulk, rest) == (1.3, 2.5, 2.0)
+    assert law.tail == pytest.approx(laws.tail_constant(1.3, "entrywise", 3) * 0.5**1.3 * 4)
+
+
+@pytest.mark.parametrize("noise", ["shared", "entrywise", "isotropic"])
+def test_the_tail_of_a_trained_network_is_that_of_its_noise_over_the_whole_horizon(noise):
+    # σL over [0, 4] for 4e5 columns: of these, 400 should lie beyond the x with c x^(-α) = 1e-3.
+    record = Pruning(alpha=1.3, sigma=0.5, noise=noise, inputs=3, horizon=4.0, steps=2, repeats=1)
+    law, _ = theorems.trained_law(table([(record, {"bulk": [1.0], "rest": [0.0]})]))
+    generator = torch.Generator().manual_seed(1)
+    path = sde.levy_path(noise, 1.3, (400_000, 3), horizon=4.0, steps=2, generator=generator)
+    size = norms(0.5 * path.increments.sum(0), 3)
+
+    def beyond(tail):
+        return int((size > (tail / 1e-3) ** (1 / 1.3)).sum())
+
+    assert is_poisson(beyond(law.tail), 400)
+    assert not is_poisson(beyond(law.tail / 4), 400)  # the horizon forgotten
+
+
+def test_a_rest_below_zero_is_taken_as_none():
+    record = Pruning(alpha=1.5, steps=8, repeats=2)
+    assert theorems.trained_law(table([(record, {"bulk": [1, 1], "rest": [-3, 1]})]))[1] == 0
+
+
+def test_rescaled_errors_do_not_depend_on_the_width_under_the_law():
+    frame = pruning_table(lambda r: [2 * r.width ** (0.5 - 1 / r.alpha)] * 10)
+    assert theorems.rescaled(frame[frame["quantity"] == "error"]) == pytest.approx(4)
+
+
+@pytest.mark.parametrize("noise", ["shared", "isotropic"])
+def test_the_limit_law_is_that_of_the_columns_noise(noise):
+    record = Pruning(alpha=1.5, noise=noise, inputs=2, width=5000, repeats=200)
+    errors = lawful(1.5, 0.1, noise, 2, 5000, 200)
+    (right,) = theorems.limit_law(table([(record, {"error": errors})]))
+    (wrong,) = theorems.limit_law(table([(record, {"error": 1.3 * errors})]))
+    assert right.label == "α = 1.5, n = 5000"
+    assert right.low == right.value == right.high > 0.99
+    assert wrong.high < 1e-6
+
+
+def test_numbers_drawn_from_the_limit_law_pass_and_those_of_another_alpha_do_not():
+    # Kolmogorov and Smirnov: a p-value below 1e-6 comes up once in a million tables.
+    generator = torch.Generator().manual_seed(2)
+    squares = laws.limit_law(1.5, 0.1).draw((400,), generator=generator).numpy()
+
+    def held(alpha):
+        record = Pruning(alpha=alpha, noise="shared", inputs=1, width=10_000, repeats=400)
+        errors = np.sqrt(squares * 10_000 ** (1 - 2 / alpha))
+        return theorems.limit_law(table([(record, {"error": errors})]))[0].value
+
+    assert held(1.5) > FALSE_ALARM
+    assert held(1.4) < FALSE_ALARM
+    assert held(1.6) < FALSE_ALARM
+
+
+def test_a_limit_law_on_few_numbers_has_no_interval():
+    record = Pruning(alpha=1.5, noise="shared", inputs=1, width=5000, repeats=99)
+    (cell,) = theorems.limit_law(table([(record, {"error": lawful(1.5, 0.1, "shared", 1, 5000, 99)})]))
+    assert cell.value > 0.99
+    assert (cell.low, cell.high, cell.runs) == (-math.inf, math.inf, 99)
+
+
+def test_at_required_width_counts_errors_of_at_most_a_tenth():
+    errors = [0.1, 0.09, 0.1001, 0.5, 0.05, 0.2, 0.3, 0.4, 0.6, 0.7]
+    (cell,) = theorems.at_required_width(pruning_table(lambda r: errors, alphas=(1.2,), widths=(1731,)))
+    interval = stats.binomtest(3, 10).proportion_ci(0.95, "exact")
+    assert (cell.label, cell.value, cell.runs) == ("α = 1.2, n = 1731", 0.3, 10)
+    assert (cell.low, cell.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_widths_and_settings_are_cells_of_their_own():
+    cells = theorems.at_required_width(pruning_table(lambda r: steady(0.09, 10)))
+    assert labels(cells) == ["α = 1.5, n = 100", "α = 1.5, n = 400", "α = 2, n = 100", "α = 2, n = 400"]
+
+
+def test_independent_outputs_put_in_by_hand_have_no_correlation():
+    record = Chaos(alpha=1.5, width=64, repeats=400)
+    frame = table([(record, {"output": normal(400) / 8, "output_square": steady(1.0, 400)})])
+    (cell,) = theorems.independence(frame)
+    assert cell.low < 0 < cell.high
+    assert abs(cell.value) < 1e-3

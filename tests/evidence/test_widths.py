@@ -1,0 +1,182 @@
+"""Width: gains paired by seed, start plus noise against the trained kicks, and the limit law inverted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_up_results import diverged, measured, table
+from scipy import stats
+
+from heavytail import Run, compress, laws, networks, noise, streams
+from heavytail.evidence import widths
+from heavytail.evidence.cells import LEVEL
+
+NARROW = {1: 0.10, 2: 0.30, 3: 0.80}  # far apart, so that what is not paired by seed has a wide interval
+GAIN = {1: 0.01, 2: 0.04, 3: 0.02}
+NOISY = Run(noise="shared", alpha=1.5, sigma=0.3)
+
+
+def run(seed, width, base=NOISY):
+    return replace(base, width=width, seed=seed)
+
+
+def runs(base=NOISY, gains=GAIN, of=(100, 500, 1000)):
+    """The gain is reached at the largest width; in the middle the ratio is another."""
+    share = {of[0]: 0.0, of[-1]: 1.0}
+    return [
+        (run(seed, n, base), measured(pruning_ratio=NARROW[seed] + share.get(n, 9.0) * gains[seed]))
+        for n in of
+        for seed in gains
+    ]
+
+
+def interval(gains):
+    values = list(gains.values())
+    return pytest.approx(stats.t.interval(LEVEL, len(values) - 1, np.mean(values), stats.sem(values)))
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_the_gain_is_the_largest_width_less_the_smallest_of_the_same_seed(turn):
+    frame = table(runs()[::turn])
+    frame.index = [0] * len(frame)  # a table put together from others may have any index
+    (cell,) = widths.compressibility(frame)
+    assert cell.label == "shared, α = 1.5, σ = 0.3, width 1000 less 100"
+    assert cell.value == pytest.approx(sum(GAIN.values()) / 3)
+    assert (cell.low, cell.high) == interval(GAIN)
+    assert (cell.runs, cell.failed) == (3, 0)
+
+
+def test_plain_sgd_is_shown_first_and_is_no_cell_of_the_claim():
+    frame = table([*runs(), *runs(Run(), {1: 0.0, 2: 0.1})])
+    shown = widths.widest_less_narrowest(frame, lambda rows: rows["pruning_ratio"])
+    assert [cell.label.split(",")[0] for cell in shown] == ["plain SGD", "shared"]
+    assert shown[0].value == pytest.approx(0.05)
+    assert (shown[0].low, shown[0].high) == interval({1: 0.0, 2: 0.1})
+    assert shown[1:] == widths.compressibility(frame)
+
+
+def test_failed_runs_are_counted_and_a_lost_seed_is_no_gain():
+    rows = runs(gains={1: 0.01, 2: 0.04})
+    (cell,) = widths.compressibility(table([*rows, (run(3, 100), diverged()), (run(3, 1000), measured())]))
+    assert (cell.runs, cell.failed) == (2, 1)
+    assert (cell.low, cell.high) == interval({1: 0.01, 2: 0.04})
+    (alone,) = widths.compressibility(table(runs(gains={1: 0.01})))
+    assert (alone.low, alone.high) == (-math.inf, math.inf)
+
+
+def test_a_table_of_one_width_or_a_setting_at_one_end_has_no_cell():
+    assert widths.compressibility(table(runs(of=(100,)))) == []
+    light = replace(NOISY, alpha=1.75)
+    (cell,) = widths.compressibility(table([*runs(), *runs(light, of=(100, 500))]))
+    assert "α = 1.5" in cell.label
+
+
+def test_accuracy_at_equal_share_is_a_mean_over_the_middle_shares():
+    ends = {"test_accuracy_share_0.0": 0.0, "test_accuracy_share_1.0": 0.0}
+    accuracy = {100: 0.7, 1000: 0.9}
+    rows = [
+        (run(seed, n), measured(share_accuracy=level + GAIN[seed] * (n > 100), **ends))
+        for n, level in accuracy.items()
+        for seed in GAIN
+    ]
+    (cell,) = widths.accuracy_at_equal_share(table(rows))
+    assert (cell.low, cell.high) == interval({seed: 0.2 + gain for seed, gain in GAIN.items()})
+    frame = table(rows)
+    frame["test_accuracy_share_0.5"] += 0.09
+    assert widths.mean_accuracy(frame).tolist() == pytest.approx([m + 0.01 for m in widths.mean_accuracy(table(rows))])
+
+
+def test_a_wide_network_pruned_is_held_against_one_trained_with_as_few_neurons():
+    after = {100: 0.5, 1000: 0.6, 2000: 0.7, 3000: 0.9}
+    rows = [
+        (run(seed, n), measured(test_accuracy=0.8 + n / 10**5, **{"test_accuracy_share_0.9": accuracy + GAIN[seed]}))
+        for n, accuracy in after.items()
+        for seed in GAIN
+    ]
+    (cell,) = widths.pruned_against_narrow(table(rows))
+    assert cell.label.endswith("width 1000 less 100")  # a tenth of 2000, or of 3000, was not trained
+    assert (cell.low, cell.high) == interval({seed: 0.6 + gain - 0.801 for seed, gain in GAIN.items()})
+    assert widths.pruned_against_narrow(table(rows), share=0.3) == []
+    assert widths.pruned_against_narrow(table(rows), share=0.0) == []
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_on_the_cpu_a_wide_network_has_the_start_and_the_kicks_of_the_narrow_one(kind):
+    """Why widths are paired by seed."""
+    starts = []
+    for n in (20, 90):
+        net = networks.build("fcn", (7,), 2, width=n, depth=1, generator=streams.generator(4, "weights"))
+        (weight,) = (p.detach() for p in networks.hidden_weights(net).values())
+        noise.add(weight, kind, 1.5, 1.0, key=streams.key(4, "noise"), step=3)
+        starts.append(weight)
+    narrow, wide = starts
+    assert torch.equal(narrow, wide[:20])
+    assert not torch.equal(narrow, wide[20:40])
+
+
+def test_start_plus_noise_has_the_start_of_the_networks_and_the_noise_of_all_steps():
+    """Without noise, a plain start; with much noise, what noise alone prunes; its size is that of K kicks."""
+    g = streams.generator(1, "noise")
+    net = networks.build("fcn", (30,), 2, width=4000, depth=1, generator=g)
+    (start,) = networks.hidden_weights(net).values()
+    plain = widths.start_plus_noise(Run(width=4000), 30, 3, generator=g)
+    assert plain.shape == (3,)
+    assert plain == pytest.approx(compress.prunable_share(start.detach()), abs=0.01)
+    pure = compress.prunable_share(noise.draw("isotropic", 2.0, (4000, 30), generator=g))
+    loud = Run(width=4000, noise="isotropic", alpha=2.0, sigma=100.0)
+    assert widths.start_plus_noise(loud, 30, 3, generator=g) == pytest.approx(pure, abs=0.01)
+    # At α = 2 the kicks of one step of size Kη are those of K steps of size η; one step less is no kick.
+    settings = {"width": 4000, "noise": "shared", "alpha": 2.0, "sigma": 0.1}
+    many, one, none = (
+        widths.start_plus_noise(Run(**settings, lr=lr, max_steps=steps), 30, 1, generator=streams.generator(2, "noise"))
+        for lr, steps in ((0.001, 601), (0.6, 2), (0.6, 1))
+    )
+    assert many == one
+    assert none == pytest.approx(plain[:1], abs=0.01)
+    assert one > none + 0.05
+
+
+def test_start_plus_noise_is_for_one_hidden_layer():
+    for other, told in ((Run(depth=2), "'fcn' of depth 2"), (Run(network="mean_field"), "'mean_field' of depth 1")):
+        with pytest.raises(ValueError, match=f"^start plus noise wants one hidden layer of an fcn, not {told}$"):
+            widths.start_plus_noise(other, 3, 1, generator=streams.generator(1, "noise"))
+
+
+def test_untrained_has_a_row_a_setting_and_width():
+    frame = table([*runs(of=(30, 60)), *runs(replace(NOISY, noise="entrywise"), of=(30,)), *runs(Run(), of=(30, 60))])
+    found = widths.untrained(frame, 5, 4, generator=streams.generator(1, "noise"))
+    assert [*zip(found["noise"].fillna(""), found["width"], strict=True)] == [
+        ("entrywise", 30), ("shared", 30), ("shared", 60), ("", 30), ("", 60),
+    ]  # fmt: skip
+    g = streams.generator(1, "noise")
+    shares = widths.start_plus_noise(run(1, 30, replace(NOISY, noise="entrywise")), 5, 4, generator=g)
+    assert (found["predicted"][0], found["spread"][0]) == (shares.mean(), shares.std())
+
+
+@pytest.mark.parametrize("alpha", [1.2, 1.5, 1.75])
+def test_the_share_of_the_limit_law_is_the_one_whose_required_width_it_is(alpha):
+    shares = [widths.limit_share(alpha, n) for n in (100, 1000, 10000)]
+    assert shares == sorted(set(shares))
+    for n, share in zip((100, 1000, 10000), shares, strict=True):
+        assert laws.required_width(alpha, 1 - share, math.sqrt(0.1)) == pytest.approx(n, rel=1e-3)
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.9])
+def test_as_many_noise_matrices_prune_further_than_the_limit_law_says(probability):
+    """Of 400 matrices; 0.125 is five standard deviations or more, a false alarm in 10^6. 0.02 is the law's error."""
+    columns = noise.draw("shared", 1.3, (400 * 2000, 1), generator=streams.generator(5, "noise"))
+    shares = np.array([compress.prunable_share(part) for part in columns.reshape(400, 2000, 1)])
+    share, wrong = (widths.limit_share(alpha, 2000, probability=probability) for alpha in (1.3, 1.6))
+    assert (shares > share - 0.02).mean() > probability - 0.125
+    assert (shares > share + 0.02).mean() < min(probability + 0.125, 0.9)
+    assert (shares > wrong + 0.02).mean() > min(probability + 0.125, 0.99)
+
+
+@pytest.mark.parametrize(("alpha", "width"), [(1.5, 1.0), (1.5, 0.0), (1.1, 1e300)])
+def test_a_width_that_no_share_answers_to_is_refused(alpha, width):
+    with pytest.raises(ValueError, match=rf"^at no share kept is {width:g} the required width".replace("+", r"\+")):
+        widths.limit_share(alpha, width)

@@ -1,0 +1,75 @@
+"""Networks of any module at once: each as it is alone, up to rounding."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from heavytail import networks, streams
+from heavytail.lab.engines import any_module
+from heavytail.networks import hidden_weights
+from heavytail.noise import Kick
+
+SHAPES = {"fcn": ((12,), 3), "vgg": ((3, 32, 32), 1)}
+
+
+def model(network, seed):
+    shape, depth = SHAPES[network]
+    stream = streams.generator(seed, "weights")
+    return networks.build(network, shape, 3, width=4, depth=depth, generator=stream)
+
+
+def samples(network, runs=None):
+    g = torch.Generator().manual_seed(0)
+    lead = () if runs is None else (runs,)
+    return torch.randn(*lead, 9, *SHAPES[network][0], generator=g), torch.randint(0, 3, (*lead, 9), generator=g)
+
+
+def kick(seed, unit):
+    return Kick("isotropic", 1.75, unit, 0.01, streams.key(seed, "noise"), 3)
+
+
+@pytest.mark.parametrize("own_batches", [False, True])
+@pytest.mark.parametrize("network", SHAPES)
+def test_networks_trained_at_once_agree_with_each_alone(network, own_batches):
+    x, y = samples(network, 3 if own_batches else None)
+    rates = torch.tensor([0.1, 0.2, 0.3])
+    together = any_module.stack([model(network, seed) for seed in range(3)], "float32", "kernel")
+    kicks = {0: kick(0, "kernel"), 2: kick(2, "kernel")}
+    for _ in range(2):
+        losses = any_module.descend(together, x, y, rates, kicks)
+    accuracies = any_module.evaluate(together, *samples(network))[0]
+    for row in range(3):
+        alone = any_module.stack([model(network, row)], "float32", "kernel")
+        own = (x[row : row + 1], y[row : row + 1]) if own_batches else (x, y)
+        for _ in range(2):
+            loss = any_module.descend(alone, *own, rates[row : row + 1], {0: kicks[row]} if row in kicks else {})
+        torch.testing.assert_close(loss[0], losses[row], rtol=1e-5, atol=1e-6)
+        for name, weight in any_module.weights(alone, 0).items():
+            torch.testing.assert_close(weight, any_module.weights(together, row)[name], rtol=1e-4, atol=1e-6)
+        assert abs(float(any_module.evaluate(alone, *samples(network))[0] - accuracies[row])) <= 1 / 9
+
+
+@pytest.mark.parametrize("network", SHAPES)
+def test_every_hidden_layer_gets_noise_of_its_own_and_no_other_does(network):
+    found = any_module.stack([model(network, 0)], "float32", "filter")
+    before = any_module.weights(found, 0)
+    any_module.perturb(found, {0: kick(1, "filter")})
+    moved = {
+        name: w - before[name] for name, w in any_module.weights(found, 0).items() if not torch.equal(w, before[name])
+    }
+    assert moved.keys() == hidden_weights(model(network, 0)).keys()
+    first = {tuple(change.flatten()[:4].tolist()) for change in moved.values()}
+    assert len(first) == len(moved)
+
+
+def test_bfloat16_products_err_by_a_rounding_of_bfloat16():
+    x, y = samples("fcn")
+    moved = {}
+    for products in ("float32", "bfloat16"):
+        found = any_module.stack([model("fcn", 0)], products, "filter")
+        before = any_module.weights(found, 0)
+        any_module.descend(found, x, y, torch.tensor([0.5]), {})
+        moved[products] = torch.cat([(w - before[name]).flatten() for name, w in any_module.weights(found, 0).items()])
+    error = (moved["bfloat16"] - moved["float32"]).norm() / moved["float32"].norm()
+    assert 2**-12 < error < 2**-4

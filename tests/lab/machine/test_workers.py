@@ -1,0 +1,44 @@
+"""Worker processes: none for one, Ctrl-C left to their parent. How they end is in test_sweep_faults."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+
+import pytest
+from sweep_children import children, wait_for
+
+from heavytail.lab.machine.workers import processes
+
+
+def test_one_worker_is_no_executor():
+    with processes(1) as executor:
+        assert executor is None
+
+
+def test_fewer_than_one_worker_are_refused():
+    with pytest.raises(ValueError, match="workers must be at least 1, got 0"), processes(0):
+        pass
+
+
+def test_workers_ignore_ctrl_c_their_starter_does_not_and_none_is_left():
+    children()  # where workers come from, in a moment
+    before, there = signal.getsignal(signal.SIGINT), set(multiprocessing.active_children())
+    with processes(2) as executor:
+        assert executor.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) == before
+    assert set(multiprocessing.active_children()) <= there
+
+
+def begin_and_fail(executor):
+    forever = executor.submit(signal.pause)
+    wait_for(forever.running)
+    raise KeyError
+
+
+def test_workers_end_at_once_with_an_exception():
+    children()
+    there = set(multiprocessing.active_children())
+    with pytest.raises(KeyError), processes(2) as executor:
+        begin_and_fail(executor)
+    assert set(multiprocessing.active_children()) <= there

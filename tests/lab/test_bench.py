@@ -1,0 +1,92 @@
+"""Benchmarks: what they compare does the same work. No test here asserts a time."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from heavytail import Run, cli
+from heavytail.lab import bench, trainer
+from heavytail.lab.bench import cases, loop
+from heavytail.lab.bench.timing import Figure, ratios, side_by_side
+
+SMALL = cases.Shape("digits", 6, 3, 60, 40)
+
+
+def test_sides_take_turns_after_one_call_each_to_warm_up():
+    called = []
+    taken = side_by_side({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 2, calls={"b": 2})
+    assert called == ["a", "b", "a", "b", "b", "a", "b", "b"]
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 2, "b": 2}
+    assert all(second > 0 for seconds in taken.values() for second in seconds)
+
+
+def test_a_figure_is_the_median_and_the_spread_of_its_rounds():
+    figure = Figure.of("x", "case", ratios([2.0, 6.0, 12.0], [1.0, 2.0, 3.0]), "ratio")
+    assert (figure.value, figure.low, figure.high) == (3.0, 2.0, 4.0)
+    assert "3" in bench.as_text(figure)
+    assert "(2 to 4)" in bench.as_text(figure)
+
+
+@pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])
+def test_the_ordinary_loop_and_the_trainer_make_the_same_kind_of_network(kind):
+    """Without noise the two differ by rounding alone; with noise they have other draws of one law."""
+    dataset = SMALL.data()
+    noisy = {} if kind is None else {"noise": kind, "alpha": 1.75, "sigma": 0.05}
+    run = Run(dataset="digits", width=40, lr=0.1, max_steps=30, seed=1, **noisy)
+    row = trainer.train(run, data={"digits": dataset}, progress=False).table.iloc[0]
+    theirs = loop.train(run, dataset)
+    assert theirs.keys() == {"pruning_ratio", "test_accuracy", "test_accuracy_pruned"}
+    if kind is None:
+        assert theirs == {name: row[name] for name in theirs}
+    else:
+        assert all(0 <= value <= 1 for value in theirs.values())
+
+
+def test_the_ordinary_loop_stops_where_the_trainer_stops():
+    dataset = SMALL.data()
+    run = Run(dataset="digits", width=40, lr=0.5, max_steps=300, stop_accuracy=0.6, eval_every=5, seed=1)
+    row = trainer.train(run, data={"digits": dataset}, progress=False).table.iloc[0]
+    assert row.status == "converged"
+    assert loop.train(run, dataset)["test_accuracy"] == row.test_accuracy
+
+
+@pytest.mark.parametrize("kind", ["shared", "entrywise", "isotropic"])
+@pytest.mark.parametrize("alpha", [1.5, 2.0])
+def test_scipys_draws_have_scale_one(kind, alpha):
+    """The median of |X| at scale 1 is within 5 sigma (false alarm below 1e-6): 0.9687 at 1.5, 0.9539 at 2."""
+    draws = loop.draw(kind, alpha, torch.Size((40_000, 1)), np.random.RandomState(1)).abs().flatten()
+    median = {1.5: 0.9687, 2.0: 0.9539}[alpha]
+    share = float((draws < median).double().mean())
+    assert abs(share - 0.5) < 5 * 0.5 / math.sqrt(40_000)
+
+
+def test_the_products_alone_are_those_of_a_step():
+    nets, x, _ = cases._stage(SMALL, 2, 8, 10, torch.device("cpu"))
+    cases._products(nets, x)()  # shapes fit
+    assert nets.hidden.shape == (2, 8, 6)
+
+
+def test_an_unknown_case_and_a_device_that_is_not_there_are_refused():
+    with pytest.raises(ValueError, match=r"^unknown case 'speed': choose from noise, step"):
+        list(bench.bench(["speed"]))
+    with pytest.raises(ValueError, match=r"^device 'nonsense' is not available here"):
+        list(bench.bench(["noise"], device="nonsense"))
+
+
+def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
+    figure = Figure("noise.ns_per_draw", "entrywise", 3.0, 2.5, 4.0, "ns")
+    monkeypatch.setattr(bench, "CASES", {"noise": lambda device: iter([figure])})
+    assert cli.main(["bench", "noise", "--json"]) == 0
+    out, lines = capsys.readouterr()
+    told = json.loads(out)
+    assert told["figures"] == [
+        {"name": "noise.ns_per_draw", "case": "entrywise", "value": 3.0, "low": 2.5, "high": 4.0, "unit": "ns"}
+    ]
+    assert told["machine"]["versions"]["torch"] == torch.__version__
+    assert told["machine"]["cores"] > 0
+    assert "noise.ns_per_draw" in lines

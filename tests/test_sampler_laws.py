@@ -1,0 +1,327 @@
+"""Kicks are their formula in float64 to a few last bits, and have the laws they name, far into the tail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from goodness_of_fit import (
+    GAUSS_LIMIT,
+    follows,
+    follows_continuous,
+    follows_symmetric,
+    is_fair,
+    is_poisson,
+    positive_cdf,
+    symmetric_points,
+    symmetric_quantile,
+    z_score,
+)
+from scipy import stats
+from torch import Tensor
+
+from heavytail import _sampler
+from heavytail._sampler import kernels, philox
+from heavytail._sampler.philox import CHUNK
+
+KEY = 0x0123456789ABCDEF
+MASK = 0x7FFFFFFF
+COARSE = 1024  # below it an angle or an exponential gets finer digits
+DRAWS = 10**6
+INDICES = (0.5, 1.0, 1.3, 1.75, 1.9, 2.0)
+
+
+def symmetric(alpha: float, size: int = DRAWS, key: int = KEY) -> Tensor:
+    return torch.from_numpy(_sampler.symmetric(alpha, size, key=key))
+
+
+def positive(alpha: float, size: int = DRAWS, key: int = KEY) -> Tensor:
+    return torch.from_numpy(_sampler.positive(alpha, size, key=key))
+
+
+def isotropic(alpha: float, shape: tuple[int, int], step: int = 3) -> Tensor:
+    vectors = torch.zeros(shape)
+    _sampler.add(vectors, "isotropic", alpha, 1.0, key=KEY, step=step)
+    return vectors
+
+
+# ---- accuracy
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of words, each as a sign, an angle's share of π/2 and an exponential, in float64."""
+
+    behind: np.ndarray
+    last_bit: np.ndarray
+    share: np.ndarray
+    waiting: np.ndarray
+
+
+def words(chunk: int) -> np.ndarray:
+    """The pairs of a chunk of lane 0 at step 3, uint32 (2, CHUNK)."""
+    both = np.empty((2, CHUNK), np.uint32)
+    philox.words(chunk, 0, np.uint64(KEY), 3, *both)
+    return both
+
+
+def of_words(chunks: range | list[int]) -> Pairs:
+    both = np.concatenate([words(chunk) for chunk in chunks], axis=1)
+    size, digits = (both & MASK).astype(np.float64), np.full(both.shape, 0.5)
+    for place in np.flatnonzero((size < COARSE).any(0)):
+        more = philox.finer(chunks[place // CHUNK], 0, np.uint64(KEY), 3, place % CHUNK)
+        digits[:, place] = np.where(size[:, place] < COARSE, more, 0.5)
+    size += digits
+    half = size[1] / 2**32
+    waiting = np.where(both[1] > MASK, -np.log1p(-half), -np.log(half))
+    return Pairs(both[0] > MASK, (both[0] & 1) == 1, size[0] / 2**31, waiting)
+
+
+def symmetric_formula(alpha: float, pairs: Pairs) -> np.ndarray:
+    """Chambers, Mallows and Stuck at |V| = π/2 (1 - share), as a sine from whichever end is nearer."""
+    distance, angle = math.pi / 2 * pairs.share, math.pi / 2 * (1 - pairs.share)
+    top, lean = (2 - alpha) * math.pi / 2 + alpha * distance, abs(1 - alpha)
+    sine = np.sin(np.where((pairs.share < 0.5) & (alpha > 1), top, alpha * angle))
+    ratio = np.sin((1 - lean) * math.pi / 2 + lean * distance) / pairs.waiting
+    log_size = np.log(sine) + (1 - alpha) / alpha * np.log(ratio) - np.log(np.sin(distance)) / alpha
+    return np.where(pairs.behind, -1, 1) * held(log_size)
+
+
+def positive_formula(alpha: float, pairs: Pairs) -> np.ndarray:
+    """Kanter at U = π/2 share, or at π less that."""
+    distance = math.pi / 2 * pairs.share
+    angle = np.where(pairs.behind, math.pi - distance, distance)
+    ratio = np.sin((1 - alpha) * angle) / pairs.waiting
+    return held(np.log(np.sin(alpha * angle)) + (1 - alpha) / alpha * np.log(ratio) - np.log(np.sin(distance)) / alpha)
+
+
+def held(log_size: np.ndarray) -> np.ndarray:
+    return np.exp(np.clip(log_size, -86.0, 88.722))
+
+
+@cache
+def chunks_with_coarse_pairs() -> list[int]:
+    """Chunks of lane 0 among the first 10^4 in which a word lies below COARSE."""
+    return [chunk for chunk in range(10_000) if ((words(chunk) & MASK) < COARSE).any()]
+
+
+def drawn(law: np.ndarray, chunks: range | list[int]) -> np.ndarray:
+    out = np.empty((len(chunks), CHUNK), np.float32)
+    for row, chunk in zip(out, chunks, strict=True):
+        kernels.stable(row, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, law, 0, np.uint64(KEY), 3)
+    return out.reshape(-1).astype(np.float64)
+
+
+def off(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    return np.abs(got / wanted - 1)
+
+
+def test_there_are_pairs_with_few_bits_to_test() -> None:
+    chunks = chunks_with_coarse_pairs()
+    few = np.concatenate([(words(chunk) & MASK) < COARSE for chunk in chunks], axis=1).sum(1)
+    assert (few >= 2).all()  # several expected for angles and for exponentials; whether it holds is fixed by KEY
+    # Normals of a 24-bit uniform would end at this exponential, 5.77 deviations.
+    assert of_words(chunks).waiting.max() > 24 * math.log(2)
+
+
+def test_pairs_with_few_bits_get_different_digits() -> None:
+    digits = np.array([philox.finer(0, 0, np.uint64(KEY), 3, j) for j in range(10_000)])
+    assert ((digits > 0) & (digits < 1)).all()
+    assert len(np.unique(digits)) > digits.size - 10  # 0.05 equal pairs expected
+    assert np.abs(digits.mean(0) - 0.5).max() < 5 / math.sqrt(12 * 10_000)  # false alarm 1.2e-6
+
+
+@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, 1 - 1e-9, 1.0, 1 + 1e-9, 1.3, 1.75, 1.99, 2 - 1e-9, 2.0])
+def test_symmetric_draws_are_their_formula_in_float64(alpha: float, where: str) -> None:
+    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    pairs = of_words(chunks)
+    wanted = symmetric_formula(alpha, pairs)
+    error = off(drawn(_sampler._symmetric(alpha), chunks), wanted)
+    # Next to the angle 0, where a draw is small, float32 rounds the angle: an error of its share, not of its distance.
+    assert (error * (1 - pairs.share)).max() < 1.5e-6 / min(alpha, 1)
+    assert error[pairs.share < 0.5].max() < 1.5e-6 / min(alpha, 1)
+
+
+@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.65, 0.875, 0.95, 0.99])
+def test_positive_draws_are_their_formula_in_float64(alpha: float, where: str) -> None:
+    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    error = off(drawn(_sampler._positive(alpha), chunks), positive_formula(alpha, of_words(chunks)))
+    assert error.max() < 1.5e-6 / alpha
+
+
+@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+def test_normals_are_their_formula_in_float64(where: str) -> None:
+    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    pairs = of_words(chunks)
+    got = np.zeros((len(chunks), 2 * CHUNK), np.float32)
+    for row, chunk in zip(got, chunks, strict=True):
+        start = chunk * 2 * CHUNK
+        kernels.normal(row, start, start + 2 * CHUNK, np.ones(1, np.float32), 2**62, 0, np.uint64(KEY), 3)
+    radius, angle = np.sqrt(2 * pairs.waiting), math.pi / 2 * pairs.share
+    along = np.where(pairs.behind, -1, 1) * radius * np.cos(angle)
+    across = np.where(pairs.last_bit, 1, -1) * radius * np.sin(angle)
+    first, second = (got[:, half].reshape(-1).astype(np.float64) for half in (slice(CHUNK), slice(CHUNK, None)))
+    assert (off(first, along) * (1 - pairs.share)).max() < 1e-6
+    assert off(second, across).max() < 1e-6
+
+
+# ---- laws
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, 0.95, 1.05, 1.99, *INDICES])
+def test_symmetric_kicks_follow_the_law(alpha: float) -> None:
+    draws = symmetric(alpha)
+    assert draws.dtype == torch.float32
+    assert follows_symmetric(draws, alpha)
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+def test_the_test_rejects_a_neighbouring_law(alpha: float) -> None:
+    for wrong in {alpha - 0.1, min(alpha + 0.1, 2.0)} - {alpha}:
+        assert not follows_symmetric(symmetric(wrong), alpha)
+    draws = symmetric(alpha)
+    assert not follows_symmetric(draws * 0.95, alpha)
+    assert not follows_symmetric(draws * 1.05, alpha)
+
+
+def test_at_two_a_kick_is_normal_and_at_one_it_is_cauchy() -> None:
+    assert follows_continuous(symmetric(2.0), stats.norm(scale=2**0.5).cdf, symmetric_points(2.0))
+    assert follows_continuous(symmetric(1.0), stats.cauchy.cdf, symmetric_points(1))
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+def test_signs_of_far_kicks_are_fair(alpha: float) -> None:
+    draws = symmetric(alpha)
+    far = draws[draws.abs() > symmetric_quantile(alpha, 1e-2)]
+    assert is_fair(int((far > 0).sum()), len(far))
+
+
+def tail_counts(draws: Tensor, alpha: float, levels: tuple[float, ...]) -> list[int]:
+    """How many draws lie beyond each two-sided quantile."""
+    size = draws.abs()
+    return [int((size > symmetric_quantile(alpha, level)).sum()) for level in levels]
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+@pytest.mark.parametrize("noise", ["entrywise", "isotropic"])
+def test_as_many_kicks_lie_in_the_tail_as_the_law_says(noise: str, alpha: float) -> None:
+    # Isotropic entries of one unit are large together, so each unit has one.
+    levels, draws = (1e-3, 1e-4, 1e-5), 2 * DRAWS
+    entries = symmetric(alpha, draws) if noise == "entrywise" else isotropic(alpha, (draws, 1))
+    for count, level in zip(tail_counts(entries, alpha, levels), levels, strict=True):
+        assert is_poisson(count, draws * level)
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+def test_the_tail_test_rejects_an_index_off_by_a_tenth(alpha: float) -> None:
+    draws = symmetric(alpha - 0.1, 2 * DRAWS)
+    for count, level in zip(tail_counts(draws, alpha, (1e-3, 1e-4)), (1e-3, 1e-4), strict=True):
+        assert not is_poisson(count, 2 * DRAWS * level)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+def test_positive_kicks_have_the_laplace_transform(alpha: float) -> None:
+    draws, wrong = positive(alpha).double(), positive(0.4 if alpha == 0.5 else 0.5).double()
+    for s in (0.1, 0.5, 2.0, 5.0):
+        mean = math.exp(-(s**alpha))
+        variance = math.exp(-((2 * s) ** alpha)) - mean**2
+        assert abs(z_score(torch.exp(-s * draws), mean, variance)) < GAUSS_LIMIT
+        assert abs(z_score(torch.exp(-s * wrong), mean, variance)) > GAUSS_LIMIT
+        if s == 2.0 and alpha >= 0.3:
+            assert abs(z_score(torch.exp(-s * 1.05 * draws), mean, variance)) > GAUSS_LIMIT
+
+
+def test_at_one_half_the_positive_law_is_levys() -> None:
+    law, points = stats.levy(scale=0.5), stats.levy(scale=0.5).ppf(np.linspace(0.001, 0.999, 400))
+    assert follows_continuous(positive(0.5), law.cdf, points)
+    assert not follows_continuous(positive(0.5) * 1.05, law.cdf, points)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 0.875, 0.95])
+def test_positive_kicks_follow_the_positive_law(alpha: float) -> None:
+    points = np.exp(np.linspace(-6, 20 if alpha > 0.2 else 80, 400))
+    draws = positive(alpha)
+    assert follows(draws, points, positive_cdf(alpha, points))
+    assert not follows(draws, points, positive_cdf(alpha + 0.04, points))
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.75, 2.0])
+def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
+    vectors = isotropic(alpha, (200_000, 3)).double()
+    random = torch.randn(2, 3, generator=torch.Generator().manual_seed(31), dtype=torch.float64)
+    for direction in (*torch.eye(3).double(), torch.ones(3).double(), torch.tensor([1.0, -1, 0]).double(), *random):
+        assert follows_symmetric(vectors @ (direction / direction.norm()), alpha)
+    assert not follows_symmetric(vectors[:, 0] / 2**0.5, alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.8, 1.5, 1.75])
+def test_the_projection_test_rejects_independent_entries(alpha: float) -> None:
+    assert not follows_symmetric(symmetric(alpha, 900_000).reshape(-1, 3).sum(1) / 3**0.5, alpha)
+
+
+def test_the_two_normals_of_a_pair_are_independent() -> None:
+    halves = isotropic(2.0, (400, 2 * CHUNK)).double().unflatten(1, (2, CHUNK))
+    along, across = (half.flatten() for half in halves.unbind(1))
+    for angle in (0.0, math.pi / 2, math.pi / 4, -math.pi / 4, 1.1):
+        assert follows_symmetric(math.cos(angle) * along + math.sin(angle) * across, 2.0)
+    assert is_fair(int((along * across > 0).sum()), len(along))
+    squares = (along.square() + across.square()) / 2  # chi squared of two degrees
+    assert follows_continuous(squares, stats.chi2(2).cdf, stats.chi2(2).ppf(np.linspace(0.001, 0.999, 400)))
+
+
+def test_at_one_the_squared_isotropic_norm_is_fisher_distributed() -> None:
+    norms = isotropic(1.0, (300_000, 3)).double().square().sum(1)
+    points = stats.f(3, 1).ppf(np.linspace(0.001, 0.999, 400))
+    assert follows_continuous(norms / 3, stats.f(3, 1).cdf, points)
+    assert not follows_continuous(norms / 3, stats.f(2, 1).cdf, points)
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 1e-46, 1e-9, 1e-3, 0.01, 0.05, 1 - 1e-9, 1 - 2**-53, 1.0, 2 - 2**-52, 2.0])
+def test_kicks_at_extreme_indices_are_finite(alpha: float) -> None:
+    assert symmetric(alpha, 30_000).isfinite().all()
+    assert isotropic(alpha, (10_000, 3)).isfinite().all()
+    if alpha < 1:
+        draws = positive(alpha, 30_000)
+        assert draws.isfinite().all()
+        assert (draws > 0).all()
+
+
+# ---- a billion draws
+
+FAR_LEVELS, BATCH = (1e-6, 1e-7), 10**7
+
+
+def far_counts(batch: Callable[[int], Tensor], alpha: float, draws: int) -> tuple[int, list[int]]:
+    """Of `draws` draws made by batches: how many are not finite, and how many lie beyond each of FAR_LEVELS."""
+    broken, counts = 0, np.zeros(len(FAR_LEVELS), int)
+    for number in range(draws // BATCH):
+        values = batch(number)
+        broken += BATCH - int(values.isfinite().sum())
+        counts += tail_counts(values, alpha, FAR_LEVELS)
+    print(f"alpha={alpha}: {draws} draws, {broken} not finite, beyond {FAR_LEVELS}: {counts.tolist()}")
+    return broken, counts.tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "draws"), [(1.75, 10**9), (1.3, 2 * 10**8), (1.0, 2 * 10**8), (2.0, 2 * 10**8)])
+def test_a_billion_kicks_are_finite_and_right_at_the_far_quantiles(alpha: float, draws: int) -> None:
+    broken, counts = far_counts(
+        lambda step: torch.from_numpy(_sampler.symmetric(alpha, BATCH, key=KEY, step=step)), alpha, draws
+    )
+    assert broken == 0
+    assert all(is_poisson(count, draws * level) for count, level in zip(counts, FAR_LEVELS, strict=True))
+
+
+@pytest.mark.slow
+def test_isotropic_kicks_at_two_are_finite_and_right_at_the_far_quantiles() -> None:
+    draws = 2 * 10**8
+    broken, counts = far_counts(lambda step: isotropic(2.0, (BATCH // 1000, 1000), step), 2.0, draws)
+    assert broken == 0
+    assert all(is_poisson(count, draws * level) for count, level in zip(counts, FAR_LEVELS, strict=True))
