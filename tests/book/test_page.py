@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from heavytail.book import build, page, stamps
+from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
 HERE = Path(__file__).parents[1]
@@ -109,7 +110,7 @@ def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path
         run_all()
     assert notebook.read_bytes() == good
     assert "AssertionError" in notebook.with_suffix(".failed.ipynb").read_text()
-    assert build.main(["run"]) == 1  # the failure is not forgotten
+    assert main(["run"]) == 1  # the failure is not forgotten
 
     (project / "book" / "one.md").write_text(CHAPTER)
     run_all()
@@ -223,14 +224,14 @@ def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(
 def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = project / "book" / "one.md"
-    page.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
+    chapter = project / "book" / "one.md"
+    chapter.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
     assert build.check() == 1
     assert "the same outputs again" in capsys.readouterr().out
     assert build.check() == 1
     assert "compared before, unchanged" in capsys.readouterr().out
 
-    notebook = executed(project, "quick", page)
+    notebook = executed(project, "quick", chapter)
     inputs = json.loads(notebook.with_suffix(".stamp.json").read_text())["inputs"]
     notebook.write_text(notebook.read_text().replace("quick 6", "quick 7"))
     stamps.write(notebook, inputs)  # as if the run itself had printed 7
