@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -20,62 +20,68 @@ from heavytail.book.page import ChapterFailed, has_code, need, pages, project_ro
 from heavytail.book.run import executed, run_all, share_of_threads, warm_processes
 
 
-def check(profile: str = "quick", root: Path | None = None) -> int:
+def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
     """Run what is stale, then run every executed notebook again under nbval and compare all outputs.
 
     One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
-    if any gives other outputs. `tests/notebooks/sanitize.cfg` lists what may differ.
+    if any gives other outputs. With `again` such a one is compared once more, and called flaky if it then passes.
+    `tests/notebooks/sanitize.cfg` lists what may differ.
     """
     root = root or project_root()
     chapters = run_all(profile, root)
     settings = root / "tests" / "notebooks"
     sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
     how = f"nbval with {stamps.digest(sanitize.read_bytes() + plugin.read_bytes())}"
-    pytest = ["-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q", "--nbval-kernel-startup-timeout=300"]
-    pytest += ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={sanitize}"]
     notebooks = {page: executed(root, profile, page) for page in chapters}
-    new = [page for page in chapters if stamps.checked(notebooks[page]) != how]
+    new = {page: notebook for page, notebook in notebooks.items() if stamps.checked(notebook) != how}
     for page in chapters:
         if page not in new:
             print(f"  {page.stem}: compared before, unchanged", flush=True)
-    if not new:
-        return len(chapters)
-    # Cells go into a history of their own, not among what the reader typed into IPython.
-    environment = share_of_threads() | {"IPYTHONDIR": str(root / "_build" / "ipython")}
-    differ = []
-    kernels.end()  # of the first run
-    with warm_processes(len(new)) as executor:
-        futures = {
-            executor.submit(_compare, [*pytest, str(notebooks[page])], settings, root, environment): page
-            for page in new
-        }
+    differ = _different(new, root, how)
+    if again and differ:
+        flaky = differ.keys() - (differ := _different(differ, root, how)).keys()
+        for page in sorted(flaky):
+            print(f"FLAKY: book/{page.name}", flush=True)
+    if differ:
+        names = ", ".join(page.stem for page in differ)
+        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {names}")
+    return len(chapters)
+
+
+def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Path, Path]:
+    """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
+    if not notebooks:
+        return {}
+    differ = {}
+    kernels.end()  # of the run before
+    with warm_processes(len(notebooks)) as executor:
+        futures = {executor.submit(_compare, notebook, root): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
             page, (status, said, seconds) = futures[future], future.result()
-            print(f"  [{number:2}/{len(new)}] {page.stem}: ", end="")
+            print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
             if status == 0:
                 stamps.mark_checked(notebooks[page], how)
                 print(f"the same outputs again, {seconds:.1f} s", flush=True)
             else:  # 5, no cells found, is a failure too: a chapter has cells
-                differ.append(page.stem)
+                differ[page] = notebooks[page]
                 print(f"NOT the same again\n{said}", flush=True)
-    kernels.end()
-    if differ:
-        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {', '.join(differ)}")
-    return len(chapters)
+    return differ
 
 
-def _compare(
-    pytest: Sequence[str], plugins: Path, root: Path, environment: Mapping[str, str]
-) -> tuple[int, str, float]:
+def _compare(notebook: Path, root: Path) -> tuple[int, str, float]:
     """Compare one notebook in this process, which is one of several: pytest's status, what it said, seconds."""
     start = time.monotonic()
+    settings = root / "tests" / "notebooks"
     kernels.use()
-    os.environ.update(environment)
+    os.environ.update(share_of_threads())
+    os.environ["IPYTHONDIR"] = str(root / "_build" / "ipython")  # not among what the reader typed into IPython
     os.chdir(root)
-    sys.path.insert(0, str(plugins))
+    sys.path.insert(0, str(settings))
+    options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
+    nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
-        status = int(need("pytest").main([*pytest]))
+        status = int(need("pytest").main([*options, *nbval, "--nbval-kernel-startup-timeout=300", str(notebook)]))
     return status, said.getvalue(), time.monotonic() - start
 
 

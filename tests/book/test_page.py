@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sweep_children import wait_for
 
-from heavytail.book import build, page, stamps
+from heavytail import cli
+from heavytail.book import build, kernels, page, stamps
 from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
@@ -241,6 +246,66 @@ def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     assert not stamps.checked(notebook)
 
 
+CELL = "\n```{{code-cell}}\n{}\n```\n"
+
+
+def two_chapters(project: Path, one: str, two: str) -> None:
+    """Chapters with one more cell each."""
+    (project / "book" / "one.md").write_text(CHAPTER + CELL.format(one))
+    (project / "book" / "two.md").write_text(CHAPTER + CELL.format(two))
+    with (project / "_toc.yml").open("a") as contents:
+        contents.write("- file: book/two\n")
+
+
+def test_numbers_without_a_seed_and_an_order_by_chance_fail_the_check(project: Path) -> None:
+    two_chapters(project, "import numpy\nnumpy.random.random()", "print({str(number) for number in range(100)})")
+    with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: (one, two|two, one)$"):
+        build.check()
+
+
+def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = "with open({!r}, 'a+') as file:\n    print('.', end='', file=file)\n    print(file.tell() {})"
+    two_chapters(project, count.format(str(project / "a"), "== 2"), count.format(str(project / "b"), "> 1"))
+    with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: two$"):
+        build.check(again=True)
+    assert re.findall("FLAKY.*", capsys.readouterr().out) == ["FLAKY: book/one.md"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel imports for itself")
+def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(project: Path) -> None:
+    asks = "import os, random, sys\nimport numpy"
+    asks += "\nprint('heavytail.lab.trainer' in sys.modules, os.getsid(0) == os.getpid())"
+    asks += "\nprint(numpy.random.random(), random.random(), os.getpid())"
+    two_chapters(project, asks, asks)
+    one, two = (outputs(executed(project, "quick", chapter)).splitlines()[1:] for chapter in run_all()[-2:])
+    assert one[0] == two[0] == "True True"
+    assert not set(one[1].split()) & set(two[1].split())
+
+
+def started_and_left(file: Path) -> None:
+    from jupyter_client.manager import KernelManager
+
+    kernels.use()
+    manager = KernelManager()
+    manager.start_kernel()
+    stamps.write_text(file, str(manager.provisioner.pid))
+    signal.pause()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel is a child of its user")
+def test_a_kernel_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
+    kernels.serve({})
+    user = multiprocessing.get_context("forkserver").Process(target=started_and_left, args=(tmp_path / "pid",))
+    user.start()
+    wait_for((tmp_path / "pid").exists)
+    kernel = Path("/proc") / (tmp_path / "pid").read_text()
+    assert kernel.exists()
+    user.kill()
+    wait_for(lambda: not kernel.exists() or "Z" in (kernel / "stat").read_text().rpartition(")")[2].split()[0])
+
+
 def test_a_warning_in_a_page_fails_every_build_and_leaves_the_former_pages(project: Path) -> None:
     first = build.build()
     good = first.parent / "book" / "one.html"
@@ -307,13 +372,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("place", "name", "options"), COMMANDS)
 def test_a_command_that_a_page_offers_names_a_chapter_and_its_parameters(place: str, name: str, options: str) -> None:
-    page = ROOT / "book" / f"{name}.md"
-    given = dict(build.assignment(option) for option in options.split() if option != "-p")
-    changed = page.changed_parameters(page, page.read(page), given)
+    chapter = ROOT / "book" / f"{name}.md"
+    given = dict(cli._assignment(option) for option in options.split() if option != "-p")
+    changed = page.changed_parameters(chapter, page.read(chapter), given)
     assert changed == given, f"{place}: what it offers to change is the default"
 
 
 def test_every_chapter_with_parameters_offers_a_command() -> None:
     offered = {name for place, name, _ in COMMANDS if place == f"{name}.md"}
-    has = {page.stem for page in page.pages(ROOT) if page.parameters_of(page.read(page))}
+    has = {chapter.stem for chapter in page.pages(ROOT) if page.parameters_of(page.read(chapter))}
     assert has - offered == {"index", "claims", "performance"}  # they show what others computed
