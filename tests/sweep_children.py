@@ -47,9 +47,7 @@ with threads.using(1), tempfile.TemporaryDirectory() as warm:  # once here, not 
 def children() -> multiprocessing.context.ForkServerContext:
     """Processes that start in a moment, because torch is imported once for all of them."""
     here = Path(__file__).parent
-    path = os.pathsep.join(
-        filter(None, [str(here.parents[1]), str(here.parent), str(here), os.environ.get("PYTHONPATH")])
-    )
+    path = os.pathsep.join(filter(None, [str(here.parent), str(here), os.environ.get("PYTHONPATH")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["heavytail", "sweep_children", "pytest"])
     with pytest.MonkeyPatch.context() as environment:
