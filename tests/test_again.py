@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
 AGAIN = Path(__file__).with_name("again.py")
 MADE_UP = """
 import os

@@ -17,7 +17,7 @@ from typing import Any
 
 from heavytail.book import kernels, single_page, sphinx, stamps
 from heavytail.book.page import ChapterFailed, has_code, need, pages, project_root, read
-from heavytail.book.run import executed, run_all, share_of_threads, warm_processes
+from heavytail.book.run import executed, run_all, share_of_threads, processes
 
 
 def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
@@ -53,8 +53,7 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
     if not notebooks:
         return {}
     differ = {}
-    kernels.end()  # of the run before
-    with warm_processes(len(notebooks)) as executor:
+    with processes(len(notebooks)) as executor:
         futures = {executor.submit(_compare, notebook, root): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
             page, (status, said, seconds) = futures[future], future.result()
@@ -72,8 +71,8 @@ def _compare(notebook: Path, root: Path) -> tuple[int, str, float]:
     """Compare one notebook in this process, which is one of several: pytest's status, what it said, seconds."""
     start = time.monotonic()
     settings = root / "tests" / "notebooks"
-    kernels.use()
     os.environ.update(share_of_threads())
+    kernels.use(share_of_threads())
     os.environ["IPYTHONDIR"] = str(root / "_build" / "ipython")  # not among what the reader typed into IPython
     os.chdir(root)
     sys.path.insert(0, str(settings))

@@ -1,4 +1,4 @@
-"""Kernels that are forks of one process, which has imported what chapters import: each starts at once.
+"""Kernels that are forks of a process which has imported what chapters import: each starts at once.
 
 A kernel of its own imports for some five seconds of computing, and the book starts one for every chapter, twice.
 """
@@ -28,20 +28,23 @@ IMPORTED = [
     "heavytail.sde",
     "ipykernel.kernelapp",
     "myst_nb",
-    "nbval.plugin",
-    "papermill",
-    "pytest",
     "sklearn.datasets",
 ]
 
 
-def serve(environment: dict[str, str]) -> None:
-    """Start the process that kernels, and processes of this one, are forked from, unless it runs; on Linux alone.
+def use(environment: dict[str, str]) -> None:
+    """From now on kernels that this process starts are forks, and end with it; on Linux alone.
 
-    `environment` is added to its own: what a library reads when it is imported, such as the number of threads.
+    `environment` is added to that of the process that they are forked from: what a library reads when it is imported,
+    such as the number of threads.
     """
-    if not sys.platform.startswith("linux"):
-        return
+    if sys.platform.startswith("linux"):
+        _serve(environment)
+        _replace_provisioner()
+
+
+def _serve(environment: dict[str, str]) -> None:
+    """Start the process that is forked, unless it runs."""
     multiprocessing.set_forkserver_preload(IMPORTED)
     before = dict(os.environ)
     os.environ.update(environment)
@@ -55,15 +58,7 @@ def serve(environment: dict[str, str]) -> None:
         os.environ.update(before)
 
 
-def end() -> None:
-    """End that process. Kernels of the next one have other hashes, so an order by chance shows in a comparison."""
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
-
-
-def use() -> None:
-    """From now on kernels that this process starts are forks. They end with it."""
-    if not sys.platform.startswith("linux"):
-        return
+def _replace_provisioner() -> None:
     provisioning = need("jupyter_client.provisioning")
 
     class Fork(provisioning.LocalProvisioner):  # type: ignore[misc, name-defined]

@@ -130,7 +130,7 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
     if not stale:
         return [page for page, _ in chapters]
     failed = []
-    with warm_processes(len(stale)) as executor:
+    with processes(len(stale)) as executor:
         futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
         for number, future in enumerate(as_completed(futures), 1):
             chapter, outcome = futures[future], future.result()
@@ -158,9 +158,8 @@ class _Stale:
 
 
 @contextmanager
-def warm_processes(chapters: int) -> Iterator[Executor]:
-    """Processes for so many chapters, at least one; they start in a moment, and so do their kernels."""
-    kernels.serve(share_of_threads())
+def processes(chapters: int) -> Iterator[Executor]:
+    """Processes for so many chapters, at least one."""
     with workers.processes(max(2, side_by_side(chapters))) as executor:  # one would be none, but starts only for work
         assert executor is not None
         yield executor
@@ -169,8 +168,8 @@ def warm_processes(chapters: int) -> Iterator[Executor]:
 def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
     """Run a chapter from this process, which is one of several; its seconds, or its failure."""
     start = time.monotonic()
-    kernels.use()
     os.environ.update(environment)
+    kernels.use(dict(environment))
     try:
         execute(chapter.page, chapter.output, parameters=chapter.parameters)
     except ChapterFailed as failure:

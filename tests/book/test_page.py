@@ -52,6 +52,7 @@ def outputs(notebook: Path) -> str:
     return "".join("".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", []))
 
 
+@pytest.mark.long
 def test_a_chapter_runs_again_when_its_text_or_a_module_or_its_notebook_changes_and_only_then(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_data_set_that_appears_changes_the_stamp(tmp_path: Path, monkeypatch: 
     assert [name for name in with_it if with_it[name] != without[name]] == ["the data set ecg5000"]
 
 
+@pytest.mark.long
 def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path) -> None:
     run_all()
     notebook = executed(project, "quick", project / "book" / "one.md")
@@ -122,6 +124,7 @@ def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path
     assert not list(notebook.parent.glob("*.failed.ipynb"))
 
 
+@pytest.mark.long
 def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("two", "three"):
         (project / "book" / f"{name}.md").write_text(CHAPTER.replace("print(", f"assert width, '{name}'\nprint("))
@@ -138,6 +141,7 @@ def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pyte
     assert again[4].startswith("  [ 1/1] bad: ran (never run), ")
 
 
+@pytest.mark.long
 def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
     assert "OMP_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.long
 def test_one_chapter_runs_with_a_readers_parameters(project: Path, tmp_path: Path) -> None:
     made = run_one("book/one.md", tmp_path / "mine.ipynb", {"width": 50, "profile": "quick"})
     assert outputs(made) == "quick 100\n"
@@ -206,6 +211,7 @@ def test_the_root_is_found_from_below_and_its_absence_is_said(project: Path, tmp
         page.project_root(tmp_path)
 
 
+@pytest.mark.long
 def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(project: Path) -> None:
     (project / "book" / "one.md").write_text(
         CHAPTER + "\nBack to [index](index.md), `one.md`, [me](one.md#a-chapter).\n"
@@ -226,6 +232,7 @@ def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(
     assert all(cell["metadata"].keys() <= {"tags"} for cell in notebook["cells"])
 
 
+@pytest.mark.long
 def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -257,12 +264,14 @@ def two_chapters(project: Path, one: str, two: str) -> None:
         contents.write("- file: book/two\n")
 
 
+@pytest.mark.long
 def test_numbers_without_a_seed_and_an_order_by_chance_fail_the_check(project: Path) -> None:
     two_chapters(project, "import numpy\nnumpy.random.random()", "print({str(number) for number in range(100)})")
     with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: (one, two|two, one)$"):
         build.check()
 
 
+@pytest.mark.long
 def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +283,7 @@ def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel imports for itself")
+@pytest.mark.long
 def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(project: Path) -> None:
     asks = "import os, random, sys\nimport numpy"
     asks += "\nprint('heavytail.lab.trainer' in sys.modules, os.getsid(0) == os.getpid())"
@@ -287,7 +297,7 @@ def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(proj
 def started_and_left(file: Path) -> None:
     from jupyter_client.manager import KernelManager
 
-    kernels.use()
+    kernels.use({})
     manager = KernelManager()
     manager.start_kernel()
     stamps.write_text(file, str(manager.provisioner.pid))
@@ -295,8 +305,8 @@ def started_and_left(file: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel is a child of its user")
+@pytest.mark.long
 def test_a_kernel_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
-    kernels.serve({})
     user = multiprocessing.get_context("forkserver").Process(target=started_and_left, args=(tmp_path / "pid",))
     user.start()
     wait_for((tmp_path / "pid").exists)
@@ -306,6 +316,7 @@ def test_a_kernel_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
     wait_for(lambda: not kernel.exists() or "Z" in (kernel / "stat").read_text().rpartition(")")[2].split()[0])
 
 
+@pytest.mark.long
 def test_a_warning_in_a_page_fails_every_build_and_leaves_the_former_pages(project: Path) -> None:
     first = build.build()
     good = first.parent / "book" / "one.html"

@@ -38,6 +38,8 @@ from heavytail import grid, sweep
 from heavytail.lab import store
 from heavytail.lab.machine import threads, workers
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 
