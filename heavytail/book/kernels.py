@@ -31,6 +31,8 @@ IMPORTED = [
     "sklearn.datasets",
 ]
 
+QUIET = "--log-level=CRITICAL"  # ipykernel warns of its local sockets at every start
+
 
 def worth_importing(chapters: int, processes: int) -> list[str]:
     """What to import once for so many chapters: nothing where each process has but one or two."""
@@ -122,7 +124,7 @@ def _kernel(arguments: Sequence[str], environment: dict[str, str], folder: Path)
     threading.Thread(target=_follow_parent, daemon=True).start()
     if "numpy" in sys.modules:  # a chapter that forgets to seed must not get the numbers of another one
         sys.modules["numpy"].random.seed()
-    launch_new_instance(argv=[*arguments, "--log-level=CRITICAL"])  # it warns of its local sockets at every start
+    launch_new_instance(argv=[*dict.fromkeys([*arguments, QUIET])])
 
 
 def _follow_parent() -> None:
