@@ -43,7 +43,7 @@ def squared_errors(
     gone = columns - round(KEEP * columns)
     for done in range(0, repeats, at_once):
         shape = (min(at_once, repeats - done), columns, inputs)
-        drawn = noise.vectors(kind, alpha, shape, generator=stream)
+        drawn = noise.vectors(alpha, kind, shape, generator=stream)
         if spread:
             drawn = drawn + spread * torch.randn(shape, generator=stream)
         squares = np.partition(drawn.double().square().sum(-1).numpy(), gone, axis=-1)
@@ -165,7 +165,7 @@ def size_at(alpha: float, kind: str, inputs: int, level: float) -> float:
 def norms(kind: str, alpha: float, inputs: int, draws: int) -> torch.Tensor:
     stream, found = generator(3), []
     for _ in range(draws // 200_000):
-        entries = noise.vectors(kind, alpha, (200_000, inputs), generator=stream)
+        entries = noise.vectors(alpha, kind, (200_000, inputs), generator=stream)
         found.append((entries if inputs == entries.shape[-1] else entries.expand(-1, inputs)).double().norm(dim=-1))
     return torch.cat(found)
 
@@ -349,7 +349,7 @@ def test_at_the_required_width_the_error_is_small_as_often_as_asked(probability:
 def test_the_rest_of_a_column_counts_at_widths_of_practice(alpha: float) -> None:
     columns, repeats, spread, stream = 1000, 2000, 3.0, generator(9)
     found = squared_errors("isotropic", alpha, 3, columns, repeats, 8, spread)
-    sample = noise.vectors("isotropic", alpha, (400_000, 3), generator=stream)
+    sample = noise.vectors(alpha, "isotropic", (400_000, 3), generator=stream)
     sample = (sample + spread * torch.randn(sample.shape, generator=stream)).norm(dim=-1)
     law = LimitLaw(alpha, laws.bulk_of(sample, KEEP), laws.tail_constant(alpha, "isotropic", 3))
 

@@ -161,8 +161,8 @@ class _Training:
         run = self.run
         if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
             return None
-        size = noise.scale(run.sigma, run.lr, run.alpha)
-        return Kick(run.noise, run.alpha, run.unit, size, self.key, self.step, self.along)
+        size = noise.scale(run.alpha, run.sigma, run.lr)
+        return Kick(run.alpha, run.noise, run.unit, size, self.key, self.step, self.along)
 
     def looks_after(self, steps: int = 0) -> bool:
         """Whether the train accuracy is looked at after so many more steps."""

@@ -26,10 +26,8 @@ NONE: Params = frozenset()
 _AT = {"linear": 1, "bilinear": 2, "embedding": 1, "embedding_bag": 1}
 _AT |= {f"conv{transposed}{d}d": 1 for transposed in ("", "_transpose") for d in (1, 2, 3)}
 # Those that multiply whatever they are given: what comes from parameters alone is the weight.
-_PRODUCTS = frozenset(
-    ("matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm", "einsum", "tensordot", "inner")
-    + ("multi_dot", "chain_matmul")
-)
+_MULTI = ("multi_dot", "chain_matmul", "einsum", "tensordot", "inner")
+_PRODUCTS = frozenset(["matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm", *_MULTI])
 _RECURRENT = frozenset(f"{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
 _ATTENTION = "multi_head_attention_forward"
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

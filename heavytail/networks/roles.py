@@ -36,7 +36,7 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     >>> list(hidden_weights(model))
     ['0.weight', '2.weight']
     """
-    hidden = _hidden(model, sample)
+    hidden = hidden_or_frozen(model, sample)
     trained = [name for name, p in hidden.items() if p.requires_grad]
     return {name: hidden[name] for name in trained} if trained else hidden
 
@@ -53,8 +53,8 @@ def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     return {name: p for name, p in model.named_parameters() if p in last}
 
 
-def _hidden(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
-    """Hidden weights, frozen ones too."""
+def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
+    """The hidden weights of a model, frozen ones too: they may be trained later."""
     order = _calls(model, sample)
     used = calls.NONE.union(*(call.weights | call.inner for call in order))
     first = next((call.weights for call in order if call.convolution), calls.NONE)

@@ -137,7 +137,7 @@ def noise_types(alpha: float, *, generator: torch.Generator, neurons: int = 60, 
     """One draw of each noise on a weight matrix; a neuron is a column of the picture."""
     figure, axes = plt.subplots(1, 3, figsize=(8.0, 2.9), sharey=True)
     for axis, kind in zip(axes, noise.NOISES, strict=True):
-        kick = noise.draw(kind, alpha, (neurons, inputs), generator=generator).expand(neurons, inputs)
+        kick = noise.draw(alpha, kind, (neurons, inputs), generator=generator).expand(neurons, inputs)
         image = axis.imshow(
             kick.T.numpy(),
             cmap=SHADES,
