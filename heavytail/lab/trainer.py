@@ -28,7 +28,7 @@ from heavytail.noise import Kick
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
 RANDOM = tuple({"keep": 1 - share} for share in results.MIDDLE)
-CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
+CRITERIA = ({"squared_error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
 
 
 @dataclass(frozen=True)
@@ -424,7 +424,7 @@ def _measured(found: Sequence[two_layer.Pruned], by_chance: Sequence[two_layer.P
     return measured | random
 
 
-def _norms(weights: Iterable[Tensor], unit: str) -> dict[str, float]:
+def _norms(weights: Iterable[Tensor], unit: noise.Unit) -> dict[str, float]:
     """Columns of the norms of the hidden units."""
     layers = [compress.norms(weight, unit) for weight in weights]
     norms, shapes = torch.cat(layers), torch.cat([layer / layer.median() for layer in layers])

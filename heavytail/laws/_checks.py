@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from numbers import Real
-from typing import Any, get_args
 
 
 def stability(alpha: float, low: float, high: float, closed: bool = True) -> None:
@@ -45,12 +44,6 @@ def entries(inputs: int) -> None:
         raise ValueError(f"inputs counts the entries of a noise vector: a whole number, got {inputs!r}") from None
     if inputs < 1:
         raise ValueError(f"a noise vector has at least one entry, got inputs={inputs}")
-
-
-def word(what: str, value: str, words: Any) -> None:
-    """Raise ValueError unless the value is one of the words of a Literal type."""
-    if value not in get_args(words):
-        raise ValueError(f"unknown {what} {value!r}: choose one of {', '.join(get_args(words))}")
 
 
 def number(name: str, value: float) -> None:

@@ -20,6 +20,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
 _GRADES = np.sinh(np.linspace(-1, 1, 61) * 6)  # steps that grow from 0.2 to 20
 
 
+@lru_cache(maxsize=4096)
 def log_bulk(alpha: float, keep: float, inputs: int) -> float:
     """`β/(1-β) log E[R²; R below its quantile 1 - keep]` for d = inputs entries, finite where the number is not."""
     index = max(alpha / 2, SMALLEST)

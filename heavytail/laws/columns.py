@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import entries, exp, share, stability, word
+from heavytail.laws._checks import entries, exp, share, stability
 from heavytail.laws._columns import log_bulk
-
-Noise = Literal["shared", "entrywise", "isotropic"]
+from heavytail.noise.kinds import Noise, check
 
 
 def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> float:
@@ -31,7 +29,7 @@ def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> flo
     55.9
     """
     stability(alpha, 0, 2, closed=False)
-    word("noise", noise, Noise)
+    check(alpha, 0.0, noise)
     entries(inputs)
     if noise == "shared":
         return float(inputs ** (alpha / 2) * stable.tail_constant(alpha))
@@ -56,7 +54,7 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     """
     stability(alpha, 0, 2, closed=False)
     share("keep", keep)
-    word("noise", noise, Noise)
+    check(alpha, 0.0, noise)
     entries(inputs)
     if noise == "entrywise" and inputs > 1:
         raise ValueError("the norm of entrywise noise has no closed law for inputs > 1: take bulk_of a sample of norms")

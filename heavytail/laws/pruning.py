@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from heavytail import stable
 from heavytail.laws._checks import above, exp, mean_square, share, stability
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
-from heavytail.laws.columns import Noise, bulk, tail_constant
+from heavytail.laws.columns import bulk, tail_constant
+from heavytail.noise.kinds import Noise
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class LimitLaw:
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
         """P(value <= x) for x > 0, to about 12 digits however small."""
         law = _positive(self.alpha)
-        return law.of("above", law.power * (self._log_top - np.log(np.asarray(x, dtype=float))))
+        y = law.power * (self._log_top - np.log(np.asarray(x, dtype=float)))
+        value = law.of("above", y)
+        return np.where(value < 0.5, value, 1 - law.of("below", y))
 
     def quantile(self, probability: float) -> float:
         """The x with P(value <= x) = probability, in (0, 1); inf or 0 where that is outside the floats."""
@@ -141,7 +145,7 @@ def log_required_width(
     Near alpha = 2 it grows as 1 / (2 - alpha). Raises ValueError as `required_width` does. [D]
 
     >>> round(log_required_width(1.9999, keep=0.1, error=0.1) / math.log(10))  # a number of 35 thousand digits
-    0
+    34977
     """
     stability(alpha, 0, 2, closed=False)
     share("keep", keep)
@@ -171,6 +175,7 @@ def _positive(alpha: float) -> PositiveLaw:
     return positive_law(max(alpha / 2, SMALLEST))
 
 
+@lru_cache(maxsize=4096)
 def _top(alpha: float, probability: float) -> float:
     """What the positive variable exceeds with this probability: the fewer, the smaller the error."""
     return _positive(alpha).quantile("above", probability)

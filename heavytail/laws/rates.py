@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
-from heavytail.laws._checks import above, exp, stability, word
+from heavytail.laws._checks import above, exp, stability
 
 ErrorAt = Literal["fixed time", "grid", "supremum"]
 
@@ -40,7 +40,8 @@ def euler_rate(alpha: float, at: ErrorAt) -> float:
     0.6667
     """
     stability(alpha, 0, 2)
-    word("form of the Euler error", at, ErrorAt)
+    if at not in get_args(ErrorAt):
+        raise ValueError(f"unknown form {at!r} of the Euler error: choose one of {', '.join(get_args(ErrorAt))}")
     return {"fixed time": 1 / alpha, "grid": 1.0, "supremum": 0.0}[at]
 
 
