@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a build carries its commit, and the readme a picture that a package index can show."""
+"""What pyproject.toml cannot say: a build carries its commit, and its readme a picture that a package index shows."""
 
 from __future__ import annotations
 

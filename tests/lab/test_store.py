@@ -391,7 +391,7 @@ def test_where_there_are_no_locks_every_claim_is_granted_and_no_writer_taken_for
 
     part = folder / "rows" / ".x.json.abcd1234.part"
     part.write_text("of somebody living, perhaps")
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with store.claim(folder, [RUN]) as one, store.claim(folder, [RUN]) as two:
         assert one == two == [RUN]
     store.prepare(folder)
