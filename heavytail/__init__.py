@@ -82,4 +82,4 @@ def _missing(what: str, error: ModuleNotFoundError, wing: str) -> str:
         return f"{what} needs the book, which is in the repository and not in the package: clone it and work there"
     if absent.startswith("heavytail"):
         return f"{what} needs {absent}, which this installation lacks: install heavytail again"
-    return f"{what} needs {absent}: pip install 'heavytail{_EXTRAS.get(wing, '')}'"
+    return f"{what} needs {absent.partition('.')[0]}: pip install 'heavytail{_EXTRAS.get(wing, '')}'"
