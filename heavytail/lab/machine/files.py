@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_opens_folders = os.name != "nt"
+
 _PART = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.part")  # what a writer fills; `name` is where it will go
 
 
@@ -113,7 +115,7 @@ def _is_still(path: Path, handle: int) -> bool:
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     is_folder = path.is_dir()
-    if is_folder and os.name == "nt":  # Windows opens no folder
+    if is_folder and not _opens_folders:
         return
     handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes no file that was opened to read
     try:
