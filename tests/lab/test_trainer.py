@@ -46,7 +46,12 @@ VGG = Run(dataset="cifar10", network="vgg", width=2, lr=0.01, max_steps=2)
 
 
 def train(*runs, **options):
-    return trainer.train(runs, data=DATA, progress=False, **options)
+    return trainer.train(runs, data=used(runs), progress=False, **options)
+
+
+def used(runs, data=DATA):
+    """The data sets of these runs alone: others are refused."""
+    return {run.dataset: data[run.dataset] for run in runs}
 
 
 def weights(run):
@@ -397,7 +402,7 @@ def test_a_table_of_no_runs_has_the_same_columns():
 
 
 def test_one_run_may_be_given_without_a_list():
-    alone = trainer.train(BASE, data=DATA, progress=False)
+    alone = trainer.train(BASE, data=used([BASE]), progress=False)
     assert len(alone.table) == 1
     assert same(alone.weights(BASE), weights(BASE))
 
@@ -574,9 +579,9 @@ def untrainable(monkeypatch):
 def test_runs_that_cannot_be_trained_are_refused_before_any_training(runs, sentence):
     data = {**DATA, "mnist": made_up("mnist", rows=(4, 4), shape=(1, 28, 28))}
     with pytest.raises(ValueError, match=sentence):
-        trainer.train(runs, data=data, progress=False)
+        trainer.train(runs, data=used(runs, data), progress=False)
     with pytest.raises(AssertionError, match="training began"):
-        trainer.train(runs[:1], data=data, progress=False)
+        trainer.train(runs[:1], data=used(runs[:1], data), progress=False)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda", "cuda:99"])
