@@ -144,6 +144,8 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
         raise ValueError(f"{path} is not a readable CSV file: {str(error).strip().splitlines()[0]}") from error
     if label not in frame.columns:
         raise ValueError(f"{path} has no column {label!r} of labels: it has {', '.join(map(str, frame.columns))}")
+    if not len(frame):
+        raise ValueError(f"{path} has no rows: give at least one")
     for column, values in frame.items():
         if str(column).startswith("Unnamed:"):
             raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
