@@ -60,11 +60,14 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
         self._folder, self._digests = folder, digests
 
     def __getitem__(self, key: str) -> Mapping[str, Tensor]:
-        path = _weights(self._folder, key)
+        digest, path = self._digests[key], _weights(self._folder, key)
         content = _content(path)
-        if content is None or _sha256(content) != self._digests[key]:
+        if content is None or _sha256(content) != digest:
             raise Damaged(f"{path} is no longer what was written: sweep the same grid again")
         return load(content)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._digests  # without reading them
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._digests)

@@ -68,8 +68,8 @@ def _labels(what: str, values: Any, copy: bool) -> Tensor:
         device, array = torch.device("cpu"), _array(what, values)
     _one_axis(what, array)
     if array.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):
-            whole = np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < 2**53)
+        numbers = array.astype(np.float64)
+        whole = np.isfinite(numbers) & (numbers == np.round(numbers)) & (np.abs(numbers) < 2**53)
         _refuse_first(what, array, ~whole)
     if array.dtype.kind == "u":
         _refuse_first(what, array, array > np.iinfo(np.int64).max)
