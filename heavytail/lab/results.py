@@ -193,10 +193,10 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
 def table_path(path: Path | str) -> Path:
     """The path of a table; ValueError unless one can be written there."""
     path = Path(path)
-    if path.suffix != ".parquet":
-        raise ValueError(f"{path} does not end in .parquet: a table is a parquet file, such as table.parquet")
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the table, such as {path / 'table.parquet'}")
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path} does not end in .parquet: name the table {path.with_suffix('.parquet').name}")
     return path
 
 

@@ -139,7 +139,10 @@ def number(record: object, name: str) -> None:
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
-    object.__setattr__(record, name, float(value) + 0.0)
+    try:
+        object.__setattr__(record, name, float(value) + 0.0)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold, got a larger one") from None
 
 
 def whole(record: object, name: str, least: int) -> None:
@@ -148,6 +151,8 @@ def whole(record: object, name: str, least: int) -> None:
     is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not is_whole or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, as a table holds 64 bits of it, got {value!r}")
     object.__setattr__(record, name, int(value))
 
 
