@@ -175,17 +175,17 @@ def drop_snapshot(folder: Path, run: Run) -> None:
     _snapshot(folder, run.key).unlink(missing_ok=True)
 
 
-def keep_data(folder: Path, dataset: Dataset) -> None:
-    """Put a data set of one's own into the store, if it is not there. Raises Unwritable."""
+def keep_data(folder: Path, identity: str, dataset: Dataset) -> None:
+    """Put a data set of one's own into the store under its id, if it is not there. Raises Unwritable."""
     try:
-        if find_data(folder, dataset.id) is not None:
+        if find_data(folder, identity) is not None:
             return
     except Damaged:
         pass  # written again
     tensors = {name: tensor.cpu() for name, tensor in zip(ARRAYS, dataset.tensors(), strict=True)}
     about = json.dumps({"name": dataset.name, "classes": dataset.classes, "verified": dataset.verified})
     with _writing(folder):
-        _put(_data(folder, dataset.id), save(tensors, {"about": about}))
+        _put(_data(folder, identity), save(tensors, {"about": about}))
 
 
 def find_data(folder: Path, identity: str) -> Dataset | None:

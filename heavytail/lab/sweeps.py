@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from heavytail import streams
-from heavytail.lab import datasets, results, tasks
+from heavytail.lab import results, tasks
 from heavytail.lab import store as stores
-from heavytail.lab.datasets import Dataset
+from heavytail.lab.datasets import NAMES, Dataset, references
 from heavytail.lab.results import Results
 from heavytail.lab.runs import Run, distinct, settled
 from heavytail.lab.tasks import Task
@@ -81,13 +81,13 @@ def sweep(
         streams.present(device)
     most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else RUNS_AT_ONCE)
     kept_data = partial(stores.find_data, Path(store).expanduser())
-    ids, sets = datasets.given((run.dataset for run in runs), data, kept_data)
+    ids, sets = references.resolve((run.dataset for run in runs), data, kept_data)
     runs = settled(runs, ids)
     task = Task(stores.prepare(store), (), str(device), checkpoint_every, None if executor is None else threads)
     kept = _look(task, runs)
     todo = [run for run in runs if run.key not in kept]
-    for used in {run.dataset for run in todo} & set(sets):
-        stores.keep_data(task.folder, sets[used])
+    for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
+        stores.keep_data(task.folder, used, sets[used])
     with tqdm(total=len(runs), initial=len(kept), desc="runs", disable=None if progress else True) as bar:
         try:
             with closing(_finish(task, todo, most, executor)) as finished:

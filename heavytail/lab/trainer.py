@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from heavytail import compress, networks, noise, streams, tails
 from heavytail.lab import datasets, results
-from heavytail.lab.datasets import Dataset
+from heavytail.lab.datasets import Dataset, references
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import devices, threads
 from heavytail.lab.results import Results
@@ -80,7 +80,7 @@ def train(
     torch.Size([50, 64])
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
-    ids, sets = datasets.given((run.dataset for run in runs), data)
+    ids, sets = references.resolve((run.dataset for run in runs), data)
     runs = settled(runs, ids)
     found = {o.run: o for o in outcomes(runs, device=device, data=sets, progress=progress)}
     table = results.tabled(found[run].row for run in runs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from heavytail.lab.datasets.arrays import DataDamaged
 from heavytail.lab.datasets.dataset import Dataset, Status, UnofficialData, load, status
 from heavytail.lab.datasets.download import fetch
-from heavytail.lab.datasets.given import given
 from heavytail.lab.datasets.layouts import DataUnavailable, find, folder
 from heavytail.lab.datasets.official import NAMES, OFFICIAL, Official
 from heavytail.lab.datasets.own import from_arrays, from_csv, from_npz, from_torch
@@ -32,7 +31,6 @@ __all__ = [
     "from_csv",
     "from_npz",
     "from_torch",
-    "given",
     "load",
     "status",
     "unseen",

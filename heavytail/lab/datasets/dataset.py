@@ -46,13 +46,13 @@ class Dataset:
 
     @property
     def id(self) -> str:
-        """What a `Run` of it is called in a table: the name alone as `load` gives it, else `name@digest`.
+        """What a `Run` of it is called in a table: the name alone for official data from `load`, else `name@digest`.
 
         The digest is 12 hexadecimal digits of the SHA-256 of all that it holds, read anew each time. Raises ValueError
         if it holds anything else than inputs and labels; see `from_arrays`.
         """
         sound = self.checked()
-        if sound._loaded and self.name in OFFICIAL and self.classes == OFFICIAL[self.name].classes[0]:
+        if sound._loaded and sound.verified and self.classes == OFFICIAL[self.name].classes[0]:
             return self.name
         return identity.identity(self.name, sound.tensors(), sound.classes)
 

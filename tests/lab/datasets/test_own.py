@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from dataset_files import declare_official, made_up, write_npz
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
@@ -483,6 +484,18 @@ def test_a_loaded_data_set_has_its_name_and_a_changed_one_a_digest():
     assert digits.id.startswith("digits@")
     assert not digits.checked().verified
     assert not pickle.loads(pickle.dumps(digits)).checked().verified
+
+
+def test_data_that_is_not_official_or_grouped_otherwise_has_a_digest_where_it_is_given(tmp_path, monkeypatch):
+    arrays = made_up("ecg5000")
+    write_npz(tmp_path / "ecg5000.npz", arrays)
+    with pytest.warns(datasets.UnofficialData):
+        assert datasets.load("ecg5000", tmp_path).id.startswith("ecg5000@")
+    declare_official(arrays, "ecg5000", monkeypatch)
+    assert datasets.load("ecg5000", tmp_path).id == "ecg5000"
+    five = datasets.load("ecg5000", tmp_path, classes=5)
+    assert five.id.startswith("ecg5000@")
+    assert five.checked().verified
 
 
 def test_a_change_after_the_check_is_checked_again():

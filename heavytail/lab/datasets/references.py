@@ -10,7 +10,7 @@ from heavytail.lab.datasets.official import NAMES
 from heavytail.lab.datasets.own import from_npz
 
 
-def given(
+def resolve(
     names: Iterable[str],
     data: Mapping[str, Dataset] | None = None,
     kept: Callable[[str], Dataset | None] = lambda identity: None,
