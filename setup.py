@@ -20,12 +20,15 @@ PICTURE = re.compile(r"<!-- picture -->\n(.*?)<!-- end of picture -->\n+", re.DO
 
 def git(*arguments: str) -> str | None:
     """What git says of this folder; None unless it is the top of a repository, so never of one that it only lies in."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, of another
     try:
         top, answer = (
-            subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10).stdout
+            subprocess.run(
+                ["git", *words], cwd=ROOT, env=known, capture_output=True, text=True, check=True, timeout=10
+            ).stdout.strip()
             for words in (["rev-parse", "--show-toplevel"], arguments)
         )
-        return answer.strip() if os.path.samefile(top.strip(), ROOT) else None
+        return answer if os.path.samefile(top, ROOT) else None
     except (OSError, subprocess.SubprocessError):
         return None
 

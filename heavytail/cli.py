@@ -35,22 +35,13 @@ class Stopped(KeyboardInterrupt):
     """Stopped by the user, after something was written; the message says what."""
 
 
-def _must_name_a_table(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"--out {path} is a folder: name the table, such as {path / 'table.parquet'}")
-    if path.suffix != ".parquet":
-        raise ValueError(
-            f"--out {path} is not what is written, a parquet table: name it {path.with_suffix('.parquet')}"
-        )
-
-
 def _train(options: argparse.Namespace) -> None:
     from heavytail import train
     from heavytail.lab import results
     from heavytail.lab.runs import read_grid
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
-    _must_name_a_table(options.out)
+    results.table_path(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     try:
         outcome = train(runs, device=options.device)
@@ -70,7 +61,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     if options.out:
-        _must_name_a_table(options.out)
+        results.table_path(options.out)
     try:
         with warnings.catch_warnings(), workers.processes(options.workers) as executor:
             warnings.showwarning = _say
@@ -101,7 +92,7 @@ def _simulate(options: argparse.Namespace) -> None:
     from heavytail.lab import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
-    _must_name_a_table(options.out)
+    results.table_path(options.out)
     try:
         table = simulations.fill(options.out, todo, device=options.device)
     except KeyboardInterrupt:

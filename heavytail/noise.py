@@ -88,7 +88,7 @@ def vectors(
     return stable.symmetric(each, shape, generator=generator, dtype=dtype)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kick:
     """The noise of one step of one run: `scale` times a unit draw, at an address."""
 

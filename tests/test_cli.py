@@ -355,13 +355,13 @@ def test_the_version_has_the_commit_of_the_checkout(capsys):
 @pytest.mark.parametrize("name", ["table.csv", "table"])
 def test_a_table_is_written_under_a_name_that_says_what_it_is(command, name, tmp_path, capsys):
     said = refused(capsys, command, DIGITS if command == "train" else ROLES, "--out", tmp_path / name)
-    assert said.endswith(f"is not what is written, a parquet table: name it {tmp_path / 'table.parquet'}\n")
+    assert said.endswith(f"{name} does not end in .parquet: name the table table.parquet\n")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_is_told_a_wrong_name_of_its_table_before_it_begins(tmp_path, capsys):
     where = ["--store", tmp_path / "store", "--out", tmp_path / "table.csv"]
-    assert "name it" in refused(capsys, "sweep", DIGITS, *where, *TINY)
+    assert "name the table table.parquet" in refused(capsys, "sweep", DIGITS, *where, *TINY)
     assert not (tmp_path / "store").exists()
 
 

@@ -128,13 +128,13 @@ def grids(device: torch.device) -> Iterator[Figure]:
         base = Run(dataset=shape.name, width=2000, lr=1e-3, **settings)
         grid = [replace(base, seed=seed) for seed in range(runs)]
         data = {shape.name: dataset}
-        trainer.train(replace(base, max_steps=2), data=data, device=device, progress=False)  # warm up
+        list(trainer.outcomes([replace(base, max_steps=2)], data=data, device=device, progress=False))  # warm up
         loop.train(replace(base, max_steps=2), dataset)
         alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
         over, most, seconds = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
-            trainer.train(grid, data=data, device=device, progress=False)
+            list(trainer.outcomes(grid, data=data, device=device, progress=False))
             middle = time.perf_counter()
             for run in grid[number * sample : (number + 1) * sample]:
                 loop.train(run, dataset, watch_test)

@@ -23,7 +23,7 @@ Parameters = Mapping[str, Tensor]
 IMAGES = 128  # images at once where no gradient is needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 

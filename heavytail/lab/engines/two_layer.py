@@ -39,7 +39,7 @@ Split = tuple[Tensor, Tensor]
 Pruned = tuple[float, list[float]]  # pruning ratio, accuracies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 
