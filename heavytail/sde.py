@@ -95,7 +95,7 @@ class LevyPath:
 
 
 def levy_path(
-    noise: str,
+    noise: noises.Noise,
     alpha: stable.Alpha,
     shape: Sequence[int],
     *,
@@ -119,7 +119,7 @@ def levy_path(
     if not (0 < horizon < math.inf and steps >= 1):
         raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
     eta = horizon / steps
-    unit = noises.vectors(noise, alpha, (steps, *shape), generator=generator, dtype=dtype)
+    unit = noises.vectors(alpha, noise, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
     return LevyPath(unit.mul_((eta ** (1 / index)).to(dtype)), eta)
 

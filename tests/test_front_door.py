@@ -31,11 +31,11 @@ def test_the_front_door_has_these_names_and_no_others():
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
-def test_a_name_is_the_same_object_in_the_room_it_lives_in(name):
+def test_a_name_is_what_a_type_checker_takes_it_for(name):
     thing = getattr(heavytail, name)
-    assert getattr(importlib.import_module(thing.__module__), name) is thing
-    written = rooms._handed_on(ROOT / "heavytail")  # what a type checker reads
-    assert written[f"heavytail.{name}"] == f"{thing.__module__}.{name}"
+    written = rooms.handed_on(ROOT / "heavytail")[f"heavytail.{name}"]
+    assert written != f"heavytail.{name}"
+    assert found(written) is thing
     assert thing.__doc__
 
 
@@ -77,11 +77,15 @@ def test_what_the_reference_describes_exists_and_is_described(kind, name, member
 
 
 def test_the_reference_has_every_public_name():
-    described = {id(found(name)) for _, name, _ in reference()}
-    whole = {name for kind, name, members in reference() if kind == "module" and not members}
-    for name in FUNCTIONS | MODULES:
-        thing = getattr(heavytail, name)
-        assert id(thing) in described or getattr(thing, "__module__", "") in whole or name == "noise", name
+    described = set()
+    for kind, name, members in reference():
+        thing = found(name)
+        described.add(id(thing))
+        if kind == "module" and not members:  # Sphinx takes what the module lists, or what is its own
+            own = [key for key, value in vars(thing).items() if getattr(value, "__module__", "") == name]
+            described |= {id(getattr(thing, key)) for key in getattr(thing, "__all__", own)}
+    missing = {name for name in FUNCTIONS | MODULES if id(getattr(heavytail, name)) not in described}
+    assert missing == {"noise"}  # two of its functions are described and the rest is for the trainer
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)

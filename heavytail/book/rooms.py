@@ -39,15 +39,15 @@ def rooms(package: Path = PACKAGE, wing: str | None = None) -> dict[str, Room]:
         if place.parts not in (("__init__.py",), ("__main__.py",)):
             files.setdefault(place.parts[0].removesuffix(".py"), []).append(path)
     inside = (package.name, *([wing] if wing else []))
-    handed_on = _handed_on(package)
-    return {name: _room(inside, name, paths, set(files), handed_on) for name, paths in files.items()}
+    onward = handed_on(package)
+    return {name: _room(inside, name, paths, set(files), onward) for name, paths in files.items()}
 
 
-def _room(inside: tuple[str, ...], name: str, paths: list[Path], names: set[str], handed_on: Mapping[str, str]) -> Room:
+def _room(inside: tuple[str, ...], name: str, paths: list[Path], names: set[str], onward: Mapping[str, str]) -> Room:
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     door = next((path for path in paths if path.name == "__init__.py"), paths[0])
     purpose = " ".join((ast.get_docstring(trees[door]) or "").partition("\n\n")[0].split())
-    dotted = {handed_on.get(target, target) for tree in trees.values() for target in _targets(tree)}
+    dotted = {onward.get(target, target) for tree in trees.values() for target in _targets(tree)}
     parts = [tuple(target.split(".")) for target in dotted]
     found = {part[len(inside)] for part in parts if part[: len(inside)] == inside and len(part) > len(inside)}
     return Room(name, purpose, frozenset(found & names) - {name})
@@ -65,7 +65,7 @@ def _targets(tree: ast.Module) -> Iterator[str]:
             yield f"{node.value.id}.{node.attr}"
 
 
-def _handed_on(package: Path) -> dict[str, str]:
+def handed_on(package: Path) -> dict[str, str]:
     """Names that the front door has from elsewhere: `house.train` is in truth `house.lab.trainer.train`."""
     door = package / "__init__.py"
     tree = ast.parse(door.read_text(encoding="utf-8")) if door.exists() else ast.Module([], [])

@@ -63,8 +63,8 @@ class Run:
     network: str = "fcn"
     width: int = 2000
     depth: int = 1
-    noise: str | None = None
-    unit: str = "filter"
+    noise: noises.Noise | None = None
+    unit: noises.Unit = "filter"
     alpha: float | None = None
     sigma: float = 0.0
     lr: float = 0.001
@@ -112,9 +112,9 @@ class Run:
         if self.noise is None:
             if self.alpha is not None or self.sigma != 0:
                 raise ValueError("alpha and sigma are set but noise is None: name a noise, or leave both out")
-            noises.check("shared", 2.0, 0.0, self.unit)
+            noises.check(2.0, 0.0, "shared", self.unit)
         else:
-            noises.check(self.noise, 2.0 if self.alpha is None else self.alpha, self.sigma, self.unit)
+            noises.check(2.0 if self.alpha is None else self.alpha, self.sigma, self.noise, self.unit)
             if self.alpha is None:
                 raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
 

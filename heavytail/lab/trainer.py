@@ -27,7 +27,7 @@ from heavytail.noise import Kick
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
 RANDOM = tuple({"keep": 1 - share} for share in results.MIDDLE)
-CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
+CRITERIA = ({"squared_error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +164,8 @@ class _Training:
         run = self.run
         if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
             return None
-        size = noise.scale(run.sigma, run.lr, run.alpha)
-        return Kick(run.noise, run.alpha, run.unit, size, self.key, self.step, self.along)
+        size = noise.scale(run.alpha, run.sigma, run.lr)
+        return Kick(run.alpha, run.noise, run.unit, size, self.key, self.step, self.along)
 
     def looks_after(self, steps: int = 0) -> bool:
         """Whether the train accuracy is looked at after so many more steps."""
@@ -427,7 +427,7 @@ def _measured(found: Sequence[two_layer.Pruned], by_chance: Sequence[two_layer.P
     return measured | random
 
 
-def _norms(weights: Iterable[Tensor], unit: str) -> dict[str, float]:
+def _norms(weights: Iterable[Tensor], unit: noise.Unit) -> dict[str, float]:
     """Columns of the norms of the hidden units."""
     layers = [compress.norms(weight, unit) for weight in weights]
     norms, shapes = torch.cat(layers), torch.cat([layer / layer.median() for layer in layers])

@@ -116,7 +116,7 @@ def noisy_loop(run, dataset):
         size = run.sigma * run.lr ** (1 / run.alpha)
         at = {"key": streams.key(run.seed, "noise"), "step": step, "unit": run.unit}
         for number, layer in enumerate(noisy):
-            noise.add(layer.weight.detach(), run.noise, run.alpha, size, layer=number, **at)
+            noise.add(layer.weight.detach(), run.alpha, run.noise, size, layer=number, **at)
     return model.state_dict()
 
 
@@ -161,7 +161,7 @@ def test_the_mean_field_network_steps_along_n_times_the_gradient(named):
             theta -= run.lr * run.width * gradient
             if run.noise and step < run.max_steps:
                 size = run.sigma * run.lr ** (1 / run.alpha)  # η itself: n scales the drift alone
-                noise.add(theta.detach(), run.noise, run.alpha, size, key=streams.key(run.seed, "noise"), step=step)
+                noise.add(theta.detach(), run.alpha, run.noise, size, key=streams.key(run.seed, "noise"), step=step)
     trained = weights(run)
     torch.testing.assert_close(trained["hidden.weight"], theta.detach(), rtol=1e-4, atol=1e-5)
     assert torch.equal(trained["signs"], signs)

@@ -62,7 +62,8 @@ MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
 
 def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
     """In-place updates of 10^6 float32 weights by each noise, against SciPy doing the same."""
-    for kind, row in (("entrywise", 140), ("isotropic", 10), ("isotropic", 140), ("isotropic", 784), ("shared", 140)):
+    rows: dict[noise.Noise, list[int]] = {"entrywise": [140], "isotropic": [10, 140, 784], "shared": [140]}
+    for kind, row in ((kind, row) for kind, sizes in rows.items() for row in sizes):
         nets = _networks(1, ELEMENTS // row, row, 2, 1, device)
         by_scipy, rng = nets.hidden[0].clone(), np.random.RandomState(1)
         sides: Sides = {
@@ -263,8 +264,8 @@ def _stage(
     return _networks(runs, width, shape.inputs, shape.classes, batch, device, low), data.x_train, data.y_train
 
 
-def _kick(kind: str, seed: int) -> Kick:
-    return Kick(kind, ALPHA, "filter", 1e-9, streams.key(seed, "noise"), 1)
+def _kick(kind: noise.Noise, seed: int) -> Kick:
+    return Kick(ALPHA, kind, "filter", 1e-9, streams.key(seed, "noise"), 1)
 
 
 def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:

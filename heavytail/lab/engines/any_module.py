@@ -30,10 +30,10 @@ class Networks:
     module: nn.Module  # how outputs come from parameters; its own are not used
     parameters: Parameters  # by name, (R, ...)
     low: torch.dtype | None  # what products round their factors and results to; None = as they are
-    unit: str  # what pruning takes away
+    unit: noise.Unit  # what pruning takes away
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int = 0) -> Networks:
+def stack(models: Sequence[nn.Module], products: str, unit: noise.Unit, batch: int = 0) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory."""
     named = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
     if len(models) == 1:

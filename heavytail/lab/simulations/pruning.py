@@ -87,7 +87,7 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
         shape = (repeats, simulation.width, simulation.inputs)
         if not simulation.steps:
             noise = simulation.generator("noise", part, device)
-            columns = simulation.sigma * noises.vectors(simulation.noise, simulation.alpha, shape, generator=noise)
+            columns = simulation.sigma * noises.vectors(simulation.alpha, simulation.noise, shape, generator=noise)
             new = {"error": _error(_squares(columns, simulation), simulation)}
         else:
             path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)
