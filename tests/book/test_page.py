@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from heavytail import cli
 from heavytail.book import build, page, stamps
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
@@ -290,7 +291,8 @@ def test_chapters_are_written_as_notebooks_that_fetch_the_project(
     assert path == project / "_build" / "notebooks" / "one.ipynb"
     codes = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert "git clone --quiet --depth 1 https://github.com/someone/project project" in codes[0]
-    assert "@ git+https://github.com/someone/project" in codes[0]
+    assert '%pip install --quiet ".[book]"' in codes[0]  # the wheel has no book: it is imported from the clone
+    assert "sys.path.insert(0, os.getcwd())" in codes[0]
     assert codes[2] == "print(profile, width * 2)"
 
 
@@ -306,13 +308,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("place", "name", "options"), COMMANDS)
 def test_a_command_that_a_page_offers_names_a_chapter_and_its_parameters(place: str, name: str, options: str) -> None:
-    page = ROOT / "book" / f"{name}.md"
-    given = dict(build.assignment(option) for option in options.split() if option != "-p")
-    changed = page.changed_parameters(page, page.read(page), given)
+    chapter = ROOT / "book" / f"{name}.md"
+    given = dict(cli._assignment(option) for option in options.split() if option != "-p")
+    changed = page.changed_parameters(chapter, page.read(chapter), given)
     assert changed == given, f"{place}: what it offers to change is the default"
 
 
 def test_every_chapter_with_parameters_offers_a_command() -> None:
     offered = {name for place, name, _ in COMMANDS if place == f"{name}.md"}
-    has = {page.stem for page in page.pages(ROOT) if page.parameters_of(page.read(page))}
+    has = {chapter.stem for chapter in page.pages(ROOT) if page.parameters_of(page.read(chapter))}
     assert has - offered == {"index", "claims", "performance"}  # they show what others computed
