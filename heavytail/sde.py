@@ -21,7 +21,7 @@ from heavytail import stable
 LOSSES = ("squared", "logistic", "cross_entropy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A data set, a loss, and the two-layer network `f(x) = (1/n) Σ_i c^i φ(⟨θ^i, x⟩)` that is to fit it. [P, form D]
 
@@ -60,7 +60,7 @@ class Problem:
         return replace(self, x=self.x.to(device, dtype), y=self.y.to(device, dtype))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Particles:
     """The state of a network: `weights` θ of shape (..., n, d) and `outputs` c of shape (..., n, k)."""
 
@@ -74,7 +74,7 @@ class Particles:
         return Particles(self.weights[..., :n, :], self.outputs[..., :n, :])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LevyPath:
     """A path of the driving Lévy process by its increments (steps, ..., n, d) over time steps of length `step`.
 
@@ -95,7 +95,7 @@ class LevyPath:
 
 
 def levy_path(
-    noise: str,
+    noise: noises.Noise,
     alpha: stable.Alpha,
     shape: Sequence[int],
     *,
@@ -119,7 +119,7 @@ def levy_path(
     if not (0 < horizon < math.inf and steps >= 1):
         raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
     eta = horizon / steps
-    unit = noises.vectors(noise, alpha, (steps, *shape), generator=generator, dtype=dtype)
+    unit = noises.vectors(alpha, noise, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
     return LevyPath(unit.mul_((eta ** (1 / index)).to(dtype)), eta)
 

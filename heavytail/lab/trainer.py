@@ -8,30 +8,29 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from heavytail import compress, networks, noise, streams, tails
 from heavytail.lab import datasets, results
-from heavytail.lab.datasets import Dataset
+from heavytail.lab.datasets import Dataset, references
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import devices, threads
 from heavytail.lab.results import Results
-from heavytail.lab.runs import Run, distinct
+from heavytail.lab.runs import Run, distinct, settled
 from heavytail.noise import Kick
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
 RANDOM = tuple({"keep": 1 - share} for share in results.MIDDLE)
-CRITERIA = ({"error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
+CRITERIA = ({"squared_error": compress.SQUARED_ERROR}, *({"keep": 1 - share} for share in results.SHARES))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
     """A finished run: its row of the results table, and its final weights by parameter name, on the CPU."""
 
@@ -40,7 +39,7 @@ class Outcome:
     weights: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """A run in the middle: what it takes to go on after `step` steps. Random numbers need no state: see `streams`."""
 
@@ -64,11 +63,13 @@ def train(
     The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), then, after every step but the last,
     `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: the paper [P], its code for scaling and order [C].
     A run that diverges, stalls or does not fit in memory is a row with that status and a reason. A run has the same
-    bits alone and in any list on the CPU, and agrees to rounding on a GPU. `data` replaces data sets by name; the rest
-    are loaded.
+    bits alone and in any list on the CPU, and agrees to rounding on a GPU.
 
-    Raises ValueError for a run listed twice, a batch larger than its data, or a device that is not there, all before
-    any training.
+    `data` holds data sets of your own by name, see `heavytail.lab.datasets.from_arrays`; the rest are loaded. In the
+    table a run of yours is of the data set `name@digest`, also where that replaced a published one.
+
+    Raises ValueError for a run listed twice, a batch larger than its data, a data set that is unknown, unused or not
+    sound, or a device that is not there, all before any training.
 
     >>> from heavytail import grid
     >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)
@@ -79,9 +80,10 @@ def train(
     torch.Size([50, 64])
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
-    found = {o.run: o for o in outcomes(runs, device=device, data=data, progress=progress)}
-    columns = [field.name for field in fields(Run)] + list(results.COLUMNS)
-    table = pd.DataFrame([found[run].row for run in runs], columns=columns)
+    ids, sets = references.resolve((run.dataset for run in runs), data)
+    runs = settled(runs, ids)
+    found = {o.run: o for o in outcomes(runs, device=device, data=sets, progress=progress)}
+    table = results.tabled(found[run].row for run in runs)
     return Results(table, {run.key: found[run].weights for run in runs})
 
 
@@ -97,11 +99,12 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Each run's outcome as soon as it is finished, in any order; see `train`.
 
-    Runs in `snapshots` go on from there. Every `keep_every` seconds `keep` is given a snapshot of each run in training.
+    `data` holds data sets by what the runs call them, which the rows say too. Runs in `snapshots` go on from there.
+    Every `keep_every` seconds `keep` is given a snapshot of each run in training.
     """
     device = streams.present(device)
     sets = {name: datasets.load(name) for name in {run.dataset for run in runs} - set(data or {})}
-    sets = {name: dataset.to(device) for name, dataset in {**sets, **(data or {})}.items()}
+    sets = {name: dataset.checked().to(device) for name, dataset in {**sets, **(data or {})}.items()}
     for run in runs:
         _fits(run, sets[run.dataset])
     starts = {run: Snapshot(run, 0, {}) for run in runs} | {s.run: s for s in snapshots}
@@ -141,7 +144,7 @@ def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) 
         epoch, skip = epoch + 1, 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Training:
     """A run in training, after `step` steps."""
 
@@ -161,8 +164,8 @@ class _Training:
         run = self.run
         if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
             return None
-        size = noise.scale(run.sigma, run.lr, run.alpha)
-        return Kick(run.noise, run.alpha, run.unit, size, self.key, self.step, self.along)
+        size = noise.scale(run.alpha, run.sigma, run.lr)
+        return Kick(run.alpha, run.noise, run.unit, size, self.key, self.step, self.along)
 
     def looks_after(self, steps: int = 0) -> bool:
         """Whether the train accuracy is looked at after so many more steps."""
@@ -424,7 +427,7 @@ def _measured(found: Sequence[two_layer.Pruned], by_chance: Sequence[two_layer.P
     return measured | random
 
 
-def _norms(weights: Iterable[Tensor], unit: str) -> dict[str, float]:
+def _norms(weights: Iterable[Tensor], unit: noise.Unit) -> dict[str, float]:
     """Columns of the norms of the hidden units."""
     layers = [compress.norms(weight, unit) for weight in weights]
     norms, shapes = torch.cat(layers), torch.cat([layer / layer.median() for layer in layers])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,8 @@ MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
 
 def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
     """In-place updates of 10^6 float32 weights by each noise, against SciPy doing the same."""
-    for kind, row in (("entrywise", 140), ("isotropic", 10), ("isotropic", 140), ("isotropic", 784), ("shared", 140)):
+    rows: dict[noise.Noise, list[int]] = {"entrywise": [140], "isotropic": [10, 140, 784], "shared": [140]}
+    for kind, row in ((kind, row) for kind, sizes in rows.items() for row in sizes):
         nets = _networks(1, ELEMENTS // row, row, 2, 1, device)
         by_scipy, rng = nets.hidden[0].clone(), np.random.RandomState(1)
         sides: Sides = {
@@ -127,13 +129,13 @@ def grids(device: torch.device) -> Iterator[Figure]:
         base = Run(dataset=shape.name, width=2000, lr=1e-3, **settings)
         grid = [replace(base, seed=seed) for seed in range(runs)]
         data = {shape.name: dataset}
-        trainer.train(replace(base, max_steps=2), data=data, device=device, progress=False)  # warm up
+        list(trainer.outcomes([replace(base, max_steps=2)], data=data, device=device, progress=False))  # warm up
         loop.train(replace(base, max_steps=2), dataset)
         alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
         over, most, seconds = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
-            trainer.train(grid, data=data, device=device, progress=False)
+            list(trainer.outcomes(grid, data=data, device=device, progress=False))
             middle = time.perf_counter()
             for run in grid[number * sample : (number + 1) * sample]:
                 loop.train(run, dataset, watch_test)
@@ -190,7 +192,7 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
 
 def memory(device: torch.device) -> Iterator[Figure]:
     """Peak memory of training one network on the shape of ECG5000, in a process of its own."""
-    if device.type != "cpu":
+    if device.type != "cpu" or os.name == "nt":  # Windows does not tell it
         return
     command = [sys.executable, "-m", "heavytail.lab.bench.peak", str(WIDEST)]
     told = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -262,8 +264,8 @@ def _stage(
     return _networks(runs, width, shape.inputs, shape.classes, batch, device, low), data.x_train, data.y_train
 
 
-def _kick(kind: str, seed: int) -> Kick:
-    return Kick(kind, ALPHA, "filter", 1e-9, streams.key(seed, "noise"), 1)
+def _kick(kind: noise.Noise, seed: int) -> Kick:
+    return Kick(ALPHA, kind, "filter", 1e-9, streams.key(seed, "noise"), 1)
 
 
 def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:

@@ -23,17 +23,17 @@ Parameters = Mapping[str, Tensor]
 IMAGES = 128  # images at once where no gradient is needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 
     module: nn.Module  # how outputs come from parameters; its own are not used
     parameters: Parameters  # by name, (R, ...)
     low: torch.dtype | None  # what products round their factors and results to; None = as they are
-    unit: str  # what pruning takes away
+    unit: noise.Unit  # what pruning takes away
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int = 0) -> Networks:
+def stack(models: Sequence[nn.Module], products: str, unit: noise.Unit, batch: int = 0) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory."""
     named = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
     if len(models) == 1:

@@ -34,12 +34,12 @@ NEURONS = 256  # but never fewer neurons: below it the products themselves get s
 ROWS = 4096  # samples at once where no gradient is needed
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
-Criterion = Mapping[str, Any]  # error=... or keep=... of `compress.prune`
+Criterion = Mapping[str, Any]  # squared_error=... or keep=... of `compress.prune`
 Split = tuple[Tensor, Tensor]
 Pruned = tuple[float, list[float]]  # pruning ratio, accuracies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 

@@ -38,7 +38,7 @@ def stack(*models, products="float32"):
 
 
 def kick(seed, kind="entrywise"):
-    return Kick(kind, 1.75, "filter", 0.01, streams.key(seed, "noise"), 3)
+    return Kick(1.75, kind, "filter", 0.01, streams.key(seed, "noise"), 3)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
