@@ -138,7 +138,7 @@ def test_random_pruning_takes_the_share_of_units_asked_for_and_any_of_them(netwo
         assert bool(gone[before].all()), "what goes at a small share goes at a larger one"
         assert not torch.equal(gone, (dict(by_norm.named_parameters())[name] == 0).all(1))
     with pytest.raises(ValueError, match=r"^pruning at random wants a share of units"):
-        compress.prune(model, error=0.1, generator=compress.chance(7))
+        compress.prune(model, squared_error=0.1, generator=compress.chance(7))
 
 
 @pytest.mark.parametrize("depth", [1, 2])

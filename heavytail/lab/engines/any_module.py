@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
-from heavytail.lab.engines.two_layer import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kick
 
@@ -23,17 +23,17 @@ Parameters = Mapping[str, Tensor]
 IMAGES = 128  # images at once where no gradient is needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 
     module: nn.Module  # how outputs come from parameters; its own are not used
     parameters: Parameters  # by name, (R, ...)
     low: torch.dtype | None  # what products round their factors and results to; None = as they are
-    unit: str  # what pruning takes away
+    unit: noise.Unit  # what pruning takes away
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int = 0) -> Networks:
+def stack(models: Sequence[nn.Module], products: str, unit: noise.Unit, batch: int = 0) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory."""
     named = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
     if len(models) == 1:
@@ -116,18 +116,19 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def pruned(
     networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
-) -> list[Pruned]:
+) -> dict[Criterion, Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
     With `chance`, a seed, units go in random order.
     """
     model = copy.deepcopy(networks.module)
     model.load_state_dict({name: p[row] for name, p in networks.parameters.items()})
-    found = []
+    found = {}
     for criterion in criteria:
-        sparse = compress.prune(model, **criterion, unit=networks.unit, generator=compress.chance(chance))
+        sparse = compress.prune(model, **criterion._asdict(), unit=networks.unit, generator=compress.chance(chance))
         one = stack([compress.shrink(sparse)], "float32", networks.unit)  # the same function, sooner
-        found.append((compress.pruning_ratio(sparse), [float(evaluate(one, x, y)[0]) for x, y in splits]))
+        accuracies = [float(evaluate(one, x, y)[0]) for x, y in splits]
+        found[criterion] = Pruned(compress.pruning_ratio(sparse), accuracies)
     return found
 
 
