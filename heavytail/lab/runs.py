@@ -7,13 +7,13 @@ import itertools
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 from heavytail import noise as noises
-from heavytail.lab.datasets import NAMES
+from heavytail.lab.datasets import NAMES, identity
 from heavytail.networks import NETWORKS
 
 Record = TypeVar("Record")
@@ -30,7 +30,8 @@ LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay
 class Run:
     """One training run of heavy-tailed SGD. Its `key` is its identity; two equal runs are the same run.
 
-    dataset        one of heavytail.lab.datasets.NAMES
+    dataset        one of heavytail.lab.datasets.NAMES; or your own, by the name it has in `data=`, its `Dataset.id`, or
+                   the path of a file that ends in .npz
     network        "fcn" | "mean_field" | "vgg"
     width          neurons of a hidden layer; for "vgg" filters of the first convolution
     depth          hidden layers; "mean_field" has one; "vgg" has a fixed plan and wants depth=1
@@ -79,8 +80,7 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dataset not in NAMES:
-            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {', '.join(NAMES)}")
+        identity.check_reference(self.dataset)
         if self.network not in NETWORKS:
             raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
@@ -122,8 +122,15 @@ class Run:
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields.
 
-        A field that came later is left out at its default, so that a run keeps its key from release to release.
+        A field that came later is left out at its default, so that a run keeps its key from release to release. Raises
+        ValueError for a run of a data set of your own that is not named by its `Dataset.id`: which contents are meant
+        is not known before the run meets its data.
         """
+        if not identity.is_settled(self.dataset):
+            raise ValueError(
+                f"a run of {self.dataset!r} has no key before it meets its data: choose one of {', '.join(NAMES)}, or "
+                "name yours by its id, as in Run(dataset=dataset.id)"
+            )
         return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
 
 
@@ -132,7 +139,10 @@ def number(record: object, name: str) -> None:
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
-    object.__setattr__(record, name, float(value) + 0.0)
+    try:
+        object.__setattr__(record, name, float(value) + 0.0)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold, got a larger one") from None
 
 
 def whole(record: object, name: str, least: int) -> None:
@@ -141,6 +151,8 @@ def whole(record: object, name: str, least: int) -> None:
     is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not is_whole or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, as a table holds 64 bits of it, got {value!r}")
     object.__setattr__(record, name, int(value))
 
 
@@ -180,19 +192,35 @@ def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
     return read_records(Run, path, profile, changes)
 
 
+def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
+    """The runs with their data sets by id, which `ids` holds by name; ValueError if two are then the same."""
+    return distinct([replace(run, dataset=ids.get(run.dataset, run.dataset)) for run in runs])
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """What a TOML file holds; ValueError names one that is none."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except ValueError as error:  # of TOML, or of text that is no UTF-8
+        raise ValueError(f"{Path(path).name} is not a TOML file: {error}") from error
+
+
 def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any]) -> list[Record]:
     """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
-    with open(path, "rb") as file:
-        profiles = {name: value for name, value in tomllib.load(file).items() if name != "study"}
+    profiles = {name: value for name, value in read_toml(path).items() if name != "study"}
     if profile not in profiles:
         raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
     entries = profiles[profile]
     if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
         raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
-    records = [record for axes in entries for record in expand(kind, {**axes, **changes})]
+    try:
+        records = distinct([record for axes in entries for record in expand(kind, {**axes, **changes})])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"profile {profile!r} of {Path(path).name}: {error}") from error
     if not records:
         raise ValueError(f"profile {profile!r} of {Path(path).name} lists no runs: an axis or the profile is empty")
-    return distinct(records)
+    return records
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:

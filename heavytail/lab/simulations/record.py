@@ -110,7 +110,7 @@ def broken_network(record: Simulation) -> Problem:
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name not in ACTIVATIONS:
+    if name not in tuple(ACTIVATIONS):  # also what no dictionary can be asked for
         raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
