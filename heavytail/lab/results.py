@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -210,6 +209,8 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     A column is of one type whatever it holds, so that a folder of tables can be read as one. Raises ValueError for a
     path that does not end in .parquet, and pyarrow's errors for a value that is not of the type of its column.
     """
+    from pyarrow import parquet  # starts a thread, which a process that others are forked from must not have
+
     typed = _typed(table)
     write_atomically(table_path(path), lambda part: parquet.write_table(typed, part))
 

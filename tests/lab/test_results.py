@@ -174,7 +174,7 @@ def test_a_mixed_folder_of_studies_and_runs_can_be_read(tmp_path):
     tables = {**RUN_TABLES, **SIMULATION_TABLES}
     tables["chaos"] = table_of_simulations([(Chaos(alpha=1.5), {"distance": [0.5]})])
     tables["discretisation"] = table_of_simulations([(Discretisation(alpha=1.5), {("fixed", 4): [0.5]})])
-    for name in tables:
+    for name in ("plain", "all", "not finite", "discretisation"):  # the first file decides what is read
         folder = tmp_path / name
         written(tables, [name, *(other for other in tables if other != name)], folder)
         assert len(pd.read_parquet(folder)) == sum(map(len, tables.values()))
