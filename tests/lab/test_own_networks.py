@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from heavytail import Run, noise, streams
+from heavytail import Run, noise, streams, sweep
 from heavytail.lab import trainer
 from heavytail.lab.datasets import Dataset
 from heavytail.networks import fcn
@@ -160,6 +160,16 @@ def test_a_network_that_is_not_there_is_refused_in_one_sentence():
             trainer.train(Run(dataset="digits", network=name), data={"digits": TOY}, progress=False)
     with pytest.raises(ValueError, match=re.escape("networks= holds mine, which no run names")):
         train(Run(dataset="digits"))
+
+
+def test_a_sweep_wants_a_network_that_every_worker_can_import(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"network ':mine' is known here alone: name it in a sweep as 'module:function'"
+    ):
+        sweep(BASE, store=tmp_path, data={"digits": TOY}, progress=False)
+    run = Run(dataset="digits", network=f"{__name__}:Residual", width=8, lr=0.1, max_steps=2)
+    table = sweep(run, store=tmp_path, data={"digits": TOY}, progress=False).table
+    assert list(table.status) == ["max_steps"]
 
 
 # looks
