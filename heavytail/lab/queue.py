@@ -15,7 +15,8 @@ from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.engines.protocol import Engine, Networks
 from heavytail.lab.machine import devices
 from heavytail.lab.measuring import Outcome
-from heavytail.lab.runs import Run
+from heavytail.lab.models import Build
+from heavytail.lab.runs import FLAT, Run
 from heavytail.lab.training import Snapshot
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
@@ -33,7 +34,9 @@ class Watch:
     on_look: Look | None
 
 
-def train(starts: Sequence[Snapshot], sets: Mapping[str, Dataset], watch: Watch) -> Iterator[Outcome]:
+def train(
+    starts: Sequence[Snapshot], sets: Mapping[str, Dataset], own: Mapping[str, Build], watch: Watch
+) -> Iterator[Outcome]:
     """Each run's outcome: runs of one shape are trained together, as many as fit; fewer where that was too many."""
     shapes: dict[tuple[object, ...], list[Snapshot]] = {}
     for start in starts:
@@ -45,7 +48,7 @@ def train(starts: Sequence[Snapshot], sets: Mapping[str, Dataset], watch: Watch)
             left = {start.run: start for start in waiting[:limit]}
             del waiting[:limit]
             try:
-                for outcome in _train(list(left.values()), dataset, watch):
+                for outcome in _train(list(left.values()), dataset, own, watch):
                     del left[outcome.run]
                     yield outcome
             except (RuntimeError, MemoryError) as error:
@@ -80,7 +83,7 @@ def _at_once(run: Run, dataset: Dataset) -> int:
 
 
 def _has_two_layers(run: Run) -> bool:
-    return run.depth == 1 and run.network in ("fcn", "mean_field")
+    return run.depth == 1 and run.network in FLAT
 
 
 def _cut(dataset: Dataset, samples: int | None) -> Dataset:
@@ -88,22 +91,24 @@ def _cut(dataset: Dataset, samples: int | None) -> Dataset:
     return replace(dataset, x_train=dataset.x_train[:samples], y_train=dataset.y_train[:samples])
 
 
-def _train(starts: Sequence[Snapshot], dataset: Dataset, watch: Watch) -> Iterator[Outcome]:
+def _train(starts: Sequence[Snapshot], dataset: Dataset, own: Mapping[str, Build], watch: Watch) -> Iterator[Outcome]:
     """Train runs of one shape at once, by the engine that is made for them."""
     if _has_two_layers(starts[0].run):
-        return _together(two_layer, starts, dataset, watch)
-    return _together(any_module, starts, dataset, watch)
+        return _together(two_layer, starts, dataset, None, watch)
+    return _together(any_module, starts, dataset, own.get(starts[0].run.network), watch)
 
 
 def _together(
-    engine: Engine[Networks], starts: Sequence[Snapshot], dataset: Dataset, watch: Watch
+    engine: Engine[Networks], starts: Sequence[Snapshot], dataset: Dataset, build: Build | None, watch: Watch
 ) -> Iterator[Outcome]:
     """Train runs of one shape at once; each leaves when it is done, so that the rest go faster."""
     lap = kept = time.perf_counter()
     x, y = dataset.x_train, dataset.y_train
-    built = [models.reached(start.run, start.weights, dataset) for start in starts]
+    built = [models.reached(start.run, start.weights, dataset, build) for start in starts]
     rates = torch.tensor([models.rate(start.run, model) for start, model in zip(starts, built, strict=True)]).to(x)
-    nets = engine.stack(built, starts[0].run.products, starts[0].run.unit, starts[0].run.batch_size or len(y))
+    first = starts[0].run
+    sample = None if build is None else x[:2]
+    nets = engine.stack(built, first.products, first.unit, first.batch_size or len(y), sample)
     del built
     along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
     asked = watch.on_look is not None

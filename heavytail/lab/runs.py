@@ -22,6 +22,8 @@ PRODUCTS = ("float32", "bfloat16")
 
 ALONG = ("ones", "unseen")
 
+FLAT = ("fcn", "mean_field")  # networks that see an input as one vector
+
 # Fields that the first release did not have, and their defaults.
 LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay": 0.0, "samples": None}
 
@@ -32,7 +34,8 @@ class Run:
 
     dataset        one of heavytail.lab.datasets.NAMES; or your own, by the name it has in `data=`, its `Dataset.id`, or
                    the path of a file that ends in .npz
-    network        "fcn" | "mean_field" | "vgg"
+    network        "fcn" | "mean_field" | "vgg"; or your own: "package.module:function" names one that can be imported,
+                   ":name" one that `train` is given in `networks=`; see `heavytail.lab.models.Build`
     width          neurons of a hidden layer; for "vgg" filters of the first convolution
     depth          hidden layers; "mean_field" has one; "vgg" has a fixed plan and wants depth=1
     noise          None | "shared" | "entrywise" | "isotropic" (the paper's Types I, II, III)
@@ -81,8 +84,11 @@ class Run:
 
     def __post_init__(self) -> None:
         identity.check_reference(self.dataset)
-        if self.network not in NETWORKS:
-            raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        if self.network not in NETWORKS and not own_network(self.network):
+            raise ValueError(
+                f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}, or name your own as "
+                "'package.module:function'"
+            )
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
             whole(self, name, least)
         for name in ("batch_size", "patience", "samples"):
@@ -92,7 +98,7 @@ class Run:
             raise ValueError(f"unknown products {self.products!r}: choose one of {', '.join(PRODUCTS)}")
         if self.patience is not None and self.stop_accuracy is None:
             raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
-        if self.network != "fcn" and self.depth != 1:
+        if self.network in NETWORKS and self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
         for name in ("sigma", "lr", "weight_decay"):
             number(self, name)
@@ -105,7 +111,7 @@ class Run:
             raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
         if self.along not in ALONG:
             raise ValueError(f"unknown direction along={self.along!r}: choose one of {', '.join(ALONG)}")
-        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network == "vgg"):
+        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network not in FLAT):
             raise ValueError("along='unseen' is for noise 'shared' on a network with one hidden layer")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
             raise ValueError(f"stop_accuracy must lie in (0, 1], got {self.stop_accuracy:g}")
@@ -132,6 +138,12 @@ class Run:
                 "name yours by its id, as in Run(dataset=dataset.id)"
             )
         return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
+
+
+def own_network(name: object) -> bool:
+    """Whether a run's network is named as one of the user's own: `module:function`, or `:name`."""
+    module, colon, function = str(name).partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split(".") if module)
 
 
 def number(record: object, name: str) -> None:

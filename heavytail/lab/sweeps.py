@@ -56,6 +56,9 @@ def sweep(
     `data` holds data sets of your own by name; see `train`. The store keeps a copy for those who do the work, and for
     later runs that name it by its id.
 
+    A network of your own must be one that every worker can import, `Run(network="package.module:function")`. A sweep
+    keeps no history of looks: train with `history=True` for that.
+
     `executor` runs the tasks, on any machine that sees the folder; without one they run here. A task holds runs of one
     data set, network, width and depth: `runs_per_task` of them (default: 1 on the CPU, else 256), on `threads` CPU
     threads. Every `checkpoint_every` seconds a run in the middle is kept too.
@@ -74,6 +77,9 @@ def sweep(
     True
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
+    for run in runs:
+        if run.network.startswith(":"):
+            raise ValueError(f"network {run.network!r} is known here alone: name it in a sweep as 'module:function'")
     for name, value in (("runs_per_task", runs_per_task), ("threads", threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

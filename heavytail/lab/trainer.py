@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from tqdm import tqdm
 
-from heavytail import networks, streams
-from heavytail.lab import datasets, queue, results
+from heavytail import streams
+from heavytail.lab import datasets, models, queue, results
 from heavytail.lab.datasets import Dataset, references
 from heavytail.lab.measuring import Outcome
-from heavytail.lab.models import final_model, initial_model
+from heavytail.lab.models import Build, final_model, initial_model
 from heavytail.lab.queue import Look, Watch
 from heavytail.lab.results import Results
 from heavytail.lab.runs import Run, distinct, settled
 from heavytail.lab.training import Snapshot, batches
+from heavytail.networks import NETWORKS, check
 
 __all__ = ["Outcome", "Snapshot", "batches", "final_model", "initial_model", "outcomes", "train"]
 
@@ -28,6 +29,7 @@ def train(
     *,
     device: torch.device | str = "cpu",
     data: Mapping[str, Dataset] | None = None,
+    networks: Mapping[str, Build] | None = None,
     progress: bool = True,
     history: bool = False,
     on_look: Look | None = None,
@@ -46,8 +48,11 @@ def train(
     run after every `eval_every` steps, before the noise of that step. `on_look(run, step, loss, accuracy)` is called
     with the same as they come; `run` is the one in the table. Neither changes a bit of a run, but looks take time.
 
-    Raises ValueError for a run listed twice, a batch larger than its data, a data set that is unknown, unused or not
-    sound, or a device that is not there, all before any training.
+    `networks` holds functions that make networks of your own, which runs name as `Run(network=":name")`. A run's key
+    knows them by this name alone: give another name to another network. One that can be imported needs no entry.
+
+    Raises ValueError for a run listed twice, a network that cannot be trained, a batch larger than its data, a data set
+    that is unknown, unused or not sound, or a device that is not there, all before any training.
 
     >>> from heavytail import grid
     >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)
@@ -71,7 +76,10 @@ def train(
             on_look(run, step, loss, accuracy)
 
     watched = look if history or on_look is not None else None
-    found = {o.run: o for o in outcomes(runs, device=device, data=sets, progress=progress, on_look=watched)}
+    found = {
+        o.run: o
+        for o in outcomes(runs, device=device, data=sets, networks=networks, progress=progress, on_look=watched)
+    }
     table = results.tabled(found[run].row for run in runs)
     return Results(
         table, {run.key: found[run].weights for run in runs}, results.history_of(runs, looks) if history else None
@@ -83,6 +91,7 @@ def outcomes(
     *,
     device: torch.device | str = "cpu",
     data: Mapping[str, Dataset] | None = None,
+    networks: Mapping[str, Build] | None = None,
     progress: bool = True,
     snapshots: Iterable[Snapshot] = (),
     keep: Callable[[Snapshot], None] | None = None,
@@ -99,11 +108,15 @@ def outcomes(
     sets = {name: dataset.checked().to(device) for name, dataset in {**sets, **(data or {})}.items()}
     for run in runs:
         _fits(run, sets[run.dataset])
+    own = models.builders((run.network for run in runs), networks)
+    tried = {(run.network, run.width, run.depth, run.dataset, run.products): run for run in runs if run.network in own}
+    for run in tried.values():
+        models.check(run, sets[run.dataset], own[run.network])
     starts = {run: Snapshot(run, 0, {}) for run in runs} | {s.run: s for s in snapshots}
     with tqdm(total=sum(run.max_steps for run in runs), unit="step", disable=None if progress else True) as bar:
         bar.update(sum(starts[run].step for run in runs))
         watch = Watch(bar, keep, keep_every, on_look)
-        for done, outcome in enumerate(queue.train([starts[run] for run in runs], sets, watch), start=1):
+        for done, outcome in enumerate(queue.train([starts[run] for run in runs], sets, own, watch), start=1):
             bar.set_postfix_str(f"{done}/{len(runs)} runs")
             yield outcome
 
@@ -120,4 +133,5 @@ def _fits(run: Run, dataset: Dataset) -> None:
             f"batch_size={run.batch_size} is more than the {samples} training samples of "
             f"{dataset.name}: use batch_size=None for the full batch"
         )
-    networks.check(run.network, dataset.x_train.shape[1:])
+    if run.network in NETWORKS:
+        check(run.network, dataset.x_train.shape[1:])

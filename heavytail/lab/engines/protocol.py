@@ -33,8 +33,10 @@ class Pruned(NamedTuple):
 class Engine(Protocol[Networks]):
     """R networks of one shape are one value of the engine's own type, whose tensors `descend` and `perturb` change."""
 
-    def stack(self, models: Sequence[nn.Module], products: str, unit: Unit, batch: int) -> Networks:
-        """Networks of one shape, from their modules. There is room for a batch."""
+    def stack(
+        self, models: Sequence[nn.Module], products: str, unit: Unit, batch: int, sample: Tensor | None = None
+    ) -> Networks:
+        """Networks of one shape, from their modules. There is room for a batch; `sample` shows what a module calls."""
 
     def keep(self, networks: Networks, rows: Sequence[int]) -> Networks:
         """The networks of these rows alone; the others leave."""

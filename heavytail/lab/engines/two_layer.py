@@ -46,7 +46,7 @@ class Networks:
     activations: Tensor  # flat room for (R, n, batch)
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> Networks:
+def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int, sample: Tensor | None = None) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory. There is room for a batch."""
     if isinstance(models[0], MeanField):
         names: tuple[str, str | None] = ("hidden.weight", None)
