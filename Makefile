@@ -17,9 +17,11 @@ imported := matplotlib.font_manager, heavytail.cli, heavytail.book.figures, heav
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
+# AGAIN is set by .ci/run: what fails runs once more in a fresh process, and is called flaky if it then passes.
+pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test browser slow bench format lint clean
+.PHONY: help book test check browser slow bench format lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -27,6 +29,7 @@ help:
 	@echo 'make book                      run the chapters that are out of date and build the pages: _build/html/index.html'
 	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
 	@echo 'make test                      lint, types, units and statistics; every chapter, run twice; every page, in a browser'
+	@echo 'make check                     lint, types, and the tests that take no seconds: for every change, two minutes'
 	@echo 'make browser                   install Chromium for that, where the system is Debian or Ubuntu and you are root'
 	@echo 'make slow                      the tests that take minutes each'
 	@echo 'make bench                     speed and memory of this machine, as ratios; leave the machine alone meanwhile'
@@ -55,14 +58,19 @@ book: .venv/.installed
 
 test: .venv/.installed lint browser
 	$(call say,'tests: units and statistics')
-	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(pytest)
 	$(call say,'tests: chapters$(comma) run and compared')
-	@$(data) $(PY) -m heavytail.book check
+	@$(data) $(PY) -m heavytail.book check $(if $(AGAIN),--again)
 	$(call say,'tests: pages$(comma) in a browser without a network')
 	@$(data) $(PY) -m heavytail.book build
-	@$(PY) -m pytest -m pages --numprocesses auto --maxprocesses 4 tests/book/pages
+	@$(pytest) -m pages tests/book/pages
 	@echo "make test: format, lint, types, tests, chapters and pages passed in $(elapsed)"
 	@test -n "$(chromium)" || echo 'make test: but no page was opened in a browser, for there is none: make browser' >&2
+
+check: .venv/.installed lint
+	$(call say,'tests: those that are fast')
+	@$(pytest) -m 'not long and not slow and not pages'
+	@echo "make check: format, lint, types and the fast tests passed in $(elapsed)"
 
 # Pages are tested in it. Where it can be neither found nor installed, what needs it is left out and said.
 chromium = $${CHROMIUM:-$$(command -v chromium || command -v chromium-browser || command -v google-chrome)}

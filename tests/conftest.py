@@ -11,12 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from heavytail.lab import datasets
 
 ROOT = Path(__file__).resolve().parents[1]
 # A folder of packed data sets with its own unpack.py, in the project or beside it.
 PACKED = [folder for folder in (ROOT / "shared/data", ROOT.parent / "shared/data") if (folder / "unpack.py").is_file()]
+
+# The same examples in every run, and no limit that a busy machine could break.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -94,7 +94,7 @@ matrices = st.integers(1, 12).flatmap(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(weight=matrices.filter(lambda weight: bool((weight != 0).any())))
 def test_the_error_curve_rises_from_0_to_1(weight):
     curve = compress.error_curve(weight)
@@ -104,7 +104,7 @@ def test_the_error_curve_rises_from_0_to_1(weight):
     assert bool((curve.diff() >= 0).all())
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(power=st.integers(-80, 80), seed=st.integers(0, 50))
 def test_the_error_curve_does_not_depend_on_scale_or_order(power, seed):
     weight = heavy(9, 3, seed=seed)

@@ -36,6 +36,7 @@ def test_a_public_name_has_an_example(thing):
     assert any(found.examples for found in doctest.DocTestFinder(recurse=False).find(thing, thing.__name__))
 
 
+@pytest.mark.long
 def test_what_the_readme_shows_runs_as_it_says():
     readme = Path(__file__).parents[1] / "README.md"
     block = "\n".join(re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL))

@@ -367,7 +367,7 @@ shares = st.floats(0.01, 0.99)
 limit_laws = st.builds(LimitLaw, st.sampled_from([0.8, *INDICES]), st.floats(0.01, 100), st.floats(0.01, 10))
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(limit_laws, widths, shares, st.floats(0, 10))
 def test_the_error_at_the_required_width_is_the_one_asked_for(
     law: LimitLaw, width: float, probability: float, rest: float
@@ -380,7 +380,7 @@ def test_the_error_at_the_required_width_is_the_one_asked_for(
         assert found == pytest.approx(width, rel=1e-9 * slack)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(limit_laws, widths, shares, st.floats(0, 10), st.floats(1.01, 3))
 def test_pruning_errors_fall_with_width_and_rest_and_rise_with_the_probability(
     law: LimitLaw, width: float, probability: float, rest: float, factor: float

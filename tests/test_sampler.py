@@ -99,7 +99,7 @@ def test_no_two_addresses_share_a_pair_of_words() -> None:
 # ---- addresses
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), noise=st.sampled_from(NOISES), alpha=st.sampled_from([0.7, 1.75, 2.0]))
 def test_parts_in_any_order_are_the_whole_bit_for_bit(data: st.DataObject, noise: str, alpha: float) -> None:
     units, entries = data.draw(

@@ -55,6 +55,7 @@ def test_addresses_keep_their_bits_across_versions() -> None:
     assert seeds == FROZEN_SEEDS
 
 
+@pytest.mark.long
 def test_no_two_of_a_hundred_thousand_steps_share_the_32_bits_that_torch_keeps() -> None:
     # Hashed 32-bit seeds would repeat with probability 0.69 here.
     seeds = {streams.generator(1, "noise", step).initial_seed() & 0xFFFFFFFF for step in range(100_000)}
@@ -78,6 +79,7 @@ def test_torch_keeps_only_32_bits_of_a_seed_on_the_cpu() -> None:
     assert torch.equal(torch.rand(5, generator=low), torch.rand(5, generator=high))
 
 
+@pytest.mark.long
 def test_first_draws_of_successive_steps_are_independent_draws_of_the_law() -> None:
     # Seeds in arithmetic progression must not show in the numbers.
     rows = torch.stack([stable.symmetric(1.5, 20, generator=streams.generator(4, "noise", k)) for k in range(6000)])

@@ -15,13 +15,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is one sentence on standard error and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
     parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
+    parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
     options = parser.parse_args(arguments)
     try:
         if options.command == "run":
             run_all(options.profile)
         elif options.command == "check":
-            check(options.profile)
+            check(options.profile, again=options.again)
         elif options.command == "build":
             print(f"open {build(options.profile)}")
         else:

@@ -2,71 +2,86 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import single_page, sphinx, stamps
-from heavytail.book.page import ChapterFailed, has_code, pages, project_root, read
-from heavytail.book.run import executed, run_all, share_of_threads, side_by_side
+from heavytail.book import kernels, single_page, sphinx, stamps
+from heavytail.book.page import ChapterFailed, has_code, need, pages, project_root, read
+from heavytail.book.run import executed, run_all, share_of_threads, processes
 
 
-def check(profile: str = "quick", root: Path | None = None) -> int:
+def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
     """Run what is stale, then run every executed notebook again under nbval and compare all outputs.
 
     One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
-    if any gives other outputs. `tests/notebooks/sanitize.cfg` lists what may differ.
+    if any gives other outputs. With `again` such a one is compared once more, and called flaky if it then passes.
+    `tests/notebooks/sanitize.cfg` lists what may differ.
     """
     root = root or project_root()
     chapters = run_all(profile, root)
     settings = root / "tests" / "notebooks"
     sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
     how = f"nbval with {stamps.digest(sanitize.read_bytes() + plugin.read_bytes())}"
-    search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
-    # Cells go into a history of their own, not among what the reader typed into IPython.
-    environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", plugin.stem, "--color=no", "-q"]
-    nbval = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", str(sanitize)]
-
-    def compared(notebook: Path) -> tuple[subprocess.CompletedProcess[str], float]:
-        start = time.monotonic()
-        done = subprocess.run(
-            [*pytest, *nbval, str(notebook)],
-            cwd=root,
-            env=environment | share_of_threads(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return done, time.monotonic() - start
-
     notebooks = {page: executed(root, profile, page) for page in chapters}
-    new = [page for page in chapters if stamps.checked(notebooks[page]) != how]
+    new = {page: notebook for page, notebook in notebooks.items() if stamps.checked(notebook) != how}
     for page in chapters:
         if page not in new:
             print(f"  {page.stem}: compared before, unchanged", flush=True)
-    differ = []
-    with ThreadPoolExecutor(side_by_side(len(new))) as pool:
-        futures = {pool.submit(compared, notebooks[page]): page for page in new}
+    differ = _different(new, root, how)
+    if again and differ:
+        flaky = differ.keys() - (differ := _different(differ, root, how)).keys()
+        for page in sorted(flaky):
+            print(f"FLAKY: book/{page.name}", flush=True)
+    if differ:
+        names = ", ".join(page.stem for page in differ)
+        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {names}")
+    return len(chapters)
+
+
+def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Path, Path]:
+    """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
+    if not notebooks:
+        return {}
+    differ = {}
+    with processes(len(notebooks)) as executor:
+        futures = {executor.submit(_compare, notebook, root): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
-            page, (done, seconds) = futures[future], future.result()
-            print(f"  [{number:2}/{len(new)}] {page.stem}: ", end="")
-            if done.returncode == 0:
+            page, (status, said, seconds) = futures[future], future.result()
+            print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
+            if status == 0:
                 stamps.mark_checked(notebooks[page], how)
                 print(f"the same outputs again, {seconds:.1f} s", flush=True)
             else:  # 5, no cells found, is a failure too: a chapter has cells
-                differ.append(page.stem)
-                print(f"NOT the same again\n{done.stdout}", flush=True)
-    if differ:
-        raise ChapterFailed(f"run twice, these chapters do not give the same outputs: {', '.join(differ)}")
-    return len(chapters)
+                differ[page] = notebooks[page]
+                print(f"NOT the same again\n{said}", flush=True)
+    return differ
+
+
+def _compare(notebook: Path, root: Path) -> tuple[int, str, float]:
+    """Compare one notebook in this process, which is one of several: pytest's status, what it said, seconds."""
+    start = time.monotonic()
+    settings = root / "tests" / "notebooks"
+    os.environ.update(share_of_threads())
+    kernels.use(share_of_threads())
+    os.environ["IPYTHONDIR"] = str(root / "_build" / "ipython")  # not among what the reader typed into IPython
+    os.chdir(root)
+    sys.path.insert(0, str(settings))
+    options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
+    nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
+    said = io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        status = int(need("pytest").main([*options, *nbval, "--nbval-kernel-startup-timeout=300", str(notebook)]))
+    return status, said.getvalue(), time.monotonic() - start
 
 
 def assemble(profile: str = "quick", root: Path | None = None) -> Path:
@@ -147,8 +162,9 @@ def build(profile: str = "quick", root: Path | None = None) -> Path:
     start = time.monotonic()
     print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
     shutil.rmtree(work, ignore_errors=True)
-    whole = _jupyter_book(source, work, "html", root)
-    stamps.write_text(whole / single_page.NAME, single_page.of(_jupyter_book(source, work, "singlehtml", root)))
+    with ThreadPoolExecutor(2) as both:  # each is a process of its own
+        whole, single = both.map(lambda form: _jupyter_book(source, work / form, form, root), ("html", "singlehtml"))
+    stamps.write_text(whole / single_page.NAME, single_page.of(single))
     shutil.rmtree(html, ignore_errors=True)
     os.replace(whole, html)
     stamps.write_text(stamp, made_from)

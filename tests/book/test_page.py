@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sweep_children import wait_for
 
 from heavytail import cli
-from heavytail.book import build, page, stamps
+from heavytail.book import build, kernels, page, stamps
+from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
 HERE = Path(__file__).parents[1]
@@ -47,6 +52,7 @@ def outputs(notebook: Path) -> str:
     return "".join("".join(out.get("text", [])) for cell in cells for out in cell.get("outputs", []))
 
 
+@pytest.mark.long
 def test_a_chapter_runs_again_when_its_text_or_a_module_or_its_notebook_changes_and_only_then(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +107,7 @@ def test_a_data_set_that_appears_changes_the_stamp(tmp_path: Path, monkeypatch: 
     assert [name for name in with_it if with_it[name] != without[name]] == ["the data set ecg5000"]
 
 
+@pytest.mark.long
 def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path) -> None:
     run_all()
     notebook = executed(project, "quick", project / "book" / "one.md")
@@ -110,13 +117,14 @@ def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path
         run_all()
     assert notebook.read_bytes() == good
     assert "AssertionError" in notebook.with_suffix(".failed.ipynb").read_text()
-    assert build.main(["run"]) == 1  # the failure is not forgotten
+    assert main(["run"]) == 1  # the failure is not forgotten
 
     (project / "book" / "one.md").write_text(CHAPTER)
     run_all()
     assert not list(notebook.parent.glob("*.failed.ipynb"))
 
 
+@pytest.mark.long
 def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("two", "three"):
         (project / "book" / f"{name}.md").write_text(CHAPTER.replace("print(", f"assert width, '{name}'\nprint("))
@@ -133,6 +141,7 @@ def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pyte
     assert again[4].startswith("  [ 1/1] bad: ran (never run), ")
 
 
+@pytest.mark.long
 def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +162,7 @@ def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
     assert "OMP_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.long
 def test_one_chapter_runs_with_a_readers_parameters(project: Path, tmp_path: Path) -> None:
     made = run_one("book/one.md", tmp_path / "mine.ipynb", {"width": 50, "profile": "quick"})
     assert outputs(made) == "quick 100\n"
@@ -201,6 +211,7 @@ def test_the_root_is_found_from_below_and_its_absence_is_said(project: Path, tmp
         page.project_root(tmp_path)
 
 
+@pytest.mark.long
 def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(project: Path) -> None:
     (project / "book" / "one.md").write_text(
         CHAPTER + "\nBack to [index](index.md), `one.md`, [me](one.md#a-chapter).\n"
@@ -221,17 +232,18 @@ def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(
     assert all(cell["metadata"].keys() <= {"tags"} for cell in notebook["cells"])
 
 
+@pytest.mark.long
 def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = project / "book" / "one.md"
-    page.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
+    chapter = project / "book" / "one.md"
+    chapter.write_text(CHAPTER + "\n```{code-cell}\nwidth;\n```\n")  # a value hidden here is hidden there
     assert build.check() == 1
     assert "the same outputs again" in capsys.readouterr().out
     assert build.check() == 1
     assert "compared before, unchanged" in capsys.readouterr().out
 
-    notebook = executed(project, "quick", page)
+    notebook = executed(project, "quick", chapter)
     inputs = json.loads(notebook.with_suffix(".stamp.json").read_text())["inputs"]
     notebook.write_text(notebook.read_text().replace("quick 6", "quick 7"))
     stamps.write(notebook, inputs)  # as if the run itself had printed 7
@@ -241,6 +253,70 @@ def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     assert not stamps.checked(notebook)
 
 
+CELL = "\n```{{code-cell}}\n{}\n```\n"
+
+
+def two_chapters(project: Path, one: str, two: str) -> None:
+    """Chapters with one more cell each."""
+    (project / "book" / "one.md").write_text(CHAPTER + CELL.format(one))
+    (project / "book" / "two.md").write_text(CHAPTER + CELL.format(two))
+    with (project / "_toc.yml").open("a") as contents:
+        contents.write("- file: book/two\n")
+
+
+@pytest.mark.long
+def test_numbers_without_a_seed_and_an_order_by_chance_fail_the_check(project: Path) -> None:
+    two_chapters(project, "import numpy\nnumpy.random.random()", "print({str(number) for number in range(100)})")
+    with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: (one, two|two, one)$"):
+        build.check()
+
+
+@pytest.mark.long
+def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    count = "with open({!r}, 'a+') as file:\n    print('.', end='', file=file)\n    print(file.tell() {})"
+    two_chapters(project, count.format(str(project / "a"), "== 2"), count.format(str(project / "b"), "> 1"))
+    with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: two$"):
+        build.check(again=True)
+    assert re.findall("FLAKY.*", capsys.readouterr().out) == ["FLAKY: book/one.md"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel imports for itself")
+@pytest.mark.long
+def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(project: Path) -> None:
+    asks = "import os, random, sys\nimport numpy"
+    asks += "\nprint('heavytail.lab.trainer' in sys.modules, os.getsid(0) == os.getpid())"
+    asks += "\nprint(numpy.random.random(), random.random(), os.getpid())"
+    two_chapters(project, asks, asks)
+    one, two = (outputs(executed(project, "quick", chapter)).splitlines()[1:] for chapter in run_all()[-2:])
+    assert one[0] == two[0] == "True True"
+    assert not set(one[1].split()) & set(two[1].split())
+
+
+def started_and_left(file: Path) -> None:
+    from jupyter_client.manager import KernelManager
+
+    kernels.use({})
+    manager = KernelManager()
+    manager.start_kernel()
+    stamps.write_text(file, str(manager.provisioner.pid))
+    signal.pause()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel is a child of its user")
+@pytest.mark.long
+def test_a_kernel_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
+    user = multiprocessing.get_context("forkserver").Process(target=started_and_left, args=(tmp_path / "pid",))
+    user.start()
+    wait_for((tmp_path / "pid").exists)
+    kernel = Path("/proc") / (tmp_path / "pid").read_text()
+    assert kernel.exists()
+    user.kill()
+    wait_for(lambda: not kernel.exists() or "Z" in (kernel / "stat").read_text().rpartition(")")[2].split()[0])
+
+
+@pytest.mark.long
 def test_a_warning_in_a_page_fails_every_build_and_leaves_the_former_pages(project: Path) -> None:
     first = build.build()
     good = first.parent / "book" / "one.html"

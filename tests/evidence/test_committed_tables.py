@@ -92,6 +92,7 @@ def test_a_table_of_simulations_has_every_number_of_every_repeat_once_and_finite
 
 
 @tables("quick", simulated=True)
+@pytest.mark.long
 def test_the_cheapest_simulation_of_a_quick_table_is_made_again_by_its_record(path):
     table = results.read_table(path)
     key = table.loc[table["seconds"].idxmin(), "key"]
@@ -103,6 +104,7 @@ def test_the_cheapest_simulation_of_a_quick_table_is_made_again_by_its_record(pa
 
 
 @pytest.mark.parametrize("noise", [None, "shared", "entrywise", "isotropic"])
+@pytest.mark.long
 def test_a_committed_row_is_made_again_by_its_run(noise):
     table = results.read_table(DATA / "results" / "quick" / "digits.parquet")
     pairs = zip(results.runs_of(table), table.to_dict("records"), strict=True)
@@ -138,6 +140,7 @@ DATA_OF = {"controls": "mnist", "deeper": "mnist", "vgg": "cifar10", "width": "e
     ("profile", "name", "noise"),
     [pytest.param(*spot, marks=pytest.mark.needs_data(DATA_OF.get(spot[1], spot[1]))) for spot in SPOTS],
 )
+@pytest.mark.long
 def test_committed_rows_are_made_again_on_their_data(profile, name, noise):
     table = results.read_table(DATA / "results" / profile / f"{name}.parquet")
     rows = table[(table["noise"] == noise) if noise else table["noise"].isna()]

@@ -116,6 +116,7 @@ def misses(cells, slope):
     return sum(not cell.low <= slope <= cell.high for cell in cells)
 
 
+@pytest.mark.long
 def test_intervals_hold_the_true_exponent_as_often_as_they_say_and_exclude_wrong_ones(monkeypatch):
     monkeypatch.setattr(slopes, "RESAMPLES", 500)
     frames = [rows(noisy(-0.5, 40, seed)) for seed in range(TABLES)]

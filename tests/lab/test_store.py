@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pickle
+import random
 import shutil
 import stat
 from dataclasses import fields, replace
@@ -149,7 +150,7 @@ def others(content):
         content + b"\n",
         content * 2,
         b"\x00" * len(content),
-        os.urandom(300),
+        random.Random(1).randbytes(300),
         b"{}",
         b"[]",
         b'"row"',

@@ -9,6 +9,7 @@ import pytest
 from heavytail.book.run import run_one
 
 nbformat = pytest.importorskip("nbformat")
+pytestmark = pytest.mark.long
 
 
 def text_of(notebook: Path) -> str:

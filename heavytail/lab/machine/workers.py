@@ -45,7 +45,7 @@ def _context() -> multiprocessing.context.BaseContext:
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["heavytail"])
+    context.set_forkserver_preload(["heavytail.lab.sweeps"])
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C in a terminal reaches all its processes
     try:
         forkserver.ensure_running()

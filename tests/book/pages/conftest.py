@@ -63,6 +63,7 @@ def visit(browser: object, elsewhere: Path) -> Iterator[object]:
     def opened(name: str, *, width: int = 1280) -> Seen:
         size = {"width": width, "height": 900}
         context = browser.new_context(viewport=size, color_scheme="light", reduced_motion="reduce")
+        context.set_default_timeout(240_000)  # a busy machine takes long
         contexts.append(context)
         seen = Seen(context.new_page())
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import PAGES
+
+from .conftest import PAGES
 
 pytestmark = pytest.mark.pages
 

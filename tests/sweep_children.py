@@ -36,6 +36,7 @@ ONE_THREAD = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",  # Arrow's own allocator starts one even where it is not used
 }
+PATIENCE = 240.0  # seconds until a test gives up, below pytest's own limit; a busy machine takes long
 tqdm.monitor_interval = 0  # a progress bar starts a thread, shown or not
 tqdm.set_lock(threading.RLock())  # its own is a semaphore for all children, and one killed with it would stop the rest
 
@@ -46,9 +47,7 @@ with threads.using(1), tempfile.TemporaryDirectory() as warm:  # once here, not 
 def children() -> multiprocessing.context.ForkServerContext:
     """Processes that start in a moment, because torch is imported once for all of them."""
     here = Path(__file__).parent
-    path = os.pathsep.join(
-        filter(None, [str(here.parents[1]), str(here.parent), str(here), os.environ.get("PYTHONPATH")])
-    )
+    path = os.pathsep.join(filter(None, [str(here.parent), str(here), os.environ.get("PYTHONPATH")]))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["heavytail", "sweep_children", "pytest"])
     with pytest.MonkeyPatch.context() as environment:
@@ -64,13 +63,13 @@ def a_death_in_a_progress_bar() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ended(child: multiprocessing.process.BaseProcess, seconds: float = 60.0) -> int:
-    """The exit code of a child; fails the test if it has not ended after `seconds`."""
-    child.join(seconds)
+def ended(child: multiprocessing.process.BaseProcess) -> int:
+    """The exit code of a child; fails the test if it does not end."""
+    child.join(PATIENCE)
     stuck = child.is_alive()
     child.kill()
     child.join()
-    assert not stuck, f"a child had not ended after {seconds} s"
+    assert not stuck, f"a child had not ended after {PATIENCE} s"
     return child.exitcode
 
 
@@ -101,8 +100,11 @@ def a_sweep_by_two(folder: Path, pids: Path) -> None:
 
     workers._context = lambda: multiprocessing.get_context("fork")  # this one has imported torch
     with workers.processes(2) as executor:
-        names = {future.result() for future in [executor.submit(_pid_after, 0.3) for _ in range(2)]}
-        pids.write_text(" ".join(str(name) for name in sorted(names)))
+        together = pids.with_suffix(".folder")
+        together.mkdir()
+        for future in [executor.submit(_meet, together) for _ in range(2)]:
+            future.result()
+        pids.write_text(" ".join(path.name for path in together.iterdir()))
         sweep(LONG, executor, store=folder, progress=False, checkpoint_every=0.2)
 
 
@@ -117,9 +119,10 @@ def the_command(arguments: list[str], said: Path) -> None:
     sys.exit(status)
 
 
-def _pid_after(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
+def _meet(folder: Path) -> None:
+    """Wait until two processes are here, so that none of them does the work of both."""
+    (folder / str(os.getpid())).touch()
+    wait_for(lambda: len(list(folder.iterdir())) == 2)
 
 
 def _die_before_operation(number: int, folder: str) -> None:
@@ -166,10 +169,11 @@ def assert_same(swept: Results, other: Results, runs: list) -> None:
         assert all(torch.equal(one[name].view(torch.int32), two[name].view(torch.int32)) for name in one)
 
 
-def wait_for(happened, seconds: float = 60.0):
-    """What `happened()` returns once it is true; fails the test after `seconds`."""
-    for _ in range(int(seconds / 0.02)):
+def wait_for(happened):
+    """What `happened()` returns once it is true; fails the test if that takes too long."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         if found := happened():
             return found
         time.sleep(0.02)
-    raise AssertionError(f"nothing happened in {seconds} s")
+    raise AssertionError(f"nothing happened in {PATIENCE} s")
