@@ -17,7 +17,7 @@ from typing import Any
 
 from heavytail.book import kernels, single_page, sphinx, stamps
 from heavytail.book.page import ChapterFailed, has_code, need, pages, project_root, read
-from heavytail.book.run import executed, run_all, share_of_threads, processes
+from heavytail.book.run import executed, processes, run_all, share_of_threads
 
 
 def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
