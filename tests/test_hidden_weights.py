@@ -337,6 +337,15 @@ def test_a_sample_that_the_model_cannot_take_is_refused_with_its_reason() -> Non
         hidden_weights(mlp(), torch.ones(1, 7))
 
 
+@pytest.mark.parametrize("sample", [None, torch.ones(1, 3)], ids=["read", "called"])
+def test_a_layer_without_a_shape_is_refused_until_it_has_one(sample: Any) -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match=r"^a layer of the model has no shape yet: call the model once with a batch"):
+        hidden_weights(model, sample)
+    model(torch.ones(1, 3))
+    assert list(hidden_weights(model, sample)) == ["0.weight"]
+
+
 def test_an_output_that_comes_from_no_weight_is_refused() -> None:
     class Detached(HeadFirst):
         def forward(self, x: Tensor) -> Tensor:

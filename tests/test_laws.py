@@ -259,6 +259,17 @@ def test_the_bulk_of_a_sample_leaves_out_the_largest_share() -> None:
     assert laws.bulk_of(sample, 0.5) == pytest.approx((1 + 0 + 1 + 4 + 1) / 10)  # which of the ties does not matter
 
 
+@pytest.mark.parametrize("inputs", [1, 10, 784])
+@pytest.mark.parametrize("keep", [1e-12, 0.1, 0.9, 0.9999])
+def test_at_index_one_the_bulk_is_that_of_cauchy_vectors(keep: float, inputs: int) -> None:
+    # Their squared norm is χ²_d over χ²_1, so R²/(1+R²) is a beta variable: in 40 digits, by no quadrature of ours.
+    with mpmath.workdps(40):
+        top = mpmath.mpf(special.betaincinv(0.5, inputs / 2, keep))  # 1 - R²/(1+R²) at the quantile
+        a = mpmath.mpf(inputs) / 2
+        held = mpmath.betainc(a + 1, mpmath.mpf(-1) / 2, 0, 1 - top) / mpmath.beta(a, 0.5)
+    assert laws.bulk(1.0, keep, "isotropic", inputs) == pytest.approx(float(held), rel=1e-9)
+
+
 # ---- the limit law
 
 

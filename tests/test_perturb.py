@@ -498,7 +498,19 @@ class SharpnessAware(torch.optim.Optimizer):
         self.base_optimizer.step(closure)
 
 
-@pytest.mark.parametrize("wrapper", [Facade, Subclass, SharpnessAware])
+class Chained(SharpnessAware):
+    """One that steps by a list of others."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer)
+        self.base_optimizer, self.chain = None, [optimizer]
+
+    def step(self, closure: Any = None) -> None:
+        for optimizer in self.chain:
+            optimizer.step(closure)
+
+
+@pytest.mark.parametrize("wrapper", [Facade, Subclass, SharpnessAware, Chained])
 def test_an_optimizer_that_wraps_another_is_refused_and_that_which_it_wraps_is_not(wrapper: Any) -> None:
     model = small_network()
     inner = sgd(model)

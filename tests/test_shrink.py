@@ -315,6 +315,15 @@ def test_a_sample_serves_where_none_can_be_made_up():
         compress.shrink(model, sample=torch.ones(2, 3))
 
 
+def test_a_layer_that_took_on_a_bias_is_found_when_both_are_run():
+    model = networks.MeanField(6, 12, 3, generator=gen())
+    model.hidden.bias = nn.Parameter(torch.ones(12))
+    with torch.no_grad():
+        model.hidden.weight[:5] = 0
+    with pytest.raises(ValueError, match=r"the shrunk network cannot be called with the sample: "):
+        compress.shrink(model)
+
+
 def test_both_networks_are_run_so_that_a_layer_that_is_not_what_its_type_says_is_found(monkeypatch):
     model = with_zero_rows(chain(nn.Linear(6, 9), nn.Sigmoid(), nn.Linear(9, 3)))
     monkeypatch.setattr(nn.Sigmoid, "forward", lambda self, x: x.cumsum(-1))  # no longer elementwise

@@ -25,6 +25,7 @@ for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
 _SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
+_PLACES = 2**16  # at most, of a made-up image
 
 
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
@@ -227,7 +228,12 @@ def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
     with torch.no_grad():
         expected, sample = _expected(whole, sample, unseen)
         with unseen():
-            found = _run(small, sample)
+            try:
+                found = _run(small, sample)
+            except Exception as error:
+                raise ValueError(
+                    f"the shrunk network cannot be called with the sample: {_first_line(error)}"
+                ) from error
     if not isinstance(expected, Tensor):
         raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
     finite = expected[torch.isfinite(expected)].abs()
@@ -246,7 +252,7 @@ def _expected(whole: nn.Module, sample: Any, unseen: Callable[[], AbstractContex
             with unseen():
                 return _run(whole, sample), sample
         except Exception as error:
-            raise ValueError(f"the model cannot be called with sample=: {error}") from error
+            raise ValueError(f"the model cannot be called with sample=: {_first_line(error)}") from error
     for made_up in _made_up(whole):
         try:
             with unseen():
@@ -263,6 +269,8 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
     )
     axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
     for size in _SIZES if axes else (1,):
+        if size**axes > _PLACES:
+            continue
         shape = (2, first.weight.shape[1], *[size] * axes)
         yield torch.randn(shape, generator=generator, dtype=torch.float64).to(first.weight.device)
 
@@ -282,3 +290,7 @@ def _run(model: nn.Module, sample: Any) -> Any:
         x.clone() if isinstance(x, Tensor) else x for x in (sample if isinstance(sample, tuple) else (sample,))
     )
     return model(*copied)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

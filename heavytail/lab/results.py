@@ -91,10 +91,14 @@ _TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What `train` returns: `table`, one row a run in the order given, and the weights of each run."""
+    """What `train` returns: `table`, one row a run in the order given, and the weights of each run.
+
+    `history`, where it was asked for, has one row a look: key, step, train_loss and train_accuracy.
+    """
 
     table: pd.DataFrame
     _weights: Mapping[str, Mapping[str, Tensor]]
+    history: pd.DataFrame | None = None
 
     def weights(self, run: Run) -> dict[str, Tensor]:
         """Final weights of a run by parameter name, on the CPU; (neurons, inputs) for a linear layer.
@@ -120,12 +124,19 @@ class Results:
         return [other for other in here if other.key in self._weights]
 
     def save(self, folder: Path | str) -> None:
-        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically."""
+        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically.
+
+        A history is written as `history.parquet`; without one, a file of that name is removed.
+        """
         folder = Path(folder)
         for key, weights in self._weights.items():
             ready = {name: tensor.contiguous() for name, tensor in weights.items()}
             write_atomically(folder / f"{key}.safetensors", partial(save_file, ready))
         write_table(self.table, folder / "table.parquet")
+        if self.history is None:
+            (folder / "history.parquet").unlink(missing_ok=True)
+        else:
+            write_atomically(folder / "history.parquet", partial(self.history.to_parquet, index=False))
 
     @staticmethod
     def load(folder: Path | str) -> Results:
@@ -133,7 +144,12 @@ class Results:
         folder = Path(folder)
         table = read_table(folder / "table.parquet")
         files = {key: folder / f"{key}.safetensors" for key in table["key"]}
-        return Results(table, {key: _read_weights(path) for key, path in files.items() if path.exists()})
+        looks = folder / "history.parquet"
+        return Results(
+            table,
+            {key: _read_weights(path) for key, path in files.items() if path.exists()},
+            _parquet(looks) if looks.exists() else None,
+        )
 
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
@@ -169,6 +185,15 @@ def tabled(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """The table of these rows, with the types that it has when it is read from a file."""
     columns = [field.name for field in fields(Run)] + list(COLUMNS)
     return _typed(pd.DataFrame(list(rows), columns=columns)).to_pandas()
+
+
+def history_of(runs: Iterable[Run], looks: Mapping[tuple[str, int], tuple[float, float]]) -> pd.DataFrame:
+    """The table of looks, loss and accuracy by key and step, in the order of the runs."""
+    place = {run.key: number for number, run in enumerate(runs)}
+    rows = [(key, step, *looks[key, step]) for key, step in sorted(looks, key=lambda at: (place[at[0]], at[1]))]
+    return pd.DataFrame(rows, columns=["key", "step", "train_loss", "train_accuracy"]).astype(
+        {"key": str, "step": "int64", "train_loss": "float64", "train_accuracy": "float64"}
+    )
 
 
 def runs_of(table: pd.DataFrame) -> list[Run]:
@@ -218,10 +243,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
-    try:
-        table = pd.read_parquet(path)
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+    table = _parquet(path)
     simulated = "quantity" in table
     wanted = SIMULATED if simulated else (*(field.name for field in fields(Run)), *COLUMNS)
     if not simulated:
@@ -232,6 +254,13 @@ def read_table(path: Path | str) -> pd.DataFrame:
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
     return table if simulated else _typed(table[list(wanted)]).to_pandas()
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

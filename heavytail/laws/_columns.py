@@ -98,7 +98,7 @@ class _LogDensity:
         return -np.exp(law.lowest - y) - (1 - law.index) * y
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _log_density(index: float) -> _LogDensity:
     law = positive_law(index)
     first, last = law.place(law.lowest - 5), law.place(law.far)

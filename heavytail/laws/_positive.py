@@ -143,7 +143,7 @@ class PositiveLaw:
         return density @ _W_WEIGHTS
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def positive_law(index: float) -> PositiveLaw:
     """The law of Y for the index β in (0, 1)."""
     rest = 1 - index

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
-from heavytail.networks import calls
+from heavytail.networks import calls, reading, watching
 from heavytail.networks.calls import Call
 
 
@@ -29,8 +30,9 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
             it the order of calls is read off a chain of layers (nn.Sequential, the networks of this package) or traced
             by torch.fx.
 
-    Raises ValueError where the order of calls cannot be had without `sample`, where the call fails, and for a hidden
-    weight that is parametrized or masked (weight_norm, spectral_norm, torch.nn.utils.prune).
+    Raises ValueError where the order of calls cannot be had without `sample`, where the call fails, for a lazy layer
+    that has no shape yet, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
+    torch.nn.utils.prune).
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> list(hidden_weights(model))
@@ -65,11 +67,13 @@ def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:
     model = _unwrapped(model)
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
+        raise ValueError("a layer of the model has no shape yet: call the model once with a batch first")
     if sample is not None:
-        return calls.observe(model, sample)
+        return watching.observe(model, sample)
     try:
-        return calls.read(model)
-    except calls.Unreadable:
+        return reading.read(model)
+    except reading.Unreadable:
         raise ValueError(
             f"the order in which a {type(model).__name__} calls its layers cannot be read off it: pass sample=, one "
             "batch that it is called with"

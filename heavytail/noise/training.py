@@ -311,11 +311,9 @@ def _check_optimizer(optimizer: Any) -> None:
             f"perturb needs an optimizer of torch.optim, not a {type(optimizer).__name__}: pass the torch optimizer "
             "that it wraps"
         )
-    for value in vars(optimizer).values():
-        if isinstance(value, torch.optim.Optimizer) and value is not optimizer:
-            raise TypeError(
-                f"a {type(optimizer).__name__} wraps another optimizer: pass the torch optimizer that it wraps"
-            )
+    inner = [part for value in vars(optimizer).values() for part in (value if isinstance(value, list) else [value])]
+    if any(isinstance(part, torch.optim.Optimizer) for part in inner):
+        raise TypeError(f"a {type(optimizer).__name__} wraps another optimizer: pass the torch optimizer that it wraps")
     if isinstance(vars(optimizer).get("__getstate__"), _Bare):
         raise ValueError("this optimizer has noise already: call remove() of the handle before you perturb it again")
     for number, group in enumerate(optimizer.param_groups):

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from heavytail import Run, compress, networks, noise, streams
-from heavytail.lab import results, trainer
+from heavytail.lab import queue, results, trainer
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import threads
@@ -483,7 +483,7 @@ OUT_OF_MEMORY = [
 def test_runs_that_do_not_fit_together_are_trained_fewer_at_once(error, memory_for, monkeypatch):
     runs = [replace(BASE, seed=seed, **NOISE) for seed in range(5)]
     expected = train(*runs)
-    monkeypatch.setattr(trainer, "_at_once", lambda *_: 4)
+    monkeypatch.setattr(queue, "_at_once", lambda *_: 4)
     tried = memory_for(1, error)
     found = train(*runs)
     assert tried == [4, 2, 1, 1, 1, 1, 1]
@@ -568,7 +568,7 @@ def untrainable(monkeypatch):
     def fail(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(trainer, "_together", fail)
+    monkeypatch.setattr(queue, "_together", fail)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,8 @@ from heavytail.lab import sweeps, trainer
 from heavytail.lab.bench import loop
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 from heavytail.lab.datasets import Dataset
-from heavytail.lab.engines import two_layer
+from heavytail.lab.engines import protocol, two_layer
+from heavytail.lab.machine import threads
 from heavytail.lab.runs import Run
 from heavytail.noise import Kick
 
@@ -95,7 +96,7 @@ def steps(device: torch.device, rounds: int = 9) -> Iterator[Figure]:
         sides: Sides = {"products": _products(nets, x)}
         for kind in (None, *noise.NOISES):
             own = {} if kind is None else {row: _kick(kind, row) for row in range(runs)}
-            sides[str(kind)] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+            sides[str(kind)] = _wait(partial(_descend, nets, x, y, rates, own), device)
         taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
         case = f"{shape.name}, n = {width}, batch {batch}, {runs} runs at once"
         yield Figure.of("step.over_matmul", f"{case}, no noise", ratios(taken["None"], taken["products"]), "ratio")
@@ -179,7 +180,7 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
             shape = replace(ECG5000, inputs=inputs)
             nets, x, y = _stage(shape, runs, width, 500, device)
             rates, own = torch.full((runs,), 1e-3, device=device), {row: _kick("entrywise", row) for row in range(runs)}
-            sides[str((width, inputs, runs)[axis])] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+            sides[str((width, inputs, runs)[axis])] = _wait(partial(_descend, nets, x, y, rates, own), device)
         taken = side_by_side(
             sides, rounds, calls={side: max(1, 20_000 // (int(side) if axis == 0 else 2000)) for side in sides}
         )
@@ -254,7 +255,7 @@ def _networks(
     output = torch.randn(runs, width, classes, generator=g) / math.sqrt(width)
     room = torch.empty(runs * width * batch, device=device)
     names = ("1.weight", "3.weight")
-    return two_layer.Networks(hidden.to(device), output.to(device), names, two_layer.lowered(low), room)
+    return two_layer.Networks(hidden.to(device), output.to(device), names, protocol.lowered(low), room)
 
 
 def _stage(
@@ -266,6 +267,19 @@ def _stage(
 
 def _kick(kind: noise.Noise, seed: int) -> Kick:
     return Kick(ALPHA, kind, "filter", 1e-9, streams.key(seed, "noise"), 1)
+
+
+def _descend(nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]) -> None:
+    """A step of every run as the trainer makes it: on a CPU each on a thread."""
+    apart = two_layer.apart(nets)
+    if len(apart) == 1:
+        two_layer.descend(nets, x, y, rates, kicks)
+        return
+
+    def alone(row: int) -> None:
+        two_layer.descend(apart[row], x, y, rates[row : row + 1], {0: kicks[row]} if row in kicks else {})
+
+    threads.each(alone, range(len(apart)), x.device)
 
 
 def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:

@@ -63,7 +63,7 @@ def _labels(what: str, values: Any, copy: bool) -> Tensor:
         if y.dtype == torch.int64:
             y = _one_axis(what, y).contiguous()
             return y.clone() if copy else y
-        device, array = y.device, _array(what, (y.float() if y.dtype == torch.bfloat16 else y).cpu().numpy())
+        device, array = y.device, _array(what, (y.double() if y.is_floating_point() else y).cpu().numpy())
     else:
         device, array = torch.device("cpu"), _array(what, values)
     _one_axis(what, array)
@@ -148,7 +148,8 @@ def _input(what: str, x: Any) -> Tensor:
     if isinstance(x, Tensor):
         return _plain(what, x).cpu().clone()
     if isinstance(x, np.ndarray | np.number | list | tuple | int | float):
-        return torch.from_numpy(np.array(_array(what, x), dtype=np.float32))
+        with np.errstate(over="ignore"):
+            return torch.from_numpy(np.array(_array(what, x), dtype=np.float32))
     raise ValueError(
         f"{what} is of type {type(x).__name__}: give its data set a transform to a tensor, such as "
         "torchvision.transforms.ToTensor()"

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
-from heavytail.lab.engines.two_layer import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kick
 
@@ -116,18 +116,19 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def pruned(
     networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
-) -> list[Pruned]:
+) -> dict[Criterion, Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
     With `chance`, a seed, units go in random order.
     """
     model = copy.deepcopy(networks.module)
     model.load_state_dict({name: p[row] for name, p in networks.parameters.items()})
-    found = []
+    found = {}
     for criterion in criteria:
-        sparse = compress.prune(model, **criterion, unit=networks.unit, generator=compress.chance(chance))
+        sparse = compress.prune(model, **criterion._asdict(), unit=networks.unit, generator=compress.chance(chance))
         one = stack([compress.shrink(sparse)], "float32", networks.unit)  # the same function, sooner
-        found.append((compress.pruning_ratio(sparse), [float(evaluate(one, x, y)[0]) for x, y in splits]))
+        accuracies = [float(evaluate(one, x, y)[0]) for x, y in splits]
+        found[criterion] = Pruned(compress.pruning_ratio(sparse), accuracies)
     return found
 
 

@@ -70,7 +70,7 @@ class Simulation:
     ) -> LevyPath:
         """One part of this simulation's Lévy paths, for particles of `shape` (..., n, d)."""
         noise = self.generator("noise", part, device)
-        return sde.levy_path(self.noise, self.alpha, shape, horizon=horizon, steps=steps, generator=noise, dtype=dtype)
+        return sde.levy_path(self.alpha, self.noise, shape, horizon=horizon, steps=steps, generator=noise, dtype=dtype)
 
     def chunks(self, steps: int) -> list[int]:
         """How many repeats to hold at once, chunk by chunk. A part of the record: it decides who gets which numbers."""

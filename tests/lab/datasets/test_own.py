@@ -73,7 +73,10 @@ LABELS = {
     **{kind: Y_TRAIN.astype(kind) for kind in ("float16", "float32", "float64", ">i4")},
     "list": Y_TRAIN.tolist(),
     "series": pd.Series(Y_TRAIN, index=range(6, 0, -1)),
-    **{str(kind): torch.tensor(Y_TRAIN).to(kind) for kind in (torch.int32, torch.uint8, torch.float64, torch.bfloat16)},
+    **{
+        str(kind): torch.tensor(Y_TRAIN).to(kind)
+        for kind in (torch.int32, torch.uint16, torch.float64, torch.float8_e5m2)
+    },
     "strided tensor": torch.tensor(np.repeat(Y_TRAIN, 2))[::2],
 }
 

@@ -32,7 +32,7 @@ def drawn(simulation, shape, part, device, *, horizon=1.0, steps, spread=1.0, dt
     weights, kicks = (simulation.generator(stream, part, device) for stream in ("weights", "noise"))
     start = sde.initial(shape, generator=weights, spread=spread, dtype=dtype)
     path = sde.levy_path(
-        simulation.noise, simulation.alpha, shape, horizon=horizon, steps=steps, generator=kicks, dtype=dtype
+        simulation.alpha, simulation.noise, shape, horizon=horizon, steps=steps, generator=kicks, dtype=dtype
     )
     return start, path
 
