@@ -90,9 +90,9 @@ def sources(folder, wing):
     return list((package / wing).rglob("*.py"))
 
 
-# What a wing needs. A case of `heavytail bench` uses Dask, and says so where it is not there.
+# What a wing needs. One case of `heavytail bench` uses Dask, and says so without it; a test of Lightning skips.
 WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures", "book": "book", "tests": "test"}
-OPTIONAL = {"lab": {"dask", "distributed"}}
+OPTIONAL = {"lab": {"dask", "distributed"}, "tests": {"pytorch_lightning", "lightning"}}
 
 
 @pytest.mark.parametrize("wing", WINGS)

@@ -30,6 +30,8 @@ from torch import Tensor
 
 from heavytail import stable
 
+pytestmark = pytest.mark.long
+
 DRAWS = 10**6
 INDICES = (0.5, 1.0, 1.3, 1.75, 1.9, 2.0)
 DTYPES = (torch.float32, torch.float64)

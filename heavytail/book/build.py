@@ -17,7 +17,7 @@ from typing import Any
 
 from heavytail.book import kernels, single_page, sphinx, stamps
 from heavytail.book.page import ChapterFailed, has_code, need, pages, project_root, read
-from heavytail.book.run import executed, processes, run_all, share_of_threads
+from heavytail.book.run import executed, processes, run_all, share_of_threads, side_by_side
 
 
 def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
@@ -54,7 +54,8 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
         return {}
     differ = {}
     with processes(len(notebooks)) as executor:
-        futures = {executor.submit(_compare, notebook, root): page for page, notebook in notebooks.items()}
+        imported = kernels.worth_importing(len(notebooks), side_by_side(len(notebooks)))
+        futures = {executor.submit(_compare, notebook, root, imported): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
             page, (status, said, seconds) = futures[future], future.result()
             print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
@@ -67,12 +68,12 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
     return differ
 
 
-def _compare(notebook: Path, root: Path) -> tuple[int, str, float]:
+def _compare(notebook: Path, root: Path, imported: list[str]) -> tuple[int, str, float]:
     """Compare one notebook in this process, which is one of several: pytest's status, what it said, seconds."""
     start = time.monotonic()
     settings = root / "tests" / "notebooks"
     os.environ.update(share_of_threads())
-    kernels.use(share_of_threads())
+    kernels.use(share_of_threads(), imported)
     os.environ["IPYTHONDIR"] = str(root / "_build" / "ipython")  # not among what the reader typed into IPython
     os.chdir(root)
     sys.path.insert(0, str(settings))

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -32,20 +32,25 @@ IMPORTED = [
 ]
 
 
-def use(environment: dict[str, str]) -> None:
+def worth_importing(chapters: int, processes: int) -> list[str]:
+    """What to import once for so many chapters: nothing where each process has but one or two."""
+    return IMPORTED if chapters > 2 * processes else []
+
+
+def use(environment: Mapping[str, str], imported: list[str]) -> None:
     """From now on kernels that this process starts are forks, and end with it; on Linux alone.
 
-    `environment` is added to that of the process that they are forked from: what a library reads when it is imported,
-    such as the number of threads.
+    They are forked from a process that has imported `imported`. `environment` is added to its own: what a library reads
+    when it is imported, such as the number of threads.
     """
     if sys.platform.startswith("linux"):
-        _serve(environment)
+        _serve(environment, imported)
         _replace_provisioner()
 
 
-def _serve(environment: dict[str, str]) -> None:
+def _serve(environment: Mapping[str, str], imported: list[str]) -> None:
     """Start the process that is forked, unless it runs."""
-    multiprocessing.set_forkserver_preload(IMPORTED)
+    multiprocessing.set_forkserver_preload(imported)
     before = dict(os.environ)
     os.environ.update(environment)
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as a kernel has it
@@ -106,7 +111,6 @@ class _Started:
 
 
 def _kernel(arguments: Sequence[str], environment: dict[str, str], folder: Path) -> None:
-    import numpy
     from ipykernel.kernelapp import launch_new_instance
 
     os.setsid()  # it is interrupted alone, and killed with all that it has started
@@ -115,7 +119,8 @@ def _kernel(arguments: Sequence[str], environment: dict[str, str], folder: Path)
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    numpy.random.seed()  # noqa: NPY002  a chapter that forgets to seed must not get the same numbers again
+    if "numpy" in sys.modules:  # a chapter that forgets to seed must not get the numbers of another one
+        sys.modules["numpy"].random.seed()
     launch_new_instance(argv=list(arguments))
 
 

@@ -131,7 +131,8 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
         return [page for page, _ in chapters]
     failed = []
     with processes(len(stale)) as executor:
-        futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
+        imported = kernels.worth_importing(len(stale), side_by_side(len(stale)))
+        futures = {executor.submit(_seconds, chapter, share_of_threads(), imported): chapter for chapter in stale}
         for number, future in enumerate(as_completed(futures), 1):
             chapter, outcome = futures[future], future.result()
             print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({chapter.reason}), ", end="")
@@ -165,11 +166,11 @@ def processes(chapters: int) -> Iterator[Executor]:
         yield executor
 
 
-def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
+def _seconds(chapter: _Stale, environment: Mapping[str, str], imported: list[str]) -> float | ChapterFailed:
     """Run a chapter from this process, which is one of several; its seconds, or its failure."""
     start = time.monotonic()
     os.environ.update(environment)
-    kernels.use(dict(environment))
+    kernels.use(environment, imported)
     try:
         execute(chapter.page, chapter.output, parameters=chapter.parameters)
     except ChapterFailed as failure:

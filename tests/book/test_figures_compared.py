@@ -20,6 +20,7 @@ from heavytail.book.figures.style import COLOURS
 from heavytail.evidence import depths
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("book_style"),
     pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -26,6 +26,7 @@ from heavytail.lab.simulations import Chaos, Pruning
 
 # A socket that an earlier test left to the garbage collector is no warning of a figure.
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("book_style"),
     pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

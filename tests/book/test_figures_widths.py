@@ -21,6 +21,7 @@ from heavytail.book.figures.style import COLOURS
 from heavytail.evidence import widths
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("book_style"),
     pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

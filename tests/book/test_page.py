@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -284,9 +285,12 @@ def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel imports for itself")
 @pytest.mark.long
-def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(project: Path) -> None:
+def test_a_kernel_has_imported_what_it_should_and_shares_nothing_else(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "worth_importing", lambda chapters, processes: ["numpy", "wave"])
     asks = "import os, random, sys\nimport numpy"
-    asks += "\nprint('heavytail.lab.trainer' in sys.modules, os.getsid(0) == os.getpid())"
+    asks += "\nprint('wave' in sys.modules, os.getsid(0) == os.getpid())"
     asks += "\nprint(numpy.random.random(), random.random(), os.getpid())"
     two_chapters(project, asks, asks)
     one, two = (outputs(executed(project, "quick", chapter)).splitlines()[1:] for chapter in run_all()[-2:])
@@ -294,10 +298,16 @@ def test_a_kernel_has_imported_what_chapters_import_and_shares_nothing_else(proj
     assert not set(one[1].split()) & set(two[1].split())
 
 
+def test_what_chapters_import_is_imported_once_for_many_of_them() -> None:
+    assert kernels.worth_importing(4, 2) == []
+    assert kernels.worth_importing(5, 2) == kernels.IMPORTED
+    assert all(importlib.util.find_spec(name) for name in kernels.IMPORTED)
+
+
 def started_and_left(file: Path) -> None:
     from jupyter_client.manager import KernelManager
 
-    kernels.use({})
+    kernels.use({}, [])
     manager = KernelManager()
     manager.start_kernel()
     stamps.write_text(file, str(manager.provisioner.pid))

@@ -43,6 +43,16 @@ def test_every_link_and_every_anchor_inside_the_book_resolves(parsed):
     assert followed > 500
 
 
+def test_the_front_page_is_painted_before_formulas_and_pictures_are_there(parsed, elsewhere):
+    """What the browser reads before it paints: style sheets, and scripts that do not say they can wait."""
+    first = elsewhere / "book" / "index.html"
+    scripts = [tag for tag in parsed[first].find_all("script", src=True) if not {"defer", "async"} & tag.attrs.keys()]
+    places = [tag["href"] for tag in parsed[first].find_all("link", rel="stylesheet")] + [tag["src"] for tag in scripts]
+    files = [(first.parent / unquote(urlsplit(place).path)).resolve() for place in places]
+    assert not [path for path in files if "mathjax" in path.as_posix().lower()]
+    assert sum(path.stat().st_size for path in files) < 1e6, sorted(path.name for path in files)
+
+
 def test_nothing_in_a_page_is_loaded_from_another_host(parsed):
     loads = [
         (path.name, str(tag)[:200])
