@@ -1,7 +1,7 @@
 """Does a sample follow a law? Reference laws from numerical integration, and tests whose false-alarm rate is known.
 
 Every check that can fail by chance does so with probability at most FALSE_ALARM. The files test_stable.py,
-test_noise.py, test_kicks.py, test_kicks_laws.py, test_streams.py and test_networks.py make about 1200 of them: under
+test_noise.py, test_sampler.py, test_sampler_laws.py, test_streams.py and test_networks.py make about 1200: under
 fresh seeds they would raise a false alarm less than once in 800 runs. Seeds are fixed: a run that passed passes again.
 """
 

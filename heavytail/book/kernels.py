@@ -117,11 +117,12 @@ def _kernel(arguments: Sequence[str], environment: dict[str, str], folder: Path)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where it would say how to connect to it
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_follow_parent, daemon=True).start()
     if "numpy" in sys.modules:  # a chapter that forgets to seed must not get the numbers of another one
         sys.modules["numpy"].random.seed()
-    launch_new_instance(argv=list(arguments))
+    launch_new_instance(argv=[*arguments, "--log-level=CRITICAL"])  # it warns of its local sockets at every start
 
 
 def _follow_parent() -> None:

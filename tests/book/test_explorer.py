@@ -251,7 +251,7 @@ def browser(tmp_path):
         page = tmp_path / "page.html"
         page.write_text(content, encoding="utf-8")
         command = [found, *quiet, *apart, *options, "--virtual-time-budget=5000", "--dump-dom", page.as_uri() + address]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
 
     return opened
 
