@@ -183,7 +183,7 @@ def sampler_of(device: str) -> int:
 def tabled(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
     """The table of these rows, with the types that it has when it is read from a file."""
     columns = [field.name for field in fields(Run)] + list(COLUMNS)
-    return _typed(pd.DataFrame(list(rows), columns=columns)).to_pandas()
+    return _typed(pd.DataFrame(list(rows), columns=columns)).to_pandas(use_threads=False)
 
 
 def history_of(runs: Iterable[Run], looks: Mapping[tuple[str, int], tuple[float, float]]) -> pd.DataFrame:
@@ -209,7 +209,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     A column is of one type whatever it holds, so that a folder of tables can be read as one. Raises ValueError for a
     path that does not end in .parquet, and pyarrow's errors for a value that is not of the type of its column.
     """
-    from pyarrow import parquet  # starts a thread, which a process that others are forked from must not have
+    from pyarrow import parquet
 
     typed = _typed(table)
     write_atomically(table_path(path), lambda part: parquet.write_table(typed, part))
@@ -233,7 +233,10 @@ def _typed(table: pd.DataFrame) -> pa.Table:
         types.append((name, pa.large_string() if pa.types.is_string(kind) or pa.types.is_null(kind) else kind))
         if pa.types.is_integer(kind):
             table = table.assign(**{name: table[name].astype("Int64")})  # missing numbers made it floats or objects
-    return pa.Table.from_pandas(table, schema=pa.schema(types), preserve_index=False).replace_schema_metadata()
+    typed = pa.Table.from_pandas(
+        table, schema=pa.schema(types), preserve_index=False, nthreads=1
+    )  # forks want no threads
+    return typed.replace_schema_metadata()
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
@@ -254,7 +257,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise ValueError(
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
-    return table if simulated else _typed(table[list(wanted)]).to_pandas()
+    return table if simulated else _typed(table[list(wanted)]).to_pandas(use_threads=False)
 
 
 def _parquet(path: Path) -> pd.DataFrame:
