@@ -59,7 +59,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    """Compiled parts run as they were written: what a compiled graph calls is not seen."""
+    """Compiled parts run as they were written, and are not compiled once more for the watch."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
