@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -309,6 +310,22 @@ def test_a_compiled_or_distributed_model_is_that_which_it_wraps() -> None:
     compiled = torch.compile(model, backend="eager")
     for sample in (None, torch.ones(1, 3)):
         assert list(hidden_weights(compiled, sample)) == ["_orig_mod.body.weight"]
+
+
+@pytest.mark.parametrize("part", ["layer", "function", "network in place"])
+def test_compiled_parts_are_seen_as_they_were_written(part: str) -> None:
+    compiled = partial(torch.compile, backend="aot_eager")
+    model = mlp()
+    if part == "layer":
+        model[2][0] = compiled(model[2][0])
+    elif part == "function":
+        model[2].forward = compiled(model[2].forward)
+    else:
+        model.compile(backend="aot_eager")
+    model(torch.ones(1, 3))  # compiled by now
+    hidden = hidden_weights(model, torch.ones(1, 3)).values()
+    assert [tuple(weight.shape) for weight in hidden] == [(4, 3), (4, 4)]
+    assert list(output_weights(model, torch.ones(1, 3))) == ["3.weight"]
 
 
 MADE_ANEW = {

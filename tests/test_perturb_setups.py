@@ -35,6 +35,7 @@ class Training:
     step: Callable[[], Any]
     kicked: list[str]
     sample: Any = None
+    wrapped: nn.Module | None = None  # what is called in place of the model
     unit: str = "filter"
     rate: Rate = lambda name, step: LR
     spared: dict[str, int] = field(default_factory=dict)  # the row of a weight that gets no kick
@@ -230,8 +231,8 @@ def averaged() -> Training:
 
 def compiled_model() -> Training:
     training = by(torch.optim.Adam)
-    model = torch.compile(training.model, backend="eager")
-    training.step = partial(descend, model, training.optimizer)
+    training.wrapped = torch.compile(training.model, backend="eager")
+    training.step = partial(descend, training.wrapped, training.optimizer)
     return training
 
 
@@ -255,8 +256,10 @@ def compiled_optimizer() -> Training:
 
 
 def replica() -> Training:
-    model = DistributedDataParallel(mlp())
-    return plain(model, [f"module.{name}" for name in HIDDEN])
+    training = by(torch.optim.SGD)
+    training.wrapped = DistributedDataParallel(training.model)
+    training.step = partial(descend, training.wrapped, training.optimizer)
+    return training
 
 
 # ---- networks
@@ -533,8 +536,8 @@ def test_a_step_is_exactly_one_kick_on_exactly_the_right_weights(name: str, tabl
     kind = noise.NOISES[list(SETUPS).index(name) % 3]
     before = {key: p.detach().clone() for key, p in training.model.named_parameters()}
     handle = heavytail.perturb(
-        training.optimizer, model=training.model, sample=training.sample, alpha=ALPHA, sigma=SIGMA, noise=kind,
-        generator=torch.Generator().manual_seed(1), unit=training.unit,
+        training.optimizer, model=training.wrapped or training.model, sample=training.sample, alpha=ALPHA,
+        sigma=SIGMA, noise=kind, generator=torch.Generator().manual_seed(1), unit=training.unit,
     )  # fmt: skip
     for step in range(STEPS):
         training.step()

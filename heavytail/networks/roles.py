@@ -66,7 +66,7 @@ def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:
-    model = _unwrapped(model)
+    model = unwrapped(model)
     if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise ValueError("a layer of the model has no shape yet: call the model once with a batch first")
     if sample is not None:
@@ -84,7 +84,7 @@ def _last(order: list[Call]) -> calls.Params:
     return calls.NONE.union(*(call.weights for call in order if call.last))
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The network itself, out of torch.compile and DistributedDataParallel."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):

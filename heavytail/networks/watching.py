@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -37,7 +39,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
     """
     if isinstance(model, MeanField):
         return read(model)
-    with as_it_was(model), torch.inference_mode(False), torch.enable_grad():
+    with as_it_was(model), _uncompiled(), torch.inference_mode(False), torch.enable_grad():
         model.eval()
         own = {id(p): p for p in model.parameters()}
         for p in own.values():
@@ -54,6 +56,11 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
     if not outputs:
         raise ValueError("no output of the model comes from one of its weights: pass the sample= of a training step")
     return ordered(uses, outputs)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled parts run as they were written, and are not compiled once more for the watch."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 class _Watch(TorchFunctionMode):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
@@ -136,7 +135,8 @@ class Perturbation:
     def names(self) -> list[str]:
         """The weights that get kicks now: those of the model that the optimizer holds and that are not frozen.
 
-        Without a model they are named by their places, as in "group 0, parameter 2".
+        Named as in the model itself, out of torch.compile and DistributedDataParallel. Without a model they are named
+        by their places, as in "group 0, parameter 2".
         """
         optimizer = self._optimizer()
         held = _rates(optimizer) if optimizer is not None and self._hook is not None else {}
@@ -230,9 +230,6 @@ class _Bare:
         warnings.warn("a copy or pickle of a perturbed optimizer has no noise: perturb the copy", stacklevel=3)
         return type(optimizer).__getstate__(optimizer)
 
-    def __deepcopy__(self, memo: dict) -> _Bare:
-        return copy.copy(self)
-
 
 def _store(weight: Tensor, move: Tensor, rest: Tensor | None) -> Tensor:
     """Move a low-precision weight, and return what its rounding left over of this move and of those before."""
@@ -268,7 +265,7 @@ def _of_model(model: nn.Module, sample: Any) -> list[_Target]:
         for layer in model.modules()
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
     }
-    weights = roles.hidden_or_frozen(model, sample)
+    weights = roles.hidden_or_frozen(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
     return [_Target(name, weight, padding.get(id(weight))) for name, weight in weights.items()]
 
 
