@@ -40,7 +40,7 @@ help:
 # The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
 # package would double the time; those that are imported are compiled here, once, also where Python is told to write
 # none: chapters and tests start it some hundred times, and each start would take 8 seconds more.
-.venv/.installed: requirements.txt pyproject.toml
+.venv/.installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
 	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
 	@mkdir -p _build

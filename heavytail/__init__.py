@@ -54,18 +54,32 @@ _HOMES = {
     "Results": "lab.results",
 }
 
+_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]"}  # what to install for a wing
+
 
 def __getattr__(name: str) -> object:
     """Import what is asked for, when it is asked for: a sampler needs no trainer, and a trainer no book (PEP 562)."""
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"heavytail.{_HOMES[name]}"), name)
-    elif name in __all__:
-        value = importlib.import_module(f"heavytail.{name}")
-    else:
+    if name not in __all__:
         raise AttributeError(f"module 'heavytail' has no attribute {name!r}")
+    home = _HOMES.get(name, name)
+    try:
+        module = importlib.import_module(f"heavytail.{home}")
+    except ModuleNotFoundError as error:
+        raise ImportError(_missing(f"heavytail.{name}", error, home.partition(".")[0]), name=error.name) from error
+    value = getattr(module, name) if name in _HOMES else module
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _missing(what: str, error: ModuleNotFoundError, wing: str) -> str:
+    """The sentence for a wing's `what` that needs a module which is not here."""
+    absent = str(error.name)
+    if absent.startswith("heavytail.book"):
+        return f"{what} needs the book, which is in the repository and not in the package: clone it and work there"
+    if absent.startswith("heavytail"):
+        return f"{what} needs {absent}, which this installation lacks: install heavytail again"
+    return f"{what} needs {absent.partition('.')[0]}: pip install 'heavytail{_EXTRAS.get(wing, '')}'"

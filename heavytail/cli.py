@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from heavytail import _missing
+from heavytail.version import described
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one sentence on standard error and exit status 2."""
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
-    except (ValueError, RuntimeError, OSError) as error:
+    except ModuleNotFoundError as error:
+        print(f"heavytail: {_missing(f'`heavytail {options.verb}`', error, options.wing)}", file=sys.stderr)
+        return 2
+    except (ImportError, ValueError, RuntimeError, OSError) as error:
         print(f"heavytail: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
@@ -29,18 +35,13 @@ class Stopped(KeyboardInterrupt):
     """Stopped by the user, after something was written; the message says what."""
 
 
-def _not_a_folder(path: Path) -> None:
-    if path.is_dir():
-        raise ValueError(f"--out {path} is a folder: name the table, such as {path / 'table.parquet'}")
-
-
 def _train(options: argparse.Namespace) -> None:
     from heavytail import train
     from heavytail.lab import results
     from heavytail.lab.runs import read_grid
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
-    _not_a_folder(options.out)
+    results.table_path(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
     try:
         outcome = train(runs, device=options.device)
@@ -60,7 +61,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     if options.out:
-        _not_a_folder(options.out)
+        results.table_path(options.out)
     try:
         with warnings.catch_warnings(), workers.processes(options.workers) as executor:
             warnings.showwarning = _say
@@ -91,7 +92,7 @@ def _simulate(options: argparse.Namespace) -> None:
     from heavytail.lab import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
-    _not_a_folder(options.out)
+    results.table_path(options.out)
     try:
         table = simulations.fill(options.out, todo, device=options.device)
     except KeyboardInterrupt:
@@ -150,9 +151,19 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
+class _Version(argparse.Action):
+    """Asks git, in a checkout, only when the version is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        print(f"heavytail {described()}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="heavytail", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print version and commit, and exit")
+    parser.set_defaults(wing="lab")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     grid = argparse.ArgumentParser(add_help=False)  # what train, sweep and simulate share
     grid.add_argument("grid", type=Path, metavar="GRID.toml")
@@ -207,7 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     chapter.add_argument("name", help="such as ecg5000 or book/ecg5000.md")
     chapter.add_argument("-p", "--parameter", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
     chapter.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
-    chapter.set_defaults(command=_chapter)
+    chapter.set_defaults(command=_chapter, wing="book")
     return parser
 
 

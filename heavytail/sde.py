@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -18,10 +19,11 @@ from torch.nn import functional
 from heavytail import noise as noises
 from heavytail import stable
 
-LOSSES = ("squared", "logistic", "cross_entropy")
+Loss = Literal["squared", "logistic", "cross_entropy"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A data set, a loss, and the two-layer network `f(x) = (1/n) Σ_i c^i φ(⟨θ^i, x⟩)` that is to fit it. [P, form D]
 
@@ -35,7 +37,7 @@ class Problem:
 
     x: Tensor
     y: Tensor
-    loss: str = "squared"
+    loss: Loss = "squared"
     activation: Callable[[Tensor], Tensor] = torch.tanh
     trained: bool = False
     summed: bool = False
@@ -60,7 +62,7 @@ class Problem:
         return replace(self, x=self.x.to(device, dtype), y=self.y.to(device, dtype))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Particles:
     """The state of a network: `weights` θ of shape (..., n, d) and `outputs` c of shape (..., n, k)."""
 
@@ -74,7 +76,7 @@ class Particles:
         return Particles(self.weights[..., :n, :], self.outputs[..., :n, :])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LevyPath:
     """A path of the driving Lévy process by its increments (steps, ..., n, d) over time steps of length `step`.
 
@@ -95,8 +97,8 @@ class LevyPath:
 
 
 def levy_path(
-    noise: str,
     alpha: stable.Alpha,
+    noise: noises.Noise,
     shape: Sequence[int],
     *,
     horizon: float,
@@ -108,18 +110,25 @@ def levy_path(
 
     Its increments have scale `(horizon/steps)^(1/alpha)`, so those over a unit of time have scale 1.
 
-    `noise` is "shared", "entrywise" or "isotropic" (Types I, II, III). `alpha` in (0, 2] is a number, or a tensor that
-    broadcasts against `shape[:-1]`. Raises ValueError for an unknown noise, a bad alpha, or a step that is not above 0.
+    alpha      stability index in (0, 2]: a number, or a tensor that broadcasts against `shape[:-1]`
+    noise      "shared", "entrywise" or "isotropic" (Types I, II, III)
+    horizon    the time that the path lasts, in the SDE's unit of time; finite and above 0
+    steps      how many increments it has, 1 or more
+    generator  decides the path, and on which device it lies
+    dtype      torch.float32 or torch.float64
+
+    Raises ValueError for an unknown noise, an alpha, horizon or number of steps out of range, TypeError for no number
+    or no generator.
 
     >>> generator = torch.Generator().manual_seed(1)
-    >>> path = levy_path("isotropic", 1.5, (50, 2), horizon=1.0, steps=16, generator=generator)
+    >>> path = levy_path(1.5, "isotropic", (50, 2), horizon=1.0, steps=16, generator=generator)
     >>> path.increments.shape, path.coarsen(4).increments.shape
     (torch.Size([16, 50, 2]), torch.Size([4, 50, 2]))
     """
     if not (0 < horizon < math.inf and steps >= 1):
         raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
     eta = horizon / steps
-    unit = noises.vectors(noise, alpha, (steps, *shape), generator=generator, dtype=dtype)
+    unit = noises.vectors(alpha, noise, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
     return LevyPath(unit.mul_((eta ** (1 / index)).to(dtype)), eta)
 
@@ -132,7 +141,14 @@ def initial(
     spread: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Particles:
-    """Independent particles: weights (..., n, d) of `shape` from N(0, spread²), output weights ±1 with equal odds."""
+    """Independent particles: weights (..., n, d) of `shape` from N(0, spread²), output weights ±1 with equal odds.
+
+    `outputs` is k, the number of output weights of a particle.
+
+    >>> particles = initial((50, 2), outputs=3, generator=torch.Generator().manual_seed(1))
+    >>> particles.weights.shape, particles.outputs.shape
+    (torch.Size([50, 2]), torch.Size([50, 3]))
+    """
     device = generator.device
     weights = spread * torch.randn(tuple(shape), generator=generator, dtype=dtype, device=device)
     coins = torch.randint(0, 2, (*shape[:-1], outputs), generator=generator, device=device)
@@ -195,7 +211,7 @@ def euler(
     >>> problem = simulations.teacher(inputs=2, seed=0)
     >>> start = initial((50, 2), generator=generator, dtype=torch.float64)
     >>> path = levy_path(
-    ...     "isotropic", 1.5, (50, 2), horizon=1.0, steps=16, generator=generator, dtype=torch.float64
+    ...     1.5, "isotropic", (50, 2), horizon=1.0, steps=16, generator=generator, dtype=torch.float64
     ... )
     >>> *_, end = euler(problem, start, path, sigma=1.0)
     >>> end.weights.shape

@@ -16,6 +16,7 @@ On a million Student values with 1.5 degrees of freedom `hill` gives 1.49 ± 0.0
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,13 @@ class Estimate:
     used: int
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """The normal interval (low, high) of this confidence level, a number in (0, 1)."""
+        """The normal interval (low, high) of this confidence level.
+
+        Raises ValueError for a level outside (0, 1).
+
+        >>> Estimate(alpha=1.5, standard_error=0.1, used=100).interval(0.5)[0] < 1.5
+        True
+        """
         if not 0 < level < 1:
             raise ValueError(f"the level of an interval lies in (0, 1), got {level:g}")
         half = float(stats.norm.ppf((1 + level) / 2)) * self.standard_error
@@ -68,7 +75,8 @@ def hill(x: Sample, k: int | None = None) -> Estimate:
     At alpha = 1.9 a million values still leave a bias of 0.05, one standard error. At alpha = 2 there is no power tail:
     the estimate grows with n, as on any Gaussian sample. Use `characteristic` for laws that are stable.
 
-    Raises ValueError for k outside 1..n-1, a threshold of 0, k largest values that equal the threshold, and bad x.
+    Raises ValueError for k outside 1..n-1, a threshold of 0, k largest values that equal the threshold, and an x that
+    is not one axis of finite real numbers, 2 or more; TypeError for a k that is no whole number.
 
     >>> import torch
     >>> from heavytail import stable
@@ -78,8 +86,7 @@ def hill(x: Sample, k: int | None = None) -> Estimate:
     True
     """
     size = np.abs(_values(x, 2))
-    if k is None:
-        k = math.isqrt(len(size))
+    k = math.isqrt(len(size)) if k is None else _whole("k", k)
     if not 1 <= k < len(size):
         raise ValueError(f"k counts the largest values, one of 1..{len(size) - 1} for {len(size)} values, got {k}")
     top = np.sort(np.partition(size, -k - 1)[-k - 1 :])  # ascending; the first is the threshold
@@ -106,8 +113,8 @@ def log_moment(x: Sample, block: int | None = None) -> Estimate:
     The estimate is not held at 2. The sums depend on the order: shuffle values that are not in random order.
     Source: Mohammadi, Mohammadpour, Ogata (2015), Corollary 2.4.
 
-    Raises ValueError for a block outside 2..n/2, zeros among x, sums of 0, sums that do not outgrow the values, and
-    bad x.
+    Raises ValueError for a block outside 2..n/2, zeros among x, sums of 0, sums that do not outgrow the values, and an
+    x that is not one axis of finite real numbers, 4 or more; TypeError for a block that is no whole number.
 
     >>> import torch
     >>> from heavytail import stable
@@ -116,8 +123,7 @@ def log_moment(x: Sample, block: int | None = None) -> Estimate:
     1.5
     """
     values = _values(x, 4)
-    if block is None:
-        block = math.isqrt(len(values))
+    block = math.isqrt(len(values)) if block is None else _whole("block", block)
     if not 2 <= block <= len(values) // 2:
         raise ValueError(f"a block holds 2..{len(values) // 2} values (two blocks or more of them), got {block}")
     if zeros := len(values) - np.count_nonzero(values):
@@ -155,7 +161,8 @@ def characteristic(x: Sample) -> Estimate:
         n = 1000      95%    94%    91%    98%
         n = 10000     96%    95%    95%    98%
 
-    Raises ValueError for a median of 0, values all of one size, a φ that falls to 0 at these frequencies, and bad x.
+    Raises ValueError for a median of 0, values all of one size, a φ that falls to 0 at these frequencies, and an x that
+    is not one axis of finite real numbers, 2 or more.
 
     >>> import torch
     >>> from heavytail import stable
@@ -196,7 +203,10 @@ def _values(x: Sample, fewest: int) -> np.ndarray:
     if isinstance(x, Tensor):
         x = x.detach().cpu()
         x = (x.double() if x.is_floating_point() else x).numpy()  # NumPy has no bfloat16
-    raw = np.asarray(x)
+    try:
+        raw = np.asarray(x)
+    except ValueError:
+        raise ValueError("a sample has one axis: a list of numbers, not of lists of other lengths") from None
     if raw.ndim != 1:
         raise ValueError(f"a sample has one axis, got shape {raw.shape}: flatten it or choose a part")
     if len(raw) < fewest:
@@ -207,3 +217,10 @@ def _values(x: Sample, fewest: int) -> np.ndarray:
     if wrong := len(values) - int(np.isfinite(values).sum()):
         raise ValueError(f"{wrong} of the values are NaN or infinite: leave them out or find where they come from")
     return values
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is a whole number, got {value!r}") from None

@@ -1,3 +1,49 @@
-"""The version of the package: the one place that knows it."""
+"""The version of the package and the commit that it is of: the one place that knows them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
 
 __version__ = "0.1.0"
+
+#: Commit of the build: setup.py writes it into a wheel and an sdist. None in a checkout, where git knows it.
+COMMIT: str | None = None
+
+
+@cache
+def described() -> str:
+    """`0.1.0+abc1234` inside a checkout of this project, `-dirty` with uncommitted changes, or where the build knew it.
+
+    Elsewhere `0.1.0`: the repository of somebody else that the package lies in is not asked.
+
+    >>> described().startswith(__version__)
+    True
+    """
+    commit = _commit_of(Path(__file__)) or COMMIT
+    return f"{__version__}+{commit}" if commit else __version__
+
+
+def _commit_of(file: Path) -> str | None:
+    """The commit of the checkout whose `heavytail/version.py` this file is; None if it is that of none."""
+    folder = file.resolve().parent
+    try:
+        top = Path(_git(folder, "rev-parse", "--show-toplevel"))
+        ours = (top / "heavytail" / file.name).samefile(file) and 'name = "heavytail"' in (
+            top / "pyproject.toml"
+        ).read_text("utf-8")
+        return _git(folder, "describe", "--always", "--dirty", "--exclude=*") if ours else None
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *command: str) -> str:
+    # A hook of another repository tells git by these to look there, wherever it is called.
+    elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+    environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
+    done = subprocess.run(
+        ["git", *command], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

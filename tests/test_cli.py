@@ -340,8 +340,33 @@ def test_a_command_that_does_not_parse_exits_with_2_and_usage(arguments, capsys)
     assert "usage: heavytail" in capsys.readouterr().err
 
 
+def test_the_version_has_the_commit_of_the_checkout(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    commit = said.removeprefix(f"heavytail {heavytail.__version__}+").removesuffix("\n").removesuffix("-dirty")
+    assert len(commit) >= 7
+    assert asked.startswith(commit)
+
+
+@pytest.mark.parametrize("command", ["train", "simulate"])
+@pytest.mark.parametrize("name", ["table.csv", "table"])
+def test_a_table_is_written_under_a_name_that_says_what_it_is(command, name, tmp_path, capsys):
+    said = refused(capsys, command, DIGITS if command == "train" else ROLES, "--out", tmp_path / name)
+    assert said.endswith(f"{name} does not end in .parquet: name the table table.parquet\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_is_told_a_wrong_name_of_its_table_before_it_begins(tmp_path, capsys):
+    where = ["--store", tmp_path / "store", "--out", tmp_path / "table.csv"]
+    assert "name the table table.parquet" in refused(capsys, "sweep", DIGITS, *where, *TINY)
+    assert not (tmp_path / "store").exists()
+
+
 def test_the_module_runs_as_a_program_and_passes_its_status_on(tmp_path):
-    command = [sys.executable, "-m", "heavytail.cli", "claims", "--results", str(tmp_path / "missing")]
+    command = [sys.executable, "-m", "heavytail", "claims", "--results", str(tmp_path / "missing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("heavytail: there is no results folder")

@@ -6,11 +6,13 @@ import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune as masks
 
 from heavytail import compress, networks
 
@@ -137,30 +139,72 @@ def test_a_network_with_an_infinite_weight_is_refused_and_left_as_it_was():
         model[3].weight[0, 0] = math.inf
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(ValueError, match=r"finite"):
-        compress.prune(model, error=0.1)
+        compress.prune(model, squared_error=0.1)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, list, torch.bfloat16])
+def test_curves_take_arrays_and_lists_and_every_real_dtype(kind):
+    whole = torch.tensor([[3, 4], [0, 0], [6, 8]])
+    weight = (
+        whole.tolist() if kind is list else whole.to(kind) if kind is torch.bfloat16 else whole.numpy().astype(kind)
+    )
+    assert compress.norms(weight).tolist() == [5.0, 0.0, 10.0]
+    assert compress.error_curve(weight).tolist() == pytest.approx([0, 0, math.sqrt(0.2), 1], abs=1e-15)
+    assert compress.prunable_share(weight, 0.3) == 2 / 3
+
+
+def test_with_one_axis_each_entry_is_a_unit():
+    for weight in (torch.tensor([3.0, -4.0, 0.0]), np.array([3.0, -4.0, 0.0])):
+        assert compress.norms(weight).tolist() == [3.0, 4.0, 0.0]
+        assert compress.error_curve(weight).tolist() == pytest.approx([0, 0, 0.6, 1])
+
+
+def test_a_kernel_is_one_output_and_one_input_of_a_convolution_of_any_number_of_axes():
+    weight = heavy(4, 3, 2, 2, 2)
+    for shape in ((4, 3, 8), (4, 3, 2, 2, 2)):
+        found = compress.norms(weight.reshape(shape), "kernel")
+        torch.testing.assert_close(found, weight.double().flatten(2).norm(dim=2).flatten(), **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "sentence"),
+    [
+        (np.array(["a", "b"]), TypeError, "a weight holds real numbers, not <U1"),
+        (torch.zeros(3, 2, dtype=torch.complex64), TypeError, "a weight holds real numbers, not torch.complex64"),
+        (torch.ones(3, 2, dtype=torch.bool), TypeError, "a weight holds real numbers, not torch.bool"),
+        ([[1.0, 2.0], [3.0]], TypeError, "a weight is a tensor, an array or lists of numbers, as long as each other"),
+        (None, TypeError, "a weight holds real numbers, not object"),
+        (torch.tensor(1.0), ValueError, "a weight has one axis or more"),
+        (2.0, ValueError, "a weight has one axis or more"),
+    ],
+)
+def test_what_is_no_weight_is_refused(weight, error, sentence):
+    for call in (compress.norms, compress.error_curve, compress.prunable_share):
+        with pytest.raises(error, match=sentence):
+            call(weight)
 
 
 # pruning
 
 
-@pytest.mark.parametrize("error", [0.0, 0.01, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("squared_error", [0.0, 0.01, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("kind", KINDS)
-def test_pruning_by_error_removes_the_most_units_the_bound_allows(kind, error):
+def test_pruning_by_error_removes_the_most_units_the_bound_allows(kind, squared_error):
     model = network(kind)
-    pruned = compress.prune(model, error=error)
+    pruned = compress.prune(model, squared_error=squared_error)
     for (name, before), after in zip(
         networks.hidden_weights(model).items(), networks.hidden_weights(pruned).values(), strict=True
     ):
         gone = {k for k, row in enumerate(after.detach()) if not row.any()}
         stays = [k for k in range(len(before)) if k not in gone]
         assert torch.equal(after[stays], before[stays]), name
-        assert squared_error_without(before.detach(), gone) <= error
-        most = max(k for k in range(len(before) + 1) if compress.error_curve(before)[k] ** 2 <= error)
+        assert squared_error_without(before.detach(), gone) <= squared_error
+        most = max(k for k in range(len(before) + 1) if compress.error_curve(before)[k] ** 2 <= squared_error)
         assert len(gone) == most
-        assert compress.prunable_share(before, error) == most / len(before)
+        assert compress.prunable_share(before, squared_error) == most / len(before)
         smallest = before[stays].detach().double().flatten(1).norm(dim=1).argmin()
-        assert squared_error_without(before.detach(), [*gone, stays[smallest]]) > error
+        assert squared_error_without(before.detach(), [*gone, stays[smallest]]) > squared_error
 
 
 def test_an_error_exactly_at_the_bound_is_within_it():
@@ -178,7 +222,8 @@ def test_pruning_by_share_keeps_the_largest_units(kind, keep):
     for before, after in zip(
         networks.hidden_weights(model).values(), networks.hidden_weights(pruned).values(), strict=True
     ):
-        largest = compress.norms(before).argsort(descending=True)[: round(keep * len(before))]
+        stays = max(1, round(keep * len(before))) if keep else 0
+        largest = compress.norms(before).argsort(descending=True)[:stays]
         expected = torch.zeros_like(before)
         expected[largest] = before.detach()[largest]
         assert torch.equal(after, expected)
@@ -223,7 +268,7 @@ def test_pruning_copies_unless_it_is_asked_to_work_in_place():
 def test_pruning_kernels_zeroes_single_kernels():
     model = network("vgg")
     weights = list(networks.hidden_weights(model).values())
-    pruned = networks.hidden_weights(compress.prune(model, error=0.1, unit="kernel")).values()
+    pruned = networks.hidden_weights(compress.prune(model, squared_error=0.1, unit="kernel")).values()
     mixed = 0
     for before, after in zip(weights, pruned, strict=True):
         kernels = before.detach().double().flatten(2).norm(dim=2).flatten()
@@ -244,7 +289,7 @@ def test_the_memory_format_of_a_convolution_does_not_matter(unit):
     last = copy.deepcopy(model).to(memory_format=torch.channels_last)
     assert not last[3].weight.is_contiguous()
     assert torch.equal(compress.norms(last[3].weight, unit), compress.norms(model[3].weight, unit))
-    for choice in ({"keep": 0.5}, {"error": 0.1}):
+    for choice in ({"keep": 0.5}, {"squared_error": 0.1}):
         one, other = compress.prune(model, unit=unit, **choice), compress.prune(last, unit=unit, **choice)
         assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
         assert compress.pruning_ratio(one) == compress.pruning_ratio(other) > 0
@@ -255,11 +300,11 @@ def test_the_memory_format_of_a_convolution_does_not_matter(unit):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, r"exactly one of error= .* and keep="),
-        ({"error": 0.1, "keep": 0.5}, r"exactly one of error= .* and keep="),
-        ({"error": 1}, r"error is a squared relative error in \[0, 1\), got 1"),
-        ({"error": -0.1}, r"error is a squared relative error in \[0, 1\), got -0.1"),
-        ({"error": math.nan}, r"error is a squared relative error in \[0, 1\), got nan"),
+        ({}, r"exactly one of squared_error= .* and keep="),
+        ({"squared_error": 0.1, "keep": 0.5}, r"exactly one of squared_error= .* and keep="),
+        ({"squared_error": 1}, r"squared_error is a squared relative error in \[0, 1\), got 1"),
+        ({"squared_error": -0.1}, r"squared_error is a squared relative error in \[0, 1\), got -0.1"),
+        ({"squared_error": math.nan}, r"squared_error is a squared relative error in \[0, 1\), got nan"),
         ({"keep": 1.1}, r"keep is a share of units in \[0, 1\], got 1.1"),
         ({"keep": -0.1}, r"keep is a share of units in \[0, 1\], got -0.1"),
         ({"keep": math.nan}, r"keep is a share of units in \[0, 1\], got nan"),
@@ -269,6 +314,159 @@ def test_the_memory_format_of_a_convolution_does_not_matter(unit):
 def test_a_bad_request_is_refused_in_one_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         compress.prune(network("fcn1"), **options)
+
+
+# anybody's networks
+
+
+class HeadFirst(nn.Module):
+    """A network that declares its head before its body."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.head = nn.Linear(8, 3)
+        self.body = body(6, 8)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(x)))
+
+
+class Branching(nn.Module):
+    """A network that cannot be traced: what it calls hangs on its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(8, 3)
+        self.body = nn.Linear(6, 8)
+
+    def forward(self, x):
+        return self.head(self.body(x).relu() if x.sum() > 0 else self.body(x).tanh())
+
+
+@pytest.mark.parametrize("options", [{"keep": 0.25}, {"squared_error": 0.1}], ids=str)
+def test_a_head_declared_before_the_body_is_not_pruned(options):
+    model = HeadFirst(nn.Linear)
+    with torch.no_grad():
+        model.body.weight.copy_(heavy(8, 6))
+    pruned = compress.prune(model, **options)
+    assert torch.equal(pruned.head.weight, model.head.weight)
+    assert torch.equal(pruned.body.bias, model.body.bias)
+    gone = int((pruned.body.weight == 0).all(dim=1).sum())
+    assert gone == compress.count(model.body.weight, **options) > 0
+    assert compress.pruning_ratio(pruned) == gone / 8
+
+
+def test_a_network_that_cannot_be_traced_is_pruned_with_a_sample():
+    model, x = Branching(), torch.ones(2, 6)
+    for call in (lambda: compress.prune(model, keep=0.25), lambda: compress.pruning_ratio(model)):
+        with pytest.raises(ValueError, match=r"pass sample="):
+            call()
+    pruned = compress.prune(model, keep=0.25, sample=x)
+    assert torch.equal(pruned.head.weight, model.head.weight)
+    assert compress.pruning_ratio(pruned, x) == 0.75
+
+
+def masked():
+    model = HeadFirst(nn.Linear)
+    masks.l1_unstructured(model.body, "weight", amount=0.5)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        masked,
+        lambda: HeadFirst(lambda *sizes: torch.nn.utils.parametrizations.weight_norm(nn.Linear(*sizes))),
+        lambda: HeadFirst(lambda *sizes: torch.nn.utils.parametrizations.spectral_norm(nn.Linear(*sizes))),
+        lambda: HeadFirst(lambda *sizes: torch.nn.utils.weight_norm(nn.Linear(*sizes))),
+    ],
+    ids=["mask", "weight_norm", "spectral_norm", "old weight_norm"],
+)
+def test_a_weight_that_is_made_anew_at_every_call_is_refused_by_name(make):
+    model = make()
+    before = copy.deepcopy({name: p.detach() for name, p in model.named_parameters()})
+    for call in (lambda: compress.prune(model, keep=0.5, inplace=True), lambda: compress.pruning_ratio(model)):
+        with pytest.raises(ValueError, match=r"the weight of layer 'body' is parametrized or masked"):
+            call()
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("keep", [1e-300, 1e-9, 0.01, 0.04])
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_share_above_0_keeps_one_unit_of_every_layer(kind, keep):
+    pruned = compress.prune(network(kind), keep=keep)
+    for weight in networks.hidden_weights(pruned).values():
+        assert int((weight != 0).flatten(1).any(dim=1).sum()) == 1
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "options", "sentence"),
+    [
+        (
+            0.0,
+            {"squared_error": 0.1},
+            r"^'5.weight' is all zero, so pruning it has no relative error: nothing was pruned$",
+        ),
+        (
+            math.nan,
+            {"squared_error": 0.1},
+            r"^'5.weight' is not finite, so its units have no order: nothing was pruned$",
+        ),
+        (math.inf, {"keep": 0.5}, r"^'5.weight' is not finite, so its units have no order: nothing was pruned$"),
+    ],
+)
+def test_a_layer_that_cannot_be_pruned_is_named_and_no_other_is_touched(fault, options, sentence, inplace):
+    model = network("fcn3")
+    with torch.no_grad():
+        model[5].weight[:] = fault
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=sentence):
+        compress.prune(model, inplace=inplace, **options)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_layer_that_is_all_zero_can_be_pruned_by_share():
+    model = compress.prune(network("fcn2"), keep=0)
+    assert compress.pruning_ratio(compress.prune(model, keep=0.5)) == 1
+
+
+def test_biases_and_norm_layers_do_not_count_in_the_pruning_ratio():
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    assert compress.pruning_ratio(compress.prune(model, keep=0.5)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: nn.Linear(6, 3), r"^this Linear has no hidden weights: output layers and a first convolution are not"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)), r"has no hidden weights"),
+        (
+            lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 4, 3), nn.Conv2d(4, 1, 1)),
+            r"^'1.weight' is of a transposed convolution, whose rows are its inputs",
+        ),
+    ],
+)
+def test_a_network_without_units_to_prune_is_refused(make, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compress.prune(make(), keep=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"keep": "half"}, r"^keep= is one number, got str$"),
+        ({"squared_error": [0.1]}, r"^squared_error= is one number, got list$"),
+        ({"keep": 0.5, "generator": 7}, r"^generator= is a torch.Generator, got int$"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused(options, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        compress.prune(network("fcn1"), **options)
+    with pytest.raises(TypeError, match=r"^a network to prune is a torch.nn.Module, got dict$"):
+        compress.prune({}, keep=0.5)
 
 
 # the pruning ratio
@@ -318,7 +516,7 @@ def test_the_pruning_ratio_of_a_convolutional_network_counts_its_first_convoluti
 # shrinking
 
 
-@pytest.mark.parametrize("choice", [{"error": 0.1}, {"keep": 0.4}, {"keep": 0.0}, {"keep": 1.0}], ids=str)
+@pytest.mark.parametrize("choice", [{"squared_error": 0.1}, {"keep": 0.4}, {"keep": 0.0}, {"keep": 1.0}], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_shrunk_network_computes_what_the_pruned_one_did(kind, choice):
     pruned = compress.prune(network(kind), **choice).double()
@@ -358,34 +556,3 @@ def test_a_shrunk_mean_field_network_keeps_its_living_particles_and_their_signs(
     assert torch.equal(shrunk.hidden.weight, pruned.hidden.weight[living])
     assert torch.equal(shrunk.signs, pruned.signs[:, living])
     assert (shrunk.hidden.out_features, shrunk.signs.untyped_storage().nbytes()) == (6, 3 * 6 * 4)
-
-
-@pytest.mark.parametrize(
-    ("model", "sentence"),
-    [
-        (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2, bias=False)), r"without bias"),
-        (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.Sigmoid()), r"cannot see through a Sigmoid layer"),
-        (lambda: nn.Sequential(nn.Linear(4, 5, bias=False), nn.LayerNorm(5)), r"cannot see through a LayerNorm"),
-        (lambda: nn.Linear(4, 5, bias=False), r"knows the networks of heavytail.networks, not a Linear"),
-        (lambda: network("mean_field", activation=torch.sigmoid), r"shrink needs an activation with φ\(0\) = 0"),
-        (
-            lambda: nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.Flatten(), nn.Linear(8, 2, bias=False)),
-            r"each unit to feed one input of the next layer: pool to 1x1 first",
-        ),
-    ],
-)
-def test_shrink_refuses_what_it_cannot_shrink(model, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        compress.shrink(model())
-
-
-def test_a_grouped_convolution_is_refused():
-    grouped = nn.Sequential(
-        nn.Conv2d(4, 4, 3, groups=2, bias=False),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4, 2, bias=False),
-    )
-    zero(grouped[0].weight, 1)
-    with pytest.raises(ValueError, match=r"groups"):
-        compress.shrink(grouped)

@@ -39,11 +39,16 @@ def test_a_public_name_has_an_example(thing):
 @pytest.mark.long
 def test_what_the_readme_shows_runs_as_it_says():
     readme = Path(__file__).parents[1] / "README.md"
-    (block,) = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    block = "\n".join(re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL))
     model = networks.fcn(64, width=30, depth=1, classes=10, generator=torch.Generator().manual_seed(1))
     names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    generator = torch.Generator().manual_seed(2)
+    for split, count in (("train", 40), ("test", 10)):
+        names[f"x_{split}"] = torch.randn(count, 5, generator=generator)
+        names[f"y_{split}"] = torch.arange(count) % 3
     exec(compile(block, readme.name, "exec"), names)
     assert list(names["results"].table["noise"]) == ["shared", "entrywise"]
     assert isinstance(names["small"], torch.nn.Module)
+    assert names["own"].table["status"].tolist() == ["max_steps"]
     (call, width) = re.search(r"^(heavytail\.laws\.required_width\(.*\))  # (\d+)$", block, re.MULTILINE).groups()
     assert round(eval(call, names)) == int(width)

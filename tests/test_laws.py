@@ -7,9 +7,11 @@ are fixed. How far off a law may be before its test sees it is written beside ea
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from functools import cache
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from scipy import integrate, special, stats
 
 from heavytail import laws, noise, stable
 from heavytail.laws import LimitLaw
+from heavytail.laws._positive import Side, positive_law
 
 INDICES = (1.2, 1.5, 1.75)
 KEEP = 0.1
@@ -40,7 +43,7 @@ def squared_errors(
     gone = columns - round(KEEP * columns)
     for done in range(0, repeats, at_once):
         shape = (min(at_once, repeats - done), columns, inputs)
-        drawn = noise.vectors(kind, alpha, shape, generator=stream)
+        drawn = noise.vectors(alpha, kind, shape, generator=stream)
         if spread:
             drawn = drawn + spread * torch.randn(shape, generator=stream)
         squares = np.partition(drawn.double().square().sum(-1).numpy(), gone, axis=-1)
@@ -71,24 +74,52 @@ def is_binomial(count: int, tosses: int, probability: float) -> bool:
 # ---- the positive stable law
 
 
+def below(alpha: float, x: np.ndarray) -> np.ndarray:
+    law = positive_law(alpha)
+    return law.of("below", law.power * np.log(x))
+
+
+def quantile(alpha: float, probability: float) -> float:
+    law = positive_law(alpha)
+    return math.exp(law.quantile("below", probability) / law.power)
+
+
 def test_at_one_half_the_positive_law_is_levys() -> None:
     x = np.geomspace(1e-3, 1e12, 200)
-    np.testing.assert_allclose(laws.positive_cdf(0.5, x), special.erfc(0.5 / np.sqrt(x)), rtol=0, atol=2e-12)
+    levy, law = 0.5 / np.sqrt(x), positive_law(0.5)
+    np.testing.assert_allclose(below(0.5, x), special.erfc(levy), rtol=1e-11)
+    np.testing.assert_allclose(law.of("above", np.log(x)), special.erf(levy), rtol=1e-11)
+    np.testing.assert_allclose(law.of("density", np.log(x)), levy * np.exp(-(levy**2)) / math.sqrt(math.pi), rtol=1e-11)
 
 
-@pytest.mark.parametrize("alpha", [0.2, 0.4, 0.6, 0.75, 0.875])
+@pytest.mark.parametrize("alpha", [0.02, 0.2, 0.4, 0.6, 0.75, 0.875])
 def test_the_positive_law_agrees_with_the_reference(alpha: float) -> None:
     x = np.geomspace(1e-3, 1e8, 300)
-    np.testing.assert_allclose(laws.positive_cdf(alpha, x), positive_cdf(alpha, x), rtol=0, atol=2e-12)
+    np.testing.assert_allclose(below(alpha, x), positive_cdf(alpha, x), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.75, 0.95, 0.995, 0.9995])
+def test_the_tail_of_the_positive_law_is_that_of_its_power_series(alpha: float) -> None:
+    # P(S > x) = Σ (-1)^(k+1) Γ(kα) sin(πkα) x^(-kα) / (π k!), summed in 60 digits: no quadrature, no Kanter.
+    law = positive_law(alpha)
+    with mpmath.workdps(60):
+        a = mpmath.mpf(alpha)
+        for log_x in (1.0, 3.0, 20.0):
+            terms = (
+                (-1) ** (k + 1) * mpmath.gamma(k * a) * mpmath.sinpi(k * a) * mpmath.exp(-k * a * log_x) / mpmath.fac(k)
+                for k in range(1, 200)
+            )
+            expected = float(mpmath.fsum(terms) / mpmath.pi)
+            assert float(law.of("above", law.power * log_x)) == pytest.approx(expected, rel=1e-11)
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.6, 0.75, 0.875, 0.95])
 def test_positive_draws_follow_the_positive_law(alpha: float) -> None:
     draws = stable.positive(alpha, 200_000, generator=generator(2), dtype=torch.float64)
-    points = np.geomspace(laws.positive_quantile(alpha, 0.001), laws.positive_quantile(alpha, 0.95), 200)
+    points = np.geomspace(quantile(alpha, 0.001), quantile(alpha, 0.95), 200)
 
     def law(at: float) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda x: laws.positive_cdf(at, x)
+        return lambda x: below(at, x)
 
     assert follows_continuous(draws, law(alpha), points)
     assert not follows_continuous(draws, law(alpha - 0.02), points)
@@ -96,17 +127,17 @@ def test_positive_draws_follow_the_positive_law(alpha: float) -> None:
     assert not follows_continuous(draws * 1.05, law(alpha), points)
 
 
-@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.6, 0.75, 0.875, 0.95])
-@pytest.mark.parametrize("probability", [1e-6, 0.01, 0.3, 0.5, 0.9, 0.999])
-def test_the_positive_quantile_inverts_the_distribution_function(alpha: float, probability: float) -> None:
-    x = laws.positive_quantile(alpha, probability)
-    assert laws.positive_cdf(alpha, x) == pytest.approx(probability, rel=1e-6, abs=1e-11)
-
-
-@pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, 2.0, math.nan])
-def test_a_positive_quantile_needs_a_probability(probability: float) -> None:
-    with pytest.raises(ValueError, match=r"^a probability must lie in \(0, 1\), got"):
-        laws.positive_quantile(0.5, probability)
+@pytest.mark.parametrize("alpha", [1e-30, 0.005, 0.1, 0.5, 0.75, 0.95, 1 - 1e-7, 1 - 2**-53])
+@pytest.mark.parametrize("probability", [1e-290, 1e-16, 1e-6, 0.3, 0.9, 1 - 2**-53])
+def test_a_positive_quantile_inverts_the_law_from_either_side(alpha: float, probability: float) -> None:
+    law = positive_law(alpha)
+    sides: tuple[Side, Side] = ("below", "above")
+    for side, other in (sides, sides[::-1]):
+        y = law.quantile(side, probability)
+        assert probability <= 0.5 or y == law.quantile(other, 1 - probability)
+        if y < law.far:
+            assert float(law.of(side, y)) == pytest.approx(probability, rel=1e-10)
+            assert float(law.of(other, y)) == pytest.approx(1 - probability, rel=1e-10)
 
 
 # ---- the tail constant
@@ -134,7 +165,7 @@ def size_at(alpha: float, kind: str, inputs: int, level: float) -> float:
 def norms(kind: str, alpha: float, inputs: int, draws: int) -> torch.Tensor:
     stream, found = generator(3), []
     for _ in range(draws // 200_000):
-        entries = noise.vectors(kind, alpha, (200_000, inputs), generator=stream)
+        entries = noise.vectors(alpha, kind, (200_000, inputs), generator=stream)
         found.append((entries if inputs == entries.shape[-1] else entries.expand(-1, inputs)).double().norm(dim=-1))
     return torch.cat(found)
 
@@ -228,6 +259,17 @@ def test_the_bulk_of_a_sample_leaves_out_the_largest_share() -> None:
     assert laws.bulk_of(sample, 0.5) == pytest.approx((1 + 0 + 1 + 4 + 1) / 10)  # which of the ties does not matter
 
 
+@pytest.mark.parametrize("inputs", [1, 10, 784])
+@pytest.mark.parametrize("keep", [1e-12, 0.1, 0.9, 0.9999])
+def test_at_index_one_the_bulk_is_that_of_cauchy_vectors(keep: float, inputs: int) -> None:
+    # Their squared norm is χ²_d over χ²_1, so R²/(1+R²) is a beta variable: in 40 digits, by no quadrature of ours.
+    with mpmath.workdps(40):
+        top = mpmath.mpf(special.betaincinv(0.5, inputs / 2, keep))  # 1 - R²/(1+R²) at the quantile
+        a = mpmath.mpf(inputs) / 2
+        held = mpmath.betainc(a + 1, mpmath.mpf(-1) / 2, 0, 1 - top) / mpmath.beta(a, 0.5)
+    assert laws.bulk(1.0, keep, "isotropic", inputs) == pytest.approx(float(held), rel=1e-9)
+
+
 # ---- the limit law
 
 
@@ -318,7 +360,7 @@ def test_at_the_required_width_the_error_is_small_as_often_as_asked(probability:
 def test_the_rest_of_a_column_counts_at_widths_of_practice(alpha: float) -> None:
     columns, repeats, spread, stream = 1000, 2000, 3.0, generator(9)
     found = squared_errors("isotropic", alpha, 3, columns, repeats, 8, spread)
-    sample = noise.vectors("isotropic", alpha, (400_000, 3), generator=stream)
+    sample = noise.vectors(alpha, "isotropic", (400_000, 3), generator=stream)
     sample = (sample + spread * torch.randn(sample.shape, generator=stream)).norm(dim=-1)
     law = LimitLaw(alpha, laws.bulk_of(sample, KEEP), laws.tail_constant(alpha, "isotropic", 3))
 
@@ -373,7 +415,7 @@ def test_a_rest_lowers_the_required_width_of_the_same_law_to_one_at_least() -> N
     widths = [laws.required_width(1.5, KEEP, 0.1, law=law, rest=rest) for rest in (0.0, 10.0, 100.0, law.bulk * 100)]
     assert widths == sorted(widths, reverse=True)
     assert len(set(widths)) == 4
-    assert widths[0] == laws.required_width(1.5, KEEP, 0.1)
+    assert widths[0] == pytest.approx(laws.required_width(1.5, KEEP, 0.1), rel=1e-12)
     assert widths[-1] == 1.0
     assert laws.required_width(0.5, 0.5, 0.999, 0.01) == 1.0
 
@@ -398,6 +440,94 @@ def test_near_two_the_required_width_is_huge_or_infinite() -> None:
     assert known == sorted(known)
     assert 1e30 < known[-1] < math.inf
     assert laws.required_width(1.9, KEEP, 1e-9) == math.inf
+
+
+def test_the_required_widths_are_those_told_in_the_book() -> None:
+    assert laws.required_width(1.2, 0.1, 0.1) == pytest.approx(1730.6425742424, rel=1e-12)
+    assert laws.required_width(1.5, 0.1, 0.1) == pytest.approx(895869.40410761, rel=1e-12)
+    assert laws.required_width(1.75, 0.1, 0.1) == pytest.approx(14719230524085, rel=1e-12)
+
+
+def gaussian_error(keep: float) -> float:
+    """The squared relative error of many Gaussian numbers, the share `keep` kept."""
+    return float(stats.chi2(3).cdf(stats.chi2(1).ppf(1 - keep)))
+
+
+@pytest.mark.parametrize("alpha", [1.9999, 1.99999, 1.999999, 2 - 2**-50])
+def test_near_two_the_logarithm_of_the_required_width_tends_to_that_of_gaussian_columns(alpha: float) -> None:
+    # (2/α-1) log n -> log(squared error of Gaussian columns / squared error): the kicks add nothing in the limit.
+    for keep, error in ((0.1, 0.1), (0.1, 1e-8), (0.9, 1e-3), (1e-6, 1e-300)):
+        scaled = laws.log_required_width(alpha, keep, error) * (2 / alpha - 1)
+        assert scaled == pytest.approx(
+            math.log(gaussian_error(keep)) - 2 * math.log(error), abs=20 * (2 - alpha) ** 0.9 + 1e-9
+        )
+    assert laws.required_width(alpha, 0.1, 0.1) == math.inf
+    assert laws.required_width(alpha, 0.9, 0.5) == 1.0  # Gaussian columns have that error at any width
+
+
+def test_near_zero_the_required_width_is_that_of_one_column_that_outgrows_all() -> None:
+    # The largest of n columns alone counts against the largest of those pruned: E = -log(1-p) over -log(1-κ).
+    for keep, probability in ((0.1, 0.5), (0.1, 0.99), (1e-8, 0.5), (0.3, 0.9)):
+        expected = math.log1p(-probability) / math.log1p(-keep)
+        for alpha in (1e-300, 1e-9, 1e-6):
+            assert laws.required_width(alpha, keep, 0.1, probability) == pytest.approx(expected, rel=1e-4)
+    assert laws.required_width(0.01, 0.1, 0.1) == pytest.approx(6.7, rel=0.05)
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 0.01, 1.0, 1.9, 1.999999, 2 - 2**-52])
+def test_every_input_gets_a_finite_logarithm_of_the_width(alpha: float) -> None:
+    ends = (1e-300, 0.5, 1 - 2**-53)
+    found = np.array([[[laws.log_required_width(alpha, k, e, p) for p in ends] for e in ends] for k in ends])
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+    assert (np.diff(found, axis=0) <= 0).all()  # more kept: less width
+    assert (np.diff(found, axis=1) <= 0).all()  # a larger error
+    assert (np.diff(found, axis=2) >= 0).all()  # a higher probability
+
+
+def test_a_width_near_two_takes_no_more_memory_than_any_other() -> None:
+    tracemalloc.start()
+    try:
+        laws.log_required_width(1.9999987, KEEP, 0.1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 200e6
+
+
+@pytest.mark.parametrize("alpha", [1e-300, 0.01, 1.99, 1.999999, 2 - 2**-52])
+def test_no_other_number_of_the_laws_fails_at_either_end_of_alpha(alpha: float) -> None:
+    for keep in (1e-300, 1e-8, 0.5, 1 - 2**-53):
+        assert laws.bulk(alpha, keep) >= 0  # inf where it exceeds a float
+    for kind in noise.NOISES:
+        assert 0 < laws.tail_constant(alpha, kind, 784) < math.inf
+    law = LimitLaw(alpha, 1.4, laws.tail_constant(alpha))
+    for probability in (1e-300, 0.5, 1 - 2**-53):
+        assert law.quantile(probability) >= 0
+        for width in (1.0, 1e300):
+            assert laws.pruning_error(law, width, probability) >= 0
+    assert 0 <= float(law.cdf(1e300)) <= 1
+    assert laws.compression_rate(alpha) <= 0
+    assert laws.euler_rate(alpha, "fixed time") > 0.5
+    assert laws.step_condition(alpha, 1e300) >= 0
+    if alpha > 1:
+        assert laws.largest_kick(alpha, 1e300, 1e300) > 0
+
+
+def test_where_the_bulk_exceeds_a_float_a_law_says_so() -> None:
+    assert laws.bulk(0.001, 0.1) == math.inf
+    with pytest.raises(ValueError, match=r"the bulk, inf, is outside the floats: log_required_width works there"):
+        laws.limit_law(0.001, 0.1)
+
+
+def test_a_width_without_a_law_is_that_of_the_law() -> None:
+    for alpha in (0.3, 1.2, 1.9, 1.99):
+        law = laws.limit_law(alpha, KEEP)
+        for rest in (0.0, 1.0):
+            alone = laws.log_required_width(alpha, KEEP, 0.05, 0.9, rest=rest)
+            assert laws.log_required_width(alpha, KEEP, 0.05, 0.9, law=law, rest=rest) == pytest.approx(
+                alone, rel=1e-10
+            )
 
 
 # ---- rates and single numbers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from heavytail import _sampler
-from heavytail._sampler import kernels, philox
+from heavytail._sampler import kernels, law, philox
 from heavytail._sampler.philox import CHUNK
 
 NOISES = ("shared", "entrywise", "isotropic")
@@ -121,9 +123,9 @@ def test_a_run_of_numbers_is_cut_from_its_lane(start: int, length: int) -> None:
     low = start // (2 * CHUNK) * (2 * CHUNK)
     lane = (4, np.uint64(KEY), 3)
     whole, part = np.empty(start + length + 1 - low, np.float32), np.empty(length, np.float32)
-    law, size = _sampler._symmetric(1.75), np.float64(1)
-    kernels.stable(whole, low, start + length + 1, size, False, law, *lane)
-    kernels.stable(part, start, start + length, size, False, law, *lane)
+    of, size = law.symmetric(1.75), np.float64(1)
+    kernels.stable(whole, low, start + length + 1, size, False, of, *lane)
+    kernels.stable(part, start, start + length, size, False, of, *lane)
     assert np.array_equal(part, whole[start - low : -1])
     whole[:], part[:], one = 0, 0, np.ones(1, np.float32)
     kernels.normal(whole, low, start + length + 1, one, 2**62, *lane)
@@ -135,8 +137,8 @@ def test_a_run_of_numbers_is_cut_from_its_lane(start: int, length: int) -> None:
 def test_numbers_far_out_in_a_lane_are_no_repeats_of_its_beginning(start: int) -> None:
     def numbers(first: int) -> np.ndarray:
         out = np.empty(10 * CHUNK, np.float32)
-        law = _sampler._symmetric(1.75)
-        kernels.stable(out, first, first + len(out), np.float64(1), False, law, 0, np.uint64(KEY), 3)
+        of = law.symmetric(1.75)
+        kernels.stable(out, first, first + len(out), np.float64(1), False, of, 0, np.uint64(KEY), 3)
         return out
 
     assert strangers(numbers(start), numbers(0))
@@ -243,3 +245,9 @@ def test_the_sign_of_a_draw_says_nothing_of_its_size() -> None:
     large = abs(draws) > np.median(abs(draws))
     assert is_fair(int((draws > 0).sum()), len(draws))
     assert is_fair(int(((draws > 0) == large).sum()), len(draws))
+
+
+def test_the_compiler_is_imported_by_the_first_draw_and_not_before():
+    rooms = ("noise", "laws", "networks", "compress", "sde", "stable", "tails", "streams")
+    program = f"import sys, {', '.join(f'heavytail.{room}' for room in rooms)}; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -26,7 +26,8 @@ from scipy import stats
 from torch import Tensor
 
 from heavytail import _sampler
-from heavytail._sampler import kernels, philox
+from heavytail._sampler import kernels, law, philox
+from heavytail._sampler.law import Law
 from heavytail._sampler.philox import CHUNK
 
 KEY = 0x0123456789ABCDEF
@@ -110,10 +111,10 @@ def chunks_with_coarse_pairs() -> list[int]:
     return [chunk for chunk in range(10_000) if ((words(chunk) & MASK) < COARSE).any()]
 
 
-def drawn(law: np.ndarray, chunks: range | list[int]) -> np.ndarray:
+def drawn(of: Law, chunks: range | list[int]) -> np.ndarray:
     out = np.empty((len(chunks), CHUNK), np.float32)
     for row, chunk in zip(out, chunks, strict=True):
-        kernels.stable(row, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, law, 0, np.uint64(KEY), 3)
+        kernels.stable(row, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(KEY), 3)
     return out.reshape(-1).astype(np.float64)
 
 
@@ -142,7 +143,7 @@ def test_symmetric_draws_are_their_formula_in_float64(alpha: float, where: str) 
     chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
     pairs = of_words(chunks)
     wanted = symmetric_formula(alpha, pairs)
-    error = off(drawn(_sampler._symmetric(alpha), chunks), wanted)
+    error = off(drawn(law.symmetric(alpha), chunks), wanted)
     # Next to the angle 0, where a draw is small, float32 rounds the angle: an error of its share, not of its distance.
     assert (error * (1 - pairs.share)).max() < 1.5e-6 / min(alpha, 1)
     assert error[pairs.share < 0.5].max() < 1.5e-6 / min(alpha, 1)
@@ -152,7 +153,7 @@ def test_symmetric_draws_are_their_formula_in_float64(alpha: float, where: str) 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.65, 0.875, 0.95, 0.99])
 def test_positive_draws_are_their_formula_in_float64(alpha: float, where: str) -> None:
     chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
-    error = off(drawn(_sampler._positive(alpha), chunks), positive_formula(alpha, of_words(chunks)))
+    error = off(drawn(law.positive(alpha), chunks), positive_formula(alpha, of_words(chunks)))
     assert error.max() < 1.5e-6 / alpha
 
 

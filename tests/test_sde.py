@@ -77,7 +77,7 @@ def path(
     seed: int = 3,
 ) -> LevyPath:
     stream = generator(seed)
-    return sde.levy_path(kind, alpha, shape, horizon=horizon, steps=steps, generator=stream, dtype=torch.float64)
+    return sde.levy_path(alpha, kind, shape, horizon=horizon, steps=steps, generator=stream, dtype=torch.float64)
 
 
 # ---- the drift
@@ -197,7 +197,7 @@ def test_a_path_is_seen_only_at_times_that_it_has(factor: int) -> None:
 def long_path(kind: str, alpha: float, device: str = "cpu") -> LevyPath:
     """12 steps of 1/4 each for many particles of two entries."""
     size = (50_000, 2)
-    return sde.levy_path(kind, alpha, size, horizon=3.0, steps=12, generator=generator(6, device))
+    return sde.levy_path(alpha, kind, size, horizon=3.0, steps=12, generator=generator(6, device))
 
 
 def unit(kind: str, seen: LevyPath, exponent: float) -> tuple[Tensor, Tensor]:
@@ -238,7 +238,7 @@ def test_the_law_of_increments_rejects_a_wrong_index_scale_or_exponent(kind: str
 @pytest.mark.parametrize("kind", noises.NOISES)
 def test_each_row_of_a_batch_of_indices_has_its_own_law(kind: str, device: str) -> None:
     alphas = torch.tensor([[1.2], [1.6], [2.0]], device=device)
-    drawn = sde.levy_path(kind, alphas, (3, 20_000, 2), horizon=2.0, steps=8, generator=generator(7, device))
+    drawn = sde.levy_path(alphas, kind, (3, 20_000, 2), horizon=2.0, steps=8, generator=generator(7, device))
     for row, alpha in enumerate((1.2, 1.6, 2.0)):
         first = drawn.increments[:, row, :, 0] / 0.25 ** (1 / alpha)
         for other in (1.2, 1.6, 2.0):
@@ -249,7 +249,7 @@ def test_each_row_of_a_batch_of_indices_has_its_own_law(kind: str, device: str) 
 def test_the_same_generator_state_gives_the_same_path_and_start(device: str) -> None:
     def draw(seed: int) -> tuple[Tensor, Particles]:
         stream = generator(seed, device)
-        drawn = sde.levy_path("isotropic", 1.5, (3, 4), horizon=1.0, steps=5, generator=stream)
+        drawn = sde.levy_path(1.5, "isotropic", (3, 4), horizon=1.0, steps=5, generator=stream)
         return drawn.increments, sde.initial((3, 4), 2, generator=stream)
 
     increments, start = draw(8)
@@ -364,7 +364,7 @@ def test_a_problem_moves_and_runs_in_float32(device: str) -> None:
     task = problem("logistic").to(device, torch.float32)
     assert task.loss == "logistic"
     start = sde.initial((5, 4), 3, generator=generator(13, device))
-    walk = sde.levy_path("shared", 1.5, (5, 4), horizon=1.0, steps=4, generator=generator(14, device))
+    walk = sde.levy_path(1.5, "shared", (5, 4), horizon=1.0, steps=4, generator=generator(14, device))
     end = ends(sde.euler(task, start, walk, sigma=0.1)).weights
     assert end.device.type == device
     assert end.dtype == torch.float32
@@ -413,7 +413,7 @@ def distances(one: Iterable[Particles], other: Iterable[Particles]) -> Tensor:
 def tiny(shape: tuple[int, ...], seed: int) -> tuple[Particles, LevyPath]:
     stream = generator(seed)
     start = sde.initial(shape, generator=stream)
-    return start, sde.levy_path("isotropic", 1.5, shape, horizon=1.0, steps=10, generator=stream)
+    return start, sde.levy_path(1.5, "isotropic", shape, horizon=1.0, steps=10, generator=stream)
 
 
 def reference_flow(task: Problem) -> Tensor:
@@ -503,6 +503,16 @@ def test_bad_input_is_told_in_one_sentence(call: Callable[[], object], sentence:
 
 def test_a_path_and_a_start_need_a_generator() -> None:
     with pytest.raises(TypeError, match="generator"):
-        sde.levy_path("shared", 1.5, (3, 2), horizon=1.0, steps=2)
+        sde.levy_path(1.5, "shared", (3, 2), horizon=1.0, steps=2)
     with pytest.raises(TypeError, match="generator"):
         sde.initial((3, 2))
+
+
+def test_records_with_tensors_are_told_apart_by_identity() -> None:
+    weights, outputs = torch.ones(2, 3), torch.ones(2, 1)
+    one, other = Particles(weights, outputs), Particles(weights, outputs)
+    assert one == one
+    assert one != other  # and no error of a truth value that a tensor does not have
+    assert len({one, other}) == 2
+    assert LevyPath(weights, 1.0) != LevyPath(weights, 1.0)
+    assert Problem(torch.ones(2, 3), torch.ones(2, 1)) != Problem(torch.ones(2, 3), torch.ones(2, 1))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -23,6 +26,7 @@ from goodness_of_fit import (
     z_score,
 )
 from scipy import stats
+from torch import Tensor
 
 from heavytail import stable
 
@@ -577,3 +581,80 @@ def test_the_textbook_formula_in_float32_fails_the_same_test() -> None:
     broken, counts = far_counts(chunk, alpha, draws)
     print(f"textbook: {draws} draws, {broken} not finite, beyond {FAR_LEVELS}: {counts}")
     assert broken > 0  # 24 expected for each of the two uniforms
+
+
+SAMPLERS = (stable.symmetric, stable.positive, stable.isotropic)
+
+
+@pytest.mark.parametrize("draw", SAMPLERS)
+@pytest.mark.parametrize(
+    "size", [np.int64(4), np.int32(4), (np.int64(4), 3), [4, 3], torch.Size([4, 3]), (4, np.uint8(0))], ids=repr
+)
+def test_every_whole_number_is_a_size(draw: Callable[..., Tensor], size: Any) -> None:
+    plain = tuple(int(n) for n in size) if isinstance(size, Sequence) else (int(size),)
+    drawn = draw(0.7, size, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, draw(0.7, plain, generator=torch.Generator().manual_seed(1)))
+    assert drawn.shape == plain
+
+
+@pytest.mark.parametrize("draw", SAMPLERS)
+@pytest.mark.parametrize("alpha", [np.float64(0.7), np.float32(0.5), Fraction(1, 2), np.array([0.5, 0.7])], ids=repr)
+def test_an_index_may_be_a_number_of_any_kind_or_an_array(draw: Callable[..., Tensor], alpha: Any) -> None:
+    plain = torch.tensor(alpha) if isinstance(alpha, np.ndarray) else float(alpha)
+    drawn = draw(alpha, (2, 2), generator=torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, draw(plain, (2, 2), generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.mark.parametrize("draw", SAMPLERS)
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"generator": None}, TypeError, r"^generator= is a torch.Generator with a seed of yours, got NoneType$"),
+        ({"generator": 7}, TypeError, r"^generator= is a torch.Generator with a seed of yours, got int$"),
+        ({"alpha": None}, TypeError, r"^the stability index alpha is a number, a tensor or an array, got NoneType$"),
+        ({"alpha": [0.7, 0.8]}, TypeError, r"^the stability index alpha is a number, .* got list$"),
+        ({"alpha": "0.7"}, TypeError, r"^the stability index alpha is a number, .* got str$"),
+        ({"alpha": 0.5j}, TypeError, r"^the stability index alpha is a number, .* got complex$"),
+        ({"alpha": torch.tensor(0.5j)}, TypeError, r"^the stability index alpha is real, got torch.complex64$"),
+        ({"alpha": math.nan}, ValueError, r"^the stability index alpha must lie in \(0, [12][\])], got nan$"),
+        ({"alpha": torch.tensor([0.5, math.nan])}, ValueError, r"^the stability index alpha must lie in .* got nan$"),
+        ({"size": -1}, ValueError, r"^size holds no number below 0, got -1$"),
+        ({"size": (2, -3)}, ValueError, r"^size holds no number below 0, got \(2, -3\)$"),
+        ({"size": 2.0}, TypeError, r"^size is a whole number or a sequence of them, got 2.0$"),
+        ({"size": (2, 2.5)}, TypeError, r"^size is a whole number or a sequence of them, got \(2, 2.5\)$"),
+        ({"size": None}, TypeError, r"^size is a whole number or a sequence of them, got None$"),
+        ({"size": "4"}, TypeError, r"^size is a whole number or a sequence of them, got '4'$"),
+        ({"dtype": torch.int64}, ValueError, r"^stable draws are float32 or float64, not torch.int64"),
+        ({"dtype": "float32"}, ValueError, r"^stable draws are float32 or float64, not float32"),
+        ({"dtype": None}, ValueError, r"^stable draws are float32 or float64, not None"),
+    ],
+)
+def test_what_no_draw_can_be_made_of_is_refused(
+    draw: Callable[..., Tensor], change: dict[str, Any], error: type[Exception], sentence: str
+) -> None:
+    asked: dict[str, Any] = {"alpha": 0.7, "size": (4, 2), "generator": torch.Generator().manual_seed(1), **change}
+    with pytest.raises(error, match=sentence):
+        draw(asked.pop("alpha"), asked.pop("size"), **asked)
+
+
+@pytest.mark.parametrize("call", [stable.tail_constant, lambda alpha: stable.characteristic_function(alpha, 1.0)])
+def test_what_is_known_of_the_laws_asks_for_one_number(call: Callable[[Any], object]) -> None:
+    for alpha in (None, [1.5], "1.5"):
+        with pytest.raises(TypeError, match=r"^the stability index alpha is a number"):
+            call(alpha)
+    for alpha in (0.0, -1.0, 2.1, math.nan):
+        with pytest.raises(ValueError, match=r"alpha"):
+            call(alpha)
+
+
+def test_the_characteristic_function_takes_numbers_and_arrays() -> None:
+    for u in (2.0, -2, np.array([2.0]), torch.tensor(2)):
+        assert float(stable.characteristic_function(1.5, u)) == pytest.approx(math.exp(-(2**1.5)), rel=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1e-320, 1e-300, 1e-9, 0.5, 1.0, 1.5, 1.999999, 2 - 2**-52])
+def test_the_tail_constant_is_that_of_mpmath_at_every_index(alpha: float) -> None:
+    with mpmath.workdps(50):
+        a = mpmath.mpf(alpha)
+        expected = float(2 * mpmath.gamma(a) * mpmath.sin(mpmath.pi * a / 2) / mpmath.pi)
+    assert stable.tail_constant(alpha) == pytest.approx(expected, rel=1e-14)

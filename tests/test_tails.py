@@ -331,3 +331,30 @@ def test_a_sample_without_an_answer_gets_its_sentence(
 def test_a_level_outside_0_1_gets_its_sentence(level: float) -> None:
     with pytest.raises(ValueError, match=r"level of an interval lies in \(0, 1\), got"):
         Estimate(1.5, 0.1, 9).interval(level)
+
+
+@pytest.mark.parametrize("estimator", EVERY)
+def test_a_list_an_array_and_a_tensor_of_any_real_dtype_are_one_sample(estimator: Estimator) -> None:
+    values = np.round(np.random.default_rng(1).standard_cauchy(200) * 8) / 8 + 1 / 16
+    expected = estimator(values)
+    learned = torch.from_numpy(values).requires_grad_()
+    for x in (values.tolist(), tuple(values), torch.from_numpy(values), learned, values.astype(np.float32)):
+        assert estimator(x) == expected
+
+
+@pytest.mark.parametrize("estimator", EVERY)
+def test_ragged_lists_are_no_sample(estimator: Estimator) -> None:
+    with pytest.raises(ValueError, match=r"^a sample has one axis: a list of numbers, not of lists of other lengths$"):
+        estimator([[1.0, 2.0], [3.0]])
+
+
+@pytest.mark.parametrize(("estimator", "name"), [(hill, "k"), (log_moment, "block")])
+def test_a_number_of_values_is_whole(estimator: Estimator, name: str) -> None:
+    x = np.random.default_rng(1).standard_cauchy(100)
+    assert estimator(x, **{name: np.int64(5)}) == estimator(x, **{name: 5})
+    for wrong in (5.0, "5", math.nan):
+        with pytest.raises(TypeError, match=rf"^{name} is a whole number, got "):
+            estimator(x, **{name: wrong})
+    for wrong in (0, -1, 10**6):
+        with pytest.raises(ValueError, match=rf"got {wrong}$"):
+            estimator(x, **{name: wrong})

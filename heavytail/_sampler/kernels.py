@@ -172,18 +172,22 @@ def _add_rows(out, start, stop, draws, first, scales, row):  # type: ignore[no-u
         i = until
 
 
+@_inline
+def _rounded(angles):  # type: ignore[no-untyped-def]
+    return float32(angles.u_slope), float32(angles.u_offset), float32(angles.v_slope), float32(angles.v_offset)
+
+
 @_loop
 def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[no-untyped-def]
     """Put draws number `start` to `stop` of a lane, times `scale`, into `out` (stop - start,), or add them to it.
 
-    `law` is float64 (11,): (1 - a)/a, whether signed, slope and offset of u and v on either side of the angle, and the
-    power to which the draw is raised.
+    `law` is a `heavytail._sampler.law.Law`.
     """
     a, b, x, half, e, work = _room()
     half_bits, e_bits, work_bits = half.view(np.int32), e.view(np.int32), work.view(np.int32)
-    power, signed, raised, size = float32(law[0]), law[1] > 0, float32(law[10]), float32(scale)
-    u_slope, u_offset, v_slope, v_offset = float32(law[2]), float32(law[3]), float32(law[4]), float32(law[5])
-    u_slope2, u_offset2, v_slope2, v_offset2 = float32(law[6]), float32(law[7]), float32(law[8]), float32(law[9])
+    power, exponent, size = float32(law.power), float32(law.exponent), float32(scale)
+    u_slope, u_offset, v_slope, v_offset = _rounded(law.near)
+    u_slope2, u_offset2, v_slope2, v_offset2 = _rounded(law.far)
     for chunk in range(start // CHUNK, (stop + CHUNK - 1) // CHUNK):
         _pairs(chunk, lane, key, step, a, b, x, half)
         _exponentials(b, half, work, work_bits, e)
@@ -198,9 +202,9 @@ def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[
         _log(half, half_bits, work)
         _log(e, e_bits, half)
         for j in range(CHUNK):
-            work[j] = raised * (work[j] + power * half[j])
+            work[j] = exponent * (work[j] + power * half[j])
         _exp(work, e_bits, e)
-        if signed:
+        if law.signed:
             for j in range(CHUNK):
                 e[j] = -e[j] if a[j] < int32(0) else e[j]
         first = chunk * CHUNK

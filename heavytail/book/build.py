@@ -221,6 +221,9 @@ try:
 
     page.project_root()
 except (ImportError, ValueError):
-    %pip install --quiet "heavytail[book] @ git+{address}"
     !git clone --quiet --depth 1 {address} project
-    %cd project"""
+    %cd project
+    %pip install --quiet ".[book]"
+    import os, sys
+
+    sys.path.insert(0, os.getcwd())  # the book is in the clone, and not in what pip installs"""

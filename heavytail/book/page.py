@@ -158,4 +158,5 @@ def need(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise RuntimeError(f"chapters need {error.name}: pip install 'heavytail[book]'") from None
+        package = str(error.name).partition(".")[0]
+        raise RuntimeError(f"chapters need {package}: pip install 'heavytail[book]'") from None

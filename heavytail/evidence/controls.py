@@ -20,26 +20,28 @@ from heavytail.lab.results import MIDDLE
 UNITS = 20_001  # draws of a median: one percent of standard error
 
 
-def median_size(noise: str, alpha: float, entries: int) -> float:
+def median_size(noise: noises.Noise, alpha: float, entries: int) -> float:
     """Median Euclidean norm of a unit draw of a noise on one neuron of `entries` weights, simulated with a fixed seed.
 
     "shared" is exact: `sqrt(d)` times the upper quartile of the symmetric law. Raises ValueError as `noise.check` does.
     """
-    noises.check(noise, alpha, 0.0)
+    noises.check(alpha, 0.0, noise)
     if noise == "shared":
         return math.sqrt(entries) * float(stats.levy_stable.ppf(0.75, alpha, 0))
     g = streams.generator(0, "noise")
-    parts = [noises.vectors(noise, alpha, (UNITS // 3, entries), generator=g).double().norm(dim=1) for _ in range(3)]
+    parts = [noises.vectors(alpha, noise, (UNITS // 3, entries), generator=g).double().norm(dim=1) for _ in range(3)]
     return float(np.median(np.concatenate([part.numpy() for part in parts])))
 
 
-def matched_sigma(noise: str, alpha: float, sigma: float, lr: float, entries: int, other: float = 2.0) -> float:
+def matched_sigma(
+    noise: noises.Noise, alpha: float, sigma: float, lr: float, entries: int, other: float = 2.0
+) -> float:
     """The sigma at index `other` whose kick of a neuron has the median size that `sigma` gives at `alpha`.
 
     A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index.
     """
-    size = noises.scale(sigma, lr, alpha) * median_size(noise, alpha, entries)
-    return size / (noises.scale(1.0, lr, other) * median_size(noise, other, entries))
+    size = noises.scale(alpha, sigma, lr) * median_size(noise, alpha, entries)
+    return size / (noises.scale(other, 1.0, lr) * median_size(noise, other, entries))
 
 
 def matched_decay(ratio: float, lr: float, steps: int) -> float:

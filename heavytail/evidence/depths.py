@@ -23,8 +23,8 @@ class OutputErrors:
 
 
 @torch.no_grad()
-def output_errors(model: nn.Module, x: Tensor, error: float = compress.SQUARED_ERROR) -> OutputErrors:
-    """How far pruning at squared `error` a layer moves the outputs (logits): `‖f_pruned(x) - f(x)‖ / ‖f(x)‖`.
+def output_errors(model: nn.Module, x: Tensor, squared_error: float = compress.SQUARED_ERROR) -> OutputErrors:
+    """How far pruning at `squared_error` a layer moves the outputs (logits): `‖f_pruned(x) - f(x)‖ / ‖f(x)‖`.
 
     The norm is Frobenius', over the samples x, (N, ...), and the classes. The model stays as it is. Raises ValueError
     for outputs that are all zero or not finite, and as `compress.prune` does.
@@ -37,7 +37,7 @@ def output_errors(model: nn.Module, x: Tensor, error: float = compress.SQUARED_E
     def moved(other: nn.Module) -> float:
         return float((other(x) - outputs).norm()) / size
 
-    pruned = compress.prune(model, error=error)
+    pruned = compress.prune(model, squared_error=squared_error)
     alone = []
     for name, weight in hidden_weights(pruned).items():
         single = copy.deepcopy(model)
@@ -46,13 +46,13 @@ def output_errors(model: nn.Module, x: Tensor, error: float = compress.SQUARED_E
     return OutputErrors(moved(pruned), tuple(alone))
 
 
-def compounded(layers: int, error: float = compress.SQUARED_ERROR) -> float:
-    """Relative error of outputs if each layer lost the share `error` of the energy that reaches it. [D]
+def compounded(layers: int, squared_error: float = compress.SQUARED_ERROR) -> float:
+    """Relative error of outputs if each layer lost the share e = `squared_error` of the energy that reaches it. [D]
 
-    Then `(1 - error)^layers` of the energy is left, and what is lost is orthogonal to it: `√(1 - (1 - error)^layers)`.
+    Then `(1 - e)^layers` of the energy is left, and what is lost is orthogonal to it: `√(1 - (1 - e)^layers)`.
     It is a yardstick, not a bound: the error of a weight matrix says nothing of the inputs that meet it.
     """
-    return float((1 - (1 - error) ** layers) ** 0.5)
+    return float((1 - (1 - squared_error) ** layers) ** 0.5)
 
 
 def accuracy_lost(table: pd.DataFrame) -> pd.Series:

@@ -29,7 +29,7 @@ def path_size(run: Run, inputs: int) -> float:
     if run.noise is None or run.alpha is None:
         return 0.0
     kicks = max(run.max_steps - 1, 0)
-    return noise.scale(run.sigma, run.lr * kicks, run.alpha) * _unit_size(run.noise, run.alpha, inputs)
+    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * _unit_size(run.noise, run.alpha, inputs)
 
 
 _unit_size = cache(median_size)
@@ -41,7 +41,7 @@ def matched_sigma(kind: str, other: str, alpha: float, sigma: float, inputs: int
 
 
 def pure_share(
-    kind: str, alpha: float, neurons: int, inputs: int, repeats: int, *, generator: torch.Generator
+    kind: noise.Noise, alpha: float, neurons: int, inputs: int, repeats: int, *, generator: torch.Generator
 ) -> float:
     """Share of neurons that squared error 0.1 lets go where the weights are one draw of a noise; median of `repeats`.
 
@@ -49,12 +49,12 @@ def pure_share(
     """
     shares = []
     for _ in range(repeats):
-        norms = noise.vectors(kind, alpha, (neurons, inputs), generator=generator).double().norm(dim=1)
+        norms = noise.vectors(alpha, kind, (neurons, inputs), generator=generator).double().norm(dim=1)
         shares.append(compress.prunable_share(norms.unsqueeze(1)))
     return float(np.median(shares))
 
 
-def exposure(kind: str, alpha: float, x: Tensor, kicks: int, *, generator: torch.Generator) -> Tensor:
+def exposure(kind: noise.Noise, alpha: float, x: Tensor, kicks: int, *, generator: torch.Generator) -> Tensor:
     """`|⟨ξ, x⟩| / (‖ξ‖ ‖x‖)`: the share of a kick's length that an input sees. Shape (kicks, samples), in [0, 1].
 
     x is (samples, ...); each of the `kicks` draws ξ of the noise meets each sample. Raises ValueError for an input
@@ -65,7 +65,7 @@ def exposure(kind: str, alpha: float, x: Tensor, kicks: int, *, generator: torch
     if not bool((lengths > 0).all()):
         raise ValueError("an input that is all zero sees no kick: leave it out")
     entries = inputs.shape[1]
-    drawn = noise.vectors(kind, alpha, (kicks, entries), generator=generator, dtype=torch.float64)
+    drawn = noise.vectors(alpha, kind, (kicks, entries), generator=generator, dtype=torch.float64)
     drawn = drawn.expand(kicks, entries)
     drawn = drawn / drawn.abs().amax(dim=1, keepdim=True)  # no square overflows
     return ((drawn @ inputs.T).abs() / (drawn.norm(dim=1, keepdim=True) * lengths)).clamp(max=1)

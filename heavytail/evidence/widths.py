@@ -73,8 +73,8 @@ def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Gene
     for _ in range(draws):
         weight = (2 * torch.rand(run.width, inputs, generator=generator) - 1) / math.sqrt(inputs)  # torch's default
         if run.noise is not None and run.alpha is not None:
-            size = noise.scale(run.sigma, (run.max_steps - 1) * run.lr, run.alpha)  # no kick after the last step
-            weight = weight + size * noise.draw(run.noise, run.alpha, (run.width, inputs), generator=generator)
+            size = noise.scale(run.alpha, run.sigma, (run.max_steps - 1) * run.lr)  # no kick after the last step
+            weight = weight + size * noise.draw(run.alpha, run.noise, (run.width, inputs), generator=generator)
         shares.append(compress.prunable_share(weight))
     return np.array(shares)
 

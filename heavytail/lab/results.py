@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cache, partial
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from heavytail import _sampler
+from heavytail import _sampler, stable
+from heavytail.lab.datasets import NAMES, identity
 from heavytail.lab.machine.files import write_atomically
 from heavytail.lab.runs import LATER, Run
-from heavytail.stable import SAMPLER_VERSION
-from heavytail.version import __version__
+from heavytail.version import described as code_version
 
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
 
@@ -56,7 +56,7 @@ COLUMNS = {
     "code": "version of heavytail, with the commit where known",
     "torch": "version of torch",
     "device": "device that trained",
-    "sampler": "version of the stable sampler",
+    "sampler": "version of the stable sampler that drew: heavytail._sampler on a CPU, heavytail.stable elsewhere",
 }
 
 #: Columns that earlier releases did not have; they are NaN in a table of those.
@@ -70,30 +70,72 @@ SIMULATED = {
     "repeat": "number of the independent repeat",
     "value": "the number",
     "seconds": "wall time of the whole simulation",
-    **{name: COLUMNS[name] for name in ("key", "code", "torch", "device", "sampler")},
+    **{name: COLUMNS[name] for name in ("key", "code", "torch", "device")},
+    "sampler": "version of the stable sampler that drew: always heavytail.stable",
+}
+
+#: Fields whose annotations say whole number, number or truth value; all other columns hold text.
+_KINDS = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+
+#: The type of every column of which this module knows; the file of a table has it whatever the column holds.
+_TYPES = {
+    **{field.name: _KINDS.get(str(field.type).removesuffix(" | None"), pa.large_string()) for field in fields(Run)},
+    **dict.fromkeys((*COLUMNS, *SIMULATED), pa.large_string()),
+    **dict.fromkeys((name for name in COLUMNS if name.startswith(MEASURED)), pa.float64()),
+    **dict.fromkeys(("value", "seconds"), pa.float64()),
+    **dict.fromkeys(("steps", "sampler", "level", "repeat"), pa.int64()),
+    "verified": pa.bool_(),
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
-    """What `train` returns: `table`, one row a run in the order given, and the weights of each run."""
+    """What `train` returns: `table`, one row a run in the order given, and the weights of each run.
+
+    `history`, where it was asked for, has one row a look: key, step, train_loss and train_accuracy.
+    """
 
     table: pd.DataFrame
     _weights: Mapping[str, Mapping[str, Tensor]]
+    history: pd.DataFrame | None = None
 
     def weights(self, run: Run) -> dict[str, Tensor]:
-        """Final weights of a run by parameter name, on the CPU; (neurons, inputs) for a linear layer."""
-        if run.key not in self._weights:
+        """Final weights of a run by parameter name, on the CPU; (neurons, inputs) for a linear layer.
+
+        A run of your own data may call them as it did when it was trained, or by the id in `table`. Raises KeyError for
+        a run that is not here, or a name that several ids in `table` begin with.
+        """
+        keys = {settled.key for settled in self._meant(run)}
+        if len(keys) > 1:
+            raise KeyError(f"data of several contents are called {run.dataset!r} here: name one as the table does")
+        if not keys:
             raise KeyError(f"no weights of this run here: {run}")
-        return dict(self._weights[run.key])
+        return dict(self._weights[keys.pop()])
+
+    def _meant(self, run: Run) -> list[Run]:
+        """The runs with weights here that this one may stand for, the data of its own that it names being here."""
+        if identity.is_settled(run.dataset) and run.key in self._weights:
+            return [run]
+        if identity.is_settled(run.dataset) and run.dataset not in NAMES:
+            return []
+        name = identity.base(run.dataset)
+        here = [replace(run, dataset=held) for held in set(self.table["dataset"]) if held.startswith(f"{name}@")]
+        return [other for other in here if other.key in self._weights]
 
     def save(self, folder: Path | str) -> None:
-        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically."""
+        """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically.
+
+        A history is written as `history.parquet`; without one, a file of that name is removed.
+        """
         folder = Path(folder)
         for key, weights in self._weights.items():
             ready = {name: tensor.contiguous() for name, tensor in weights.items()}
             write_atomically(folder / f"{key}.safetensors", partial(save_file, ready))
         write_table(self.table, folder / "table.parquet")
+        if self.history is None:
+            (folder / "history.parquet").unlink(missing_ok=True)
+        else:
+            write_atomically(folder / "history.parquet", partial(self.history.to_parquet, index=False))
 
     @staticmethod
     def load(folder: Path | str) -> Results:
@@ -101,12 +143,17 @@ class Results:
         folder = Path(folder)
         table = read_table(folder / "table.parquet")
         files = {key: folder / f"{key}.safetensors" for key in table["key"]}
-        return Results(table, {key: _read_weights(path) for key, path in files.items() if path.exists()})
+        looks = folder / "history.parquet"
+        return Results(
+            table,
+            {key: _read_weights(path) for key, path in files.items() if path.exists()},
+            _parquet(looks) if looks.exists() else None,
+        )
 
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
-    known = {**measured, **_made_with(run.key, _sampler.SAMPLER_VERSION)}
+    known = {**measured, **_made_with(run.key, sampler_of(str(measured.get("device"))))}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}
@@ -119,13 +166,33 @@ def simulated(
 
     `numbers` has the columns level, quantity, repeat and value.
     """
-    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key, SAMPLER_VERSION)}
+    known = {"study": study, "seconds": seconds, "device": device, **_made_with(key, stable.SAMPLER_VERSION)}
     rows = numbers.assign(**{**record, **known})
     return rows[["study", *record, *(name for name in SIMULATED if name != "study")]]
 
 
 def _made_with(key: str, sampler: int) -> dict[str, object]:
     return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": sampler}
+
+
+def sampler_of(device: str) -> int:
+    """Version of the sampler that draws the noise of a training on this device; see `heavytail.noise.add`."""
+    return _sampler.SAMPLER_VERSION if device.partition(":")[0] == "cpu" else stable.SAMPLER_VERSION
+
+
+def tabled(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """The table of these rows, with the types that it has when it is read from a file."""
+    columns = [field.name for field in fields(Run)] + list(COLUMNS)
+    return _typed(pd.DataFrame(list(rows), columns=columns)).to_pandas(use_threads=False)
+
+
+def history_of(runs: Iterable[Run], looks: Mapping[tuple[str, int], tuple[float, float]]) -> pd.DataFrame:
+    """The table of looks, loss and accuracy by key and step, in the order of the runs."""
+    place = {run.key: number for number, run in enumerate(runs)}
+    rows = [(key, step, *looks[key, step]) for key, step in sorted(looks, key=lambda at: (place[at[0]], at[1]))]
+    return pd.DataFrame(rows, columns=["key", "step", "train_loss", "train_accuracy"]).astype(
+        {"key": str, "step": "int64", "train_loss": "float64", "train_accuracy": "float64"}
+    )
 
 
 def runs_of(table: pd.DataFrame) -> list[Run]:
@@ -137,8 +204,39 @@ def runs_of(table: pd.DataFrame) -> list[Run]:
 
 
 def write_table(table: pd.DataFrame, path: Path | str) -> None:
-    """Write a results table as parquet, atomically."""
-    write_atomically(Path(path), lambda part: table.to_parquet(part, index=False))
+    """Write a table of runs or of simulations as parquet, atomically.
+
+    A column is of one type whatever it holds, so that a folder of tables can be read as one. Raises ValueError for a
+    path that does not end in .parquet, and pyarrow's errors for a value that is not of the type of its column.
+    """
+    from pyarrow import parquet
+
+    typed = _typed(table)
+    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part))
+
+
+def table_path(path: Path | str) -> Path:
+    """The path of a table; ValueError unless one can be written there."""
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name the table, such as {path / 'table.parquet'}")
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path} does not end in .parquet: name the table {path.with_suffix('.parquet').name}")
+    return path
+
+
+def _typed(table: pd.DataFrame) -> pa.Table:
+    """The table with the type of every known column, and without what pandas alone would note about it."""
+    types = []
+    for name in table.columns:
+        kind = _TYPES[name] if name in _TYPES else pa.array(table[name], from_pandas=True).type
+        types.append((name, pa.large_string() if pa.types.is_string(kind) or pa.types.is_null(kind) else kind))
+        if pa.types.is_integer(kind):
+            table = table.assign(**{name: table[name].astype("Int64")})  # missing numbers made it floats or objects
+    typed = pa.Table.from_pandas(
+        table, schema=pa.schema(types), preserve_index=False, nthreads=1
+    )  # forks want no threads
+    return typed.replace_schema_metadata()
 
 
 def read_table(path: Path | str) -> pd.DataFrame:
@@ -149,10 +247,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
-    try:
-        table = pd.read_parquet(path)
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+    table = _parquet(path)
     simulated = "quantity" in table
     wanted = SIMULATED if simulated else (*(field.name for field in fields(Run)), *COLUMNS)
     if not simulated:
@@ -162,7 +257,14 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise ValueError(
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
-    return table if simulated else table[list(wanted)]
+    return table if simulated else _typed(table[list(wanted)]).to_pandas(use_threads=False)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
@@ -170,19 +272,6 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
-
-
-@cache
-def code_version() -> str:
-    """`0.1.0+abc1234` inside a checkout (`-dirty` with uncommitted changes), `0.1.0` elsewhere."""
-    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        told = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return __version__
-    return f"{__version__}+{told.stdout.strip()}"
 
 
 def describe(table: pd.DataFrame) -> str:

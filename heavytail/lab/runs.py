@@ -7,13 +7,13 @@ import itertools
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
 
 from heavytail import noise as noises
-from heavytail.lab.datasets import NAMES
+from heavytail.lab.datasets import NAMES, identity
 from heavytail.networks import NETWORKS
 
 Record = TypeVar("Record")
@@ -21,6 +21,8 @@ Record = TypeVar("Record")
 PRODUCTS = ("float32", "bfloat16")
 
 ALONG = ("ones", "unseen")
+
+FLAT = ("fcn", "mean_field")  # networks that see an input as one vector
 
 # Fields that the first release did not have, and their defaults.
 LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay": 0.0, "samples": None}
@@ -30,8 +32,10 @@ LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay
 class Run:
     """One training run of heavy-tailed SGD. Its `key` is its identity; two equal runs are the same run.
 
-    dataset        one of heavytail.lab.datasets.NAMES
-    network        "fcn" | "mean_field" | "vgg"
+    dataset        one of heavytail.lab.datasets.NAMES; or your own, by the name it has in `data=`, its `Dataset.id`, or
+                   the path of a file that ends in .npz
+    network        "fcn" | "mean_field" | "vgg"; or your own: "package.module:function" names one that can be imported,
+                   ":name" one that `train` is given in `networks=`; see `heavytail.lab.models.Build`
     width          neurons of a hidden layer; for "vgg" filters of the first convolution
     depth          hidden layers; "mean_field" has one; "vgg" has a fixed plan and wants depth=1
     noise          None | "shared" | "entrywise" | "isotropic" (the paper's Types I, II, III)
@@ -62,8 +66,8 @@ class Run:
     network: str = "fcn"
     width: int = 2000
     depth: int = 1
-    noise: str | None = None
-    unit: str = "filter"
+    noise: noises.Noise | None = None
+    unit: noises.Unit = "filter"
     alpha: float | None = None
     sigma: float = 0.0
     lr: float = 0.001
@@ -79,10 +83,12 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dataset not in NAMES:
-            raise ValueError(f"unknown data set {self.dataset!r}: choose one of {', '.join(NAMES)}")
-        if self.network not in NETWORKS:
-            raise ValueError(f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}")
+        identity.check_reference(self.dataset)
+        if self.network not in NETWORKS and not own_network(self.network):
+            raise ValueError(
+                f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}, or name your own as "
+                "'package.module:function'"
+            )
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
             whole(self, name, least)
         for name in ("batch_size", "patience", "samples"):
@@ -92,7 +98,7 @@ class Run:
             raise ValueError(f"unknown products {self.products!r}: choose one of {', '.join(PRODUCTS)}")
         if self.patience is not None and self.stop_accuracy is None:
             raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
-        if self.network != "fcn" and self.depth != 1:
+        if self.network in NETWORKS and self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
         for name in ("sigma", "lr", "weight_decay"):
             number(self, name)
@@ -105,16 +111,16 @@ class Run:
             raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
         if self.along not in ALONG:
             raise ValueError(f"unknown direction along={self.along!r}: choose one of {', '.join(ALONG)}")
-        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network == "vgg"):
+        if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network not in FLAT):
             raise ValueError("along='unseen' is for noise 'shared' on a network with one hidden layer")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
             raise ValueError(f"stop_accuracy must lie in (0, 1], got {self.stop_accuracy:g}")
         if self.noise is None:
             if self.alpha is not None or self.sigma != 0:
                 raise ValueError("alpha and sigma are set but noise is None: name a noise, or leave both out")
-            noises.check("shared", 2.0, 0.0, self.unit)
+            noises.check(2.0, 0.0, "shared", self.unit)
         else:
-            noises.check(self.noise, 2.0 if self.alpha is None else self.alpha, self.sigma, self.unit)
+            noises.check(2.0 if self.alpha is None else self.alpha, self.sigma, self.noise, self.unit)
             if self.alpha is None:
                 raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
 
@@ -122,9 +128,22 @@ class Run:
     def key(self) -> str:
         """Sixteen hexadecimal digits that name this run: the SHA-256 of its fields.
 
-        A field that came later is left out at its default, so that a run keeps its key from release to release.
+        A field that came later is left out at its default, so that a run keeps its key from release to release. Raises
+        ValueError for a run of a data set of your own that is not named by its `Dataset.id`: which contents are meant
+        is not known before the run meets its data.
         """
+        if not identity.is_settled(self.dataset):
+            raise ValueError(
+                f"a run of {self.dataset!r} has no key before it meets its data: choose one of {', '.join(NAMES)}, or "
+                "name yours by its id, as in Run(dataset=dataset.id)"
+            )
         return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
+
+
+def own_network(name: object) -> bool:
+    """Whether a run's network is named as one of the user's own: `module:function`, or `:name`."""
+    module, colon, function = str(name).partition(":")
+    return bool(colon) and function.isidentifier() and all(part.isidentifier() for part in module.split(".") if module)
 
 
 def number(record: object, name: str) -> None:
@@ -132,7 +151,10 @@ def number(record: object, name: str) -> None:
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"{name} must be a number, got {value!r}")
-    object.__setattr__(record, name, float(value) + 0.0)
+    try:
+        object.__setattr__(record, name, float(value) + 0.0)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold, got a larger one") from None
 
 
 def whole(record: object, name: str, least: int) -> None:
@@ -141,6 +163,8 @@ def whole(record: object, name: str, least: int) -> None:
     is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not is_whole or value < least:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+    if value >= 2**63:
+        raise ValueError(f"{name} must be below 2^63, as a table holds 64 bits of it, got {value!r}")
     object.__setattr__(record, name, int(value))
 
 
@@ -180,19 +204,35 @@ def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
     return read_records(Run, path, profile, changes)
 
 
+def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
+    """The runs with their data sets by id, which `ids` holds by name; ValueError if two are then the same."""
+    return distinct([replace(run, dataset=ids.get(run.dataset, run.dataset)) for run in runs])
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """What a TOML file holds; ValueError names one that is none."""
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except ValueError as error:  # of TOML, or of text that is no UTF-8
+        raise ValueError(f"{Path(path).name} is not a TOML file: {error}") from error
+
+
 def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any]) -> list[Record]:
     """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
-    with open(path, "rb") as file:
-        profiles = {name: value for name, value in tomllib.load(file).items() if name != "study"}
+    profiles = {name: value for name, value in read_toml(path).items() if name != "study"}
     if profile not in profiles:
         raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
     entries = profiles[profile]
     if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
         raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
-    records = [record for axes in entries for record in expand(kind, {**axes, **changes})]
+    try:
+        records = distinct([record for axes in entries for record in expand(kind, {**axes, **changes})])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"profile {profile!r} of {Path(path).name}: {error}") from error
     if not records:
         raise ValueError(f"profile {profile!r} of {Path(path).name} lists no runs: an axis or the profile is empty")
-    return distinct(records)
+    return records
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:

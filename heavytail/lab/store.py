@@ -3,6 +3,7 @@
     rows/KEY.json              the row of a finished run, with digests of itself and of the weights; written last
     weights/KEY.safetensors    its weights
     snapshots/KEY.safetensors  a run in the middle
+    data/ID.safetensors        a data set of one's own, for those who do the work
     locks/KEY.lock             held by the process that is at the run
     damaged/                   files that failed their check, put here before the run is done again
 
@@ -24,13 +25,15 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from heavytail import _sampler
 from heavytail.lab import results
+from heavytail.lab.datasets import Dataset
+from heavytail.lab.datasets.arrays import ARRAYS
+from heavytail.lab.datasets.dataset import sound
 from heavytail.lab.machine import files
 from heavytail.lab.runs import Run
 from heavytail.lab.trainer import Outcome, Snapshot
 
-_ROOMS = ("rows", "weights", "snapshots", "locks")
+_ROOMS = ("rows", "weights", "snapshots", "data", "locks")
 _SCALARS = [field.name for field in fields(Snapshot) if field.name not in ("run", "weights")]
 
 
@@ -57,11 +60,14 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
         self._folder, self._digests = folder, digests
 
     def __getitem__(self, key: str) -> Mapping[str, Tensor]:
-        path = _weights(self._folder, key)
+        digest, path = self._digests[key], _weights(self._folder, key)
         content = _content(path)
-        if content is None or _sha256(content) != self._digests[key]:
+        if content is None or _sha256(content) != digest:
             raise Damaged(f"{path} is no longer what was written: sweep the same grid again")
         return load(content)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._digests  # without reading them
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._digests)
@@ -152,7 +158,7 @@ def find_snapshot(folder: Path, device: str, run: Run) -> Snapshot | None:
         return None
     try:
         tensors = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        header = _header(content)
         about = json.loads(header["about"])
         sound = header["sha256"] == _sha256(save(tensors) + header["about"].encode()) and about["run"] == asdict(run)
     except Exception as error:  # safetensors has errors of its own for every kind of damage
@@ -167,6 +173,36 @@ def find_snapshot(folder: Path, device: str, run: Run) -> Snapshot | None:
 def drop_snapshot(folder: Path, run: Run) -> None:
     """Forget where a run was cut off: it is finished."""
     _snapshot(folder, run.key).unlink(missing_ok=True)
+
+
+def keep_data(folder: Path, identity: str, dataset: Dataset) -> None:
+    """Put a data set of one's own into the store under its id, if it is not there. Raises Unwritable."""
+    try:
+        if find_data(folder, identity) is not None:
+            return
+    except Damaged:
+        pass  # written again
+    tensors = {name: tensor.cpu() for name, tensor in zip(ARRAYS, dataset.tensors(), strict=True)}
+    about = json.dumps({"name": dataset.name, "classes": dataset.classes, "verified": dataset.verified})
+    with _writing(folder):
+        _put(_data(folder, identity), save(tensors, {"about": about}))
+
+
+def find_data(folder: Path, identity: str) -> Dataset | None:
+    """The data set of one's own with this id, or None. Raises Damaged."""
+    path = _data(folder, identity)
+    content = _content(path)
+    if content is None:
+        return None
+    try:
+        about = json.loads(_header(content)["about"])
+        dataset = sound(about.pop("name"), load(content), **about, source=str(path))
+        whole = dataset.id == identity
+    except Exception as error:  # safetensors has errors of its own for every kind of damage
+        raise Damaged(f"{path} is damaged: give it in data= again") from error
+    if not whole:
+        raise Damaged(f"{path} is damaged: give it in data= again")
+    return dataset
 
 
 @contextmanager
@@ -188,7 +224,12 @@ def is_free(folder: Path, run: Run) -> bool:
 
 
 def _made_with(device: str) -> list[object]:
-    return [results.code_version(), torch.__version__, _sampler.SAMPLER_VERSION, device]
+    return [results.code_version(), torch.__version__, results.sampler_of(device), device]
+
+
+def _header(content: bytes) -> dict[str, str]:
+    """What was noted beside the tensors of a file."""
+    return json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
 
 
 def _text(row: Mapping[str, object], digest: str) -> bytes:
@@ -245,3 +286,7 @@ def _snapshot(folder: Path, key: str) -> Path:
 
 def _lock(folder: Path, key: str) -> Path:
     return folder / "locks" / f"{key}.lock"
+
+
+def _data(folder: Path, identity: str) -> Path:
+    return folder / "data" / f"{identity}.safetensors"

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
 from tqdm import tqdm
 
 from heavytail import streams
 from heavytail.lab import results, tasks
 from heavytail.lab import store as stores
+from heavytail.lab.datasets import NAMES, Dataset, references
 from heavytail.lab.results import Results
-from heavytail.lab.runs import Run, distinct
+from heavytail.lab.runs import Run, distinct, settled
 from heavytail.lab.tasks import Task
 
 RUNS_AT_ONCE = 256  # in one call of the trainer; each holds a lock, and a process may have 1024 open files
@@ -39,6 +39,7 @@ def sweep(
     executor: Executor | None = None,
     *,
     store: Path | str,
+    data: Mapping[str, Dataset] | None = None,
     device: str = "cpu",
     progress: bool = True,
     runs_per_task: int | None = None,
@@ -52,12 +53,19 @@ def sweep(
     never done again, whatever code made it: the column `code` says which. Damaged files are set aside with a warning,
     and their runs done again. Sweeps that share a store share the work.
 
+    `data` holds data sets of your own by name; see `train`. The store keeps a copy for those who do the work, and for
+    later runs that name it by its id.
+
+    A network of your own must be one that every worker can import, `Run(network="package.module:function")`. A sweep
+    keeps no history of looks: train with `history=True` for that.
+
     `executor` runs the tasks, on any machine that sees the folder; without one they run here. A task holds runs of one
     data set, network, width and depth: `runs_per_task` of them (default: 1 on the CPU, else 256), on `threads` CPU
     threads. Every `checkpoint_every` seconds a run in the middle is kept too.
 
-    Raises ValueError for a run listed twice or one that does not fit its data, OSError if the store cannot be written,
-    RuntimeError if a task did not come back. What was finished before is safe in the store.
+    Raises ValueError for a run listed twice, one that does not fit its data, or data that `train` would refuse, OSError
+    if the store cannot be written, RuntimeError if a task did not come back. What was finished before is safe in the
+    store.
 
     >>> import tempfile
     >>> from heavytail import grid
@@ -69,15 +77,23 @@ def sweep(
     True
     """
     runs = distinct([runs] if isinstance(runs, Run) else runs)
+    for run in runs:
+        if run.network.startswith(":"):
+            raise ValueError(f"network {run.network!r} is known here alone: name it in a sweep as 'module:function'")
     for name, value in (("runs_per_task", runs_per_task), ("threads", threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if executor is None:
         streams.present(device)
     most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else RUNS_AT_ONCE)
+    kept_data = partial(stores.find_data, Path(store).expanduser())
+    ids, sets = references.resolve((run.dataset for run in runs), data, kept_data)
+    runs = settled(runs, ids)
     task = Task(stores.prepare(store), (), str(device), checkpoint_every, None if executor is None else threads)
     kept = _look(task, runs)
     todo = [run for run in runs if run.key not in kept]
+    for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
+        stores.keep_data(task.folder, used, sets[used])
     with tqdm(total=len(runs), initial=len(kept), desc="runs", disable=None if progress else True) as bar:
         try:
             with closing(_finish(task, todo, most, executor)) as finished:
@@ -88,8 +104,7 @@ def sweep(
             raise stores.Unwritable(f"{error}: {_safe(task, runs)}") from error
         except _Lost as error:
             raise RuntimeError(f"{error}: {_safe(task, runs)}") from error.__cause__
-    columns = [field.name for field in fields(Run)] + list(results.COLUMNS)
-    table = pd.DataFrame([kept[run.key].row for run in runs], columns=columns)
+    table = results.tabled(kept[run.key].row for run in runs)
     return Results(table, stores.Weights(task.folder, {run.key: kept[run.key].digest for run in runs}))
 
 

@@ -64,7 +64,7 @@ def train(task: Task) -> Generator[str]:
                 yield run.key
             else:
                 todo.append(run)
-        data = {name: _dataset(name, datasets.folder()) for name in {run.dataset for run in todo}}
+        data = {name: _dataset(name, task.folder, datasets.folder()) for name in {run.dataset for run in todo}}
         begun = [snapshot for run in todo if (snapshot := _begun(task, run))]
         left = {run.key for run in todo}
         keep, every = partial(stores.keep_snapshot, task.folder, task.device), task.checkpoint_every
@@ -96,5 +96,9 @@ def _begun(task: Task, run: Run) -> Snapshot | None:
 
 
 @lru_cache(maxsize=2)
-def _dataset(name: str, folder: Path) -> Dataset:
-    return datasets.load(name, folder)
+def _dataset(name: str, store: Path, folder: Path) -> Dataset:
+    if name in datasets.NAMES:
+        return datasets.load(name, folder)
+    if (dataset := stores.find_data(store, name)) is None:
+        raise ValueError(f"the store {store} does not hold the data set {name}: give it in data= again")
+    return dataset

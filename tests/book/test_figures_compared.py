@@ -51,7 +51,7 @@ def errors():
 def kicks():
     g = torch.Generator().manual_seed(0)
     return {
-        kind: noise.vectors(kind, 1.5, (300, 5), generator=g).expand(300, 5).double().norm(dim=1)
+        kind: noise.vectors(1.5, kind, (300, 5), generator=g).expand(300, 5).double().norm(dim=1)
         for kind in noise.NOISES
     }
 

@@ -377,7 +377,8 @@ def test_chapters_are_written_as_notebooks_that_fetch_the_project(
     assert path == project / "_build" / "notebooks" / "one.ipynb"
     codes = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert "git clone --quiet --depth 1 https://github.com/someone/project project" in codes[0]
-    assert "@ git+https://github.com/someone/project" in codes[0]
+    assert '%pip install --quiet ".[book]"' in codes[0]  # the wheel has no book: it is imported from the clone
+    assert "sys.path.insert(0, os.getcwd())" in codes[0]
     assert codes[2] == "print(profile, width * 2)"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from functools import cache
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,31 +22,103 @@ def made_up(folder: Path, files: dict[str, str]) -> dict[str, rooms.Room]:
     return rooms.rooms(folder / "house")
 
 
-def test_nothing_in_the_package_is_imported_in_a_circle():
-    found = rooms.rooms()
+@cache
+def here(wing: str | None = None) -> dict[str, rooms.Room]:
+    """The rooms of this package, or of one of its wings."""
+    return rooms.rooms(wing=wing)
+
+
+PLANS = pytest.mark.parametrize("wing", [None, "lab", "evidence", "book"])
+
+
+@PLANS
+def test_nothing_is_imported_in_a_circle(wing):
+    found = here(wing)
     order = [name for floor in rooms.floors(found) for name in floor]
     assert sorted(order) == sorted(found)
     assert all(order.index(target) < order.index(name) for name, room in found.items() for target in room.imports)
 
 
+def test_the_wings_lead_one_way_and_the_library_knows_none_of_them():
+    found = here()
+    assert {rooms.wing_of(name) for name in found} == {*rooms.WINGS, None}
+    assert rooms.backward(found) == []
+    library = {name for name in found if rooms.wing_of(name) == "library"}
+    assert library >= {"stable", "noise", "compress", "networks", "tails", "laws", "sde", "streams", "_sampler"}
+    assert all(found[name].imports <= library for name in library)
+    assert "book" not in found["evidence"].imports
+    assert found["book"].imports >= {"evidence", "lab"}
+
+
+def test_the_top_level_is_taken_in_at_one_look():
+    assert len(here()) < 20
+    assert {"lab", "evidence", "book", "cli"} <= here().keys()
+
+
 def test_the_laws_and_the_noise_know_nothing_of_networks_and_tables():
-    found = rooms.rooms()
+    found = here()
     assert found["stable"].imports == set()
-    assert found["laws"].imports == {"stable"}
-    assert found["noise"].imports <= {"stable", "streams", "kicks"}
-    assert "book" not in set().union(*(room.imports for name, room in found.items() if name != "cli"))
+    assert found["laws"].imports <= {"stable", "noise"}
+    assert found["noise"].imports <= {"stable", "streams", "_sampler", "networks"}
 
 
 def test_the_way_of_the_data_that_was_drawn_by_hand_names_rooms_alone():
     page = (rooms.PACKAGE.parent / "book" / "architecture.md").read_text(encoding="utf-8")
-    (drawing,) = re.findall(r"^```\n(trained networks\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (drawing,) = re.findall(r"^```\n(library\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
     named = {word for line in drawing.splitlines() if line.startswith(" ") for word in re.findall(r"[a-z_]{2,}", line)}
     assert len(named) > 20
-    assert named <= rooms.rooms().keys()
+    assert named <= set().union(*(here(wing) for wing in (None, "lab", "evidence", "book")))
 
 
-def test_every_room_says_what_it_is_for():
-    assert [name for name, room in rooms.rooms().items() if not room.purpose] == []
+@PLANS
+def test_every_room_says_what_it_is_for(wing):
+    assert [name for name, room in here(wing).items() if not room.purpose] == []
+
+
+HOUSE = {
+    "__init__.py": "from house import stable\nfrom house.lab.trainer import train\n",
+    "__main__.py": "from house.cli import main\n",
+    "stable.py": "import os\n",
+    "cli.py": "def late():\n    from house import stable, train\n    from house.book import page\n",
+    "lab/__init__.py": "",
+    "lab/trainer.py": "from house.stable import x\nfrom house.lab import store\n",
+    "lab/store.py": "import house.stable\n",
+    "evidence/__init__.py": "from house.lab import trainer\n",
+    "book/page.py": "from house import stable, evidence\n",
+}
+ARROWS_BACK = [
+    ("stable.py", "def late():\n    from house.lab import trainer\n", ("stable", "lab")),
+    ("stable.py", "from house import train\n", ("stable", "lab")),
+    ("stable.py", "import house\n\ndef late():\n    return house.train\n", ("stable", "lab")),
+    (
+        "stable.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.book.page import x\n",
+        ("stable", "book"),
+    ),
+    ("lab/store.py", "import house.evidence.claims\n", ("lab", "evidence")),
+    ("lab/deep/__init__.py", "from house.book import page\n", ("lab", "book")),
+    ("evidence/cells.py", "from house.book.page import need\n", ("evidence", "book")),
+    ("book/run.py", "from house.cli import main\n", ("book", "cli")),
+]
+
+
+def test_a_house_without_an_arrow_back_has_none(tmp_path):
+    found = made_up(tmp_path, HOUSE)
+    assert rooms.backward(found) == []
+    assert {name: set(room.imports) for name, room in found.items()} == {
+        "stable": set(),
+        "lab": {"stable"},
+        "evidence": {"lab"},
+        "book": {"stable", "evidence"},
+        "cli": {"stable", "lab", "book"},
+    }
+    inside = rooms.rooms(tmp_path / "house", "lab")
+    assert {name: set(room.imports) for name, room in inside.items()} == {"trainer": {"store"}, "store": set()}
+
+
+@pytest.mark.parametrize(("file", "text", "arrow"), ARROWS_BACK)
+def test_an_arrow_back_is_seen_however_it_is_written(file, text, arrow, tmp_path):
+    assert rooms.backward(made_up(tmp_path, HOUSE | {file: text})) == [arrow]
 
 
 def test_rooms_are_read_with_all_their_imports_and_subpackages_are_one_room(tmp_path):
@@ -86,11 +160,30 @@ def test_a_circle_is_named(tmp_path):
         rooms.floors(made_up(tmp_path, circle))
 
 
-def test_the_plan_has_every_room_above_those_that_it_imports(book_style):
-    found = rooms.rooms()
+def test_a_circle_inside_a_wing_is_named(tmp_path):
+    made_up(tmp_path, HOUSE | {"lab/store.py": "from house.lab.trainer import train\n"})
+    with pytest.raises(ValueError, match="circle: store -> trainer -> store"):
+        rooms.floors(rooms.rooms(tmp_path / "house", "lab"))
+
+
+@PLANS
+def test_a_plan_has_every_room_above_those_that_it_imports(wing, book_style):
+    found = here(wing)
     (axis,) = figures.plan(found).axes
     height = {text.get_text(): text.get_position()[1] for text in axis.texts}
     assert set(height) == set(found)
     assert all(height[target] < height[name] for name, room in found.items() for target in room.imports)
     assert len(axis.patches) == len(rooms.direct(found))
+    plt.close("all")
+
+
+def test_a_plan_has_no_crossing_that_a_change_of_places_avoids(tmp_path, book_style):
+    crossed = {"a": "import house.f\n", "b": "import house.e\n", "c": "import house.d\n", "d": "", "e": "", "f": ""}
+    found = made_up(tmp_path, {f"{name}.py": text for name, text in crossed.items()})
+    (axis,) = figures.plan(found).axes
+    across = {text.get_text(): text.get_position()[0] for text in axis.texts}
+    height = {text.get_text(): text.get_position()[1] for text in axis.texts}
+    for (upper, lower), (other_upper, other_lower) in itertools.combinations(rooms.direct(found), 2):
+        if height[upper] == height[other_upper] and height[lower] == height[other_lower]:
+            assert (across[upper] - across[other_upper]) * (across[lower] - across[other_lower]) >= 0
     plt.close("all")

@@ -113,10 +113,10 @@ def test_a_kick_along_a_direction_is_the_scalar_of_each_unit_times_it():
     along = torch.tensor([1.0, -2.0, 0.5])
     ones, other = torch.zeros(6, 3), torch.zeros(6, 3)
     for weight, direction in ((ones, None), (other, along)):
-        noise.add(weight, "shared", 1.5, 0.3, key=5, step=2, along=direction)
+        noise.add(weight, 1.5, "shared", 0.3, key=5, step=2, along=direction)
     torch.testing.assert_close(other, ones * along)
     with pytest.raises(ValueError, match=r"^along= is for noise 'shared' and one number an input"):
-        noise.add(torch.zeros(6, 3), "entrywise", 1.5, 0.3, key=5, step=2, along=along)
+        noise.add(torch.zeros(6, 3), 1.5, "entrywise", 0.3, key=5, step=2, along=along)
 
 
 @pytest.mark.parametrize("network", [{"width": 40}, {"width": 12, "depth": 2}])
@@ -138,7 +138,7 @@ def test_random_pruning_takes_the_share_of_units_asked_for_and_any_of_them(netwo
         assert bool(gone[before].all()), "what goes at a small share goes at a larger one"
         assert not torch.equal(gone, (dict(by_norm.named_parameters())[name] == 0).all(1))
     with pytest.raises(ValueError, match=r"^pruning at random wants a share of units"):
-        compress.prune(model, error=0.1, generator=compress.chance(7))
+        compress.prune(model, squared_error=0.1, generator=compress.chance(7))
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -227,8 +227,8 @@ def test_matched_kicks_have_the_median_size_that_other_draws_have():
         sizes = []
         for alpha, scale in ((1.6, sigma), (2.0, controls.matched_sigma(kind, 1.6, sigma, 0.1, 20))):
             g = torch.Generator().manual_seed(5)
-            kicks = noise.draw(kind, alpha, (4001, 20), generator=g).expand(4001, 20)
-            sizes.append(float(noise.scale(scale, 0.1, alpha) * kicks.norm(dim=1).median()))
+            kicks = noise.draw(alpha, kind, (4001, 20), generator=g).expand(4001, 20)
+            sizes.append(float(noise.scale(alpha, scale, 0.1) * kicks.norm(dim=1).median()))
         assert sizes[1] == pytest.approx(sizes[0], rel=0.07)
     assert sizes[0] != pytest.approx(sizes[1] * 1.2, rel=0.07)
 

@@ -55,7 +55,7 @@ def test_one_layer_alone_is_all_of_a_network_with_one_and_the_network_stays_as_i
 
 def test_nothing_pruned_is_no_error():
     net = networks.fcn(6, 20, 3, 3, generator=streams.generator(1, "weights"))
-    found = depths.output_errors(net, torch.ones(2, 6), error=0)
+    found = depths.output_errors(net, torch.ones(2, 6), squared_error=0)
     assert found == depths.OutputErrors(0.0, (0.0, 0.0, 0.0))
 
 

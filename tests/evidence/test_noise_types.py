@@ -27,8 +27,8 @@ def run(kind, steps=5, **changes):
 @KINDS
 def test_the_path_is_as_long_as_the_sum_of_its_kicks(kind):
     """Medians of 4001 sums of 4 kicks differ from their law's by less than 8 % (false alarm below 1e-6)."""
-    kicks = noise.vectors(kind, 1.5, (4001, 4, 6), generator=gen()).expand(4001, 4, 6).double()
-    measured_size = noise.scale(0.2, 0.1, 1.5) * kicks.sum(dim=1).norm(dim=1).median()
+    kicks = noise.vectors(1.5, kind, (4001, 4, 6), generator=gen()).expand(4001, 4, 6).double()
+    measured_size = noise.scale(1.5, 0.2, 0.1) * kicks.sum(dim=1).norm(dim=1).median()
     assert noise_types.path_size(run(kind), 6) == pytest.approx(float(measured_size), rel=0.08)
     assert noise_types.path_size(run(kind, steps=9), 6) > 1.2 * measured_size  # as many kicks again: told apart
 
@@ -48,7 +48,7 @@ def test_a_matched_sigma_kicks_by_the_same_median_size(kind):
 def test_the_share_of_pure_noise_is_that_of_its_largest_norms(kind):
     """Of three neurons with d = 1 all types have one law; the median of 301 shares is one of the three steps."""
     share = noise_types.pure_share(kind, 1.2, 3, 1, 301, generator=gen())
-    draws = noise.vectors("shared", 1.2, (301, 3, 1), generator=gen(5)).double().squeeze(-1).square().sort(dim=1).values
+    draws = noise.vectors(1.2, "shared", (301, 3, 1), generator=gen(5)).double().squeeze(-1).square().sort(dim=1).values
     shares = (draws.cumsum(1) <= 0.1 * draws.sum(1, keepdim=True)).sum(1) / 3
     assert share == pytest.approx(float(shares.median()))
 

@@ -277,7 +277,7 @@ def test_the_tail_of_a_trained_network_is_that_of_its_noise_over_the_whole_horiz
     record = Pruning(alpha=1.3, sigma=0.5, noise=noise, inputs=3, horizon=4.0, steps=2, repeats=1)
     law, _ = theorems.trained_law(table([(record, {"bulk": [1.0], "rest": [0.0]})]))
     generator = torch.Generator().manual_seed(1)
-    path = sde.levy_path(noise, 1.3, (400_000, 3), horizon=4.0, steps=2, generator=generator)
+    path = sde.levy_path(1.3, noise, (400_000, 3), horizon=4.0, steps=2, generator=generator)
     size = norms(0.5 * path.increments.sum(0), 3)
 
     def beyond(tail):

@@ -111,7 +111,7 @@ def test_on_the_cpu_a_wide_network_has_the_start_and_the_kicks_of_the_narrow_one
     for n in (20, 90):
         net = networks.build("fcn", (7,), 2, width=n, depth=1, generator=streams.generator(4, "weights"))
         (weight,) = (p.detach() for p in networks.hidden_weights(net).values())
-        noise.add(weight, kind, 1.5, 1.0, key=streams.key(4, "noise"), step=3)
+        noise.add(weight, 1.5, kind, 1.0, key=streams.key(4, "noise"), step=3)
         starts.append(weight)
     narrow, wide = starts
     assert torch.equal(narrow, wide[:20])
@@ -126,7 +126,7 @@ def test_start_plus_noise_has_the_start_of_the_networks_and_the_noise_of_all_ste
     plain = widths.start_plus_noise(Run(width=4000), 30, 3, generator=g)
     assert plain.shape == (3,)
     assert plain == pytest.approx(compress.prunable_share(start.detach()), abs=0.01)
-    pure = compress.prunable_share(noise.draw("isotropic", 2.0, (4000, 30), generator=g))
+    pure = compress.prunable_share(noise.draw(2.0, "isotropic", (4000, 30), generator=g))
     loud = Run(width=4000, noise="isotropic", alpha=2.0, sigma=100.0)
     assert widths.start_plus_noise(loud, 30, 3, generator=g) == pytest.approx(pure, abs=0.01)
     # At α = 2 the kicks of one step of size Kη are those of K steps of size η; one step less is no kick.
@@ -168,7 +168,7 @@ def test_the_share_of_the_limit_law_is_the_one_whose_required_width_it_is(alpha)
 @pytest.mark.parametrize("probability", [0.5, 0.9])
 def test_as_many_noise_matrices_prune_further_than_the_limit_law_says(probability):
     """Of 400 matrices; 0.125 is five standard deviations or more, a false alarm in 10^6. 0.02 is the law's error."""
-    columns = noise.draw("shared", 1.3, (400 * 2000, 1), generator=streams.generator(5, "noise"))
+    columns = noise.draw(1.3, "shared", (400 * 2000, 1), generator=streams.generator(5, "noise"))
     shares = np.array([compress.prunable_share(part) for part in columns.reshape(400, 2000, 1)])
     share, wrong = (widths.limit_share(alpha, 2000, probability=probability) for alpha in (1.3, 1.6))
     assert (shares > share - 0.02).mean() > probability - 0.125

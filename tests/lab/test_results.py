@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import shutil
 import stat
+import subprocess
 from dataclasses import asdict, fields
+from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from made_up_results import diverged, measured, table
 from made_up_simulations import table as table_of_simulations
+from pyarrow import parquet
 
-from heavytail import Results, Run, train
+from heavytail import Results, Run, _sampler, cli, noise, stable, train, version
 from heavytail.lab import results
-from heavytail.lab.simulations import Discretisation
+from heavytail.lab.simulations import Chaos, Discretisation, Pruning
 from heavytail.version import __version__
 
 RUNS = [
@@ -101,6 +107,110 @@ def test_a_table_that_parquet_cannot_hold_leaves_no_trace(tmp_path):
     with pytest.raises(Exception, match="sigma"):
         results.write_table(pd.DataFrame({"sigma": [1.0, "a lot"]}), tmp_path / "table.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table", "table.parquet.gz", "table.PARQUET", ".parquet"])
+def test_a_table_is_written_to_a_parquet_file_alone_and_that_is_said_before_the_work(name, tmp_path, capsys):
+    with pytest.raises(ValueError, match=rf"{re.escape(name)} does not end in .parquet: name the table \S+.parquet$"):
+        results.write_table(table([(Run(), measured())]), tmp_path / name)
+    long = tmp_path / "grid.toml"
+    long.write_text('[[quick]]\ndataset = "digits"\nmax_steps = 1000000000\n')
+    longer = tmp_path / "study.toml"
+    longer.write_text('study = "pruning"\n[[quick]]\nalpha = 1.5\nwidth = 1000000000000\n')
+    store = ["--store", str(tmp_path / "store")]
+    for command in (["train", str(long)], ["sweep", str(long), *store], ["simulate", str(longer)]):
+        assert cli.main([*command, "--out", str(tmp_path / name)]) == 2
+        assert f"{name} does not end in .parquet: name the table" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"grid.toml", "study.toml"}
+
+
+# one schema
+
+SIDES = {
+    "plain": Run(seed=1),
+    "noisy": Run(noise="shared", alpha=1.75, sigma=0.1, unit="kernel"),
+    "all": Run(
+        noise="shared", alpha=1.75, along="unseen", batch_size=5, samples=9, stop_accuracy=0.5, patience=2, seed=2**62
+    ),
+}
+RUN_TABLES = {
+    **{name: table([(run, measured())]) for name, run in SIDES.items()},
+    "diverged": table([(SIDES["plain"], diverged())]),
+    "mixed": table((run, measured()) for run in SIDES.values()),
+    "of none": table([(Run(), measured())])[:0],
+}
+SIMULATION_TABLES = {
+    "finite": table_of_simulations([(Pruning(alpha=1.5), {"error": [0.5, 0.25]})]),
+    "not finite": table_of_simulations([(Pruning(alpha=2), {"error": [math.nan, math.nan]})]),
+    "none": table_of_simulations([(Pruning(alpha=2), {"error": [1.0]})])[:0],
+}
+FOLDERS = [
+    pytest.param(tables, pair, id=" and ".join(pair))
+    for tables in (RUN_TABLES, SIMULATION_TABLES)
+    for pair in itertools.permutations(tables, 2)
+]
+
+
+def written(tables, names, folder):
+    for number, name in enumerate(names):
+        results.write_table(tables[name], folder / f"{number}.parquet")
+    return [folder / f"{number}.parquet" for number in range(len(names))]
+
+
+@pytest.mark.parametrize(("tables", "names"), FOLDERS)
+def test_a_folder_of_tables_reads_as_one_whatever_they_hold(tables, names, tmp_path):
+    paths = written(tables, names, tmp_path)
+    assert len({str(parquet.read_schema(path)) for path in paths}) == 1
+    parts = [results.read_table(path) for path in paths]
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path), pd.concat(parts, ignore_index=True), check_dtype=False, check_exact=True
+    )
+    for path, name in zip(paths, names, strict=True):
+        left, right = results.read_table(path), tables[name]
+        pd.testing.assert_frame_equal(left.astype(object).fillna(0), right.astype(object).fillna(0), check_exact=True)
+
+
+def test_a_mixed_folder_of_studies_and_runs_can_be_read(tmp_path):
+    tables = {**RUN_TABLES, **SIMULATION_TABLES}
+    tables["chaos"] = table_of_simulations([(Chaos(alpha=1.5), {"distance": [0.5]})])
+    tables["discretisation"] = table_of_simulations([(Discretisation(alpha=1.5), {("fixed", 4): [0.5]})])
+    for name in ("plain", "all", "not finite", "discretisation"):  # the first file decides what is read
+        folder = tmp_path / name
+        written(tables, [name, *(other for other in tables if other != name)], folder)
+        assert len(pd.read_parquet(folder)) == sum(map(len, tables.values()))
+
+
+@pytest.mark.parametrize("folder", ["quick", "workstation"])
+def test_the_committed_tables_of_runs_read_as_one(folder, tmp_path):
+    committed = sorted((Path(__file__).parents[2] / "data" / "results" / folder).glob("*.parquet"))
+    runs = [path for path in committed if "quantity" not in parquet.read_schema(path).names]
+    for path in runs:
+        shutil.copy(path, tmp_path)
+    together = pd.read_parquet(tmp_path)
+    assert list(together.columns) == list(results.read_table(runs[0]).columns)
+    assert list(together["key"]) == [key for path in runs for key in results.read_table(path)["key"]]
+    assert [run.key for run in results.runs_of(together)] == list(together["key"])
+
+
+def test_a_table_in_memory_has_the_types_of_the_table_in_the_file(outcome, tmp_path):
+    outcome.save(tmp_path)
+    for read in (results.read_table(tmp_path / "table.parquet"), pd.read_parquet(tmp_path / "table.parquet")):
+        pd.testing.assert_frame_equal(read, outcome.table, check_exact=True)
+
+
+def test_a_table_of_an_earlier_release_reads_with_the_types_of_today(tmp_path):
+    old = table([(Run(), measured()), (Run(seed=1), measured())])
+    later = [*results.LATER, *(name for name in old if name.startswith(("norm_", "tail_", "test_accuracy_random_")))]
+    old.drop(columns=later).to_parquet(tmp_path / "old.parquet")
+    results.write_table(old, tmp_path / "new.parquet")
+    read, today = (results.read_table(tmp_path / f"{name}.parquet") for name in ("old", "new"))
+    assert read.dtypes.equals(today.dtypes)
+    assert results.runs_of(read) == results.runs_of(today)
+    with_simulations = table_of_simulations([(Pruning(alpha=1.5), {"error": [0.5]})])
+    with_simulations.to_parquet(tmp_path / "simulations.parquet")
+    pd.testing.assert_frame_equal(
+        results.read_table(tmp_path / "simulations.parquet"), with_simulations, check_dtype=False
+    )
 
 
 # damage
@@ -203,6 +313,106 @@ def test_a_parquet_file_that_is_no_results_table_is_refused_by_name(tmp_path):
     pd.DataFrame({"width": [1]}).to_parquet(tmp_path / "other.parquet")
     with pytest.raises(ValueError, match=r"other\.parquet is no results table: it has no column dataset"):
         results.read_table(tmp_path / "other.parquet")
+
+
+# provenance
+
+
+@pytest.mark.parametrize(
+    ("device", "sampler"),
+    [
+        ("cpu", _sampler.SAMPLER_VERSION),
+        ("cuda", stable.SAMPLER_VERSION),
+        ("cuda:1", stable.SAMPLER_VERSION),
+        ("mps", stable.SAMPLER_VERSION),
+    ],
+)
+def test_a_row_names_the_sampler_that_drew_on_its_device(device, sampler):
+    assert _sampler.SAMPLER_VERSION != stable.SAMPLER_VERSION
+    assert results.row(Run(), measured(device=device))["sampler"] == sampler
+    numbers = pd.DataFrame({"quantity": ["error"], "level": 0, "repeat": 0, "value": 1.0})
+    rows = results.simulated("pruning", "0", {}, numbers, seconds=1.0, device=device)
+    assert list(rows["sampler"]) == [stable.SAMPLER_VERSION]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_sampler_of_a_device_is_the_one_that_noise_is_added_with(device, monkeypatch):
+    """A weight on "meta" stands for one on a GPU: it gets its noise on the way of all devices but the CPU."""
+    used = []
+    for module, name in ((_sampler, "add"), (noise, "vectors")):
+        monkeypatch.setattr(module, name, lambda *_, module=module, **__: used.append(module) or torch.ones(()))
+    monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
+    noise.add(torch.ones(3, 2, device=device), "shared", 1.75, 0.1, key=1, step=1)
+    (module,) = used
+    versions = {_sampler: _sampler.SAMPLER_VERSION, noise: stable.SAMPLER_VERSION}
+    assert results.sampler_of(device) == versions[module]
+
+
+def git(folder, *command):
+    who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"]
+    done = subprocess.run(["git", *who, *command], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def repository(folder, package, name="heavytail"):
+    """A repository with one commit, and a copy of the version file in `package`, which is committed too."""
+    file = folder / package / "heavytail" / "version.py"
+    file.parent.mkdir(parents=True)
+    shutil.copy(version.__file__, file)
+    if name:
+        (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    return file
+
+
+@pytest.fixture
+def asked_anew():
+    results.code_version.cache_clear()
+    yield
+    results.code_version.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        (".venv/lib/python3.12/site-packages", "heavytail"),  # installed inside a checkout of this project
+        (".venv/lib/python3.12/site-packages", "theirs"),
+        ("vendored", "theirs"),
+        (".", "theirs"),
+        (".", None),
+    ],
+)
+@pytest.mark.usefixtures("asked_anew")
+def test_the_commit_of_somebody_elses_repository_is_not_taken_for_ours(package, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(version, "__file__", str(repository(tmp_path, package, name)))
+    monkeypatch.setattr(version, "COMMIT", None, raising=False)
+    assert results.code_version() == __version__
+    monkeypatch.setattr(version, "COMMIT", "abc1234", raising=False)
+    results.code_version.cache_clear()
+    assert results.code_version() == f"{__version__}+abc1234"
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_a_checkout_of_this_project_says_its_commit_whatever_was_built_in_it(tmp_path, monkeypatch):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    monkeypatch.setattr(version, "__file__", str(repository(ours, ".")))
+    repository(theirs, ".", "theirs")
+    monkeypatch.setattr(version, "COMMIT", "abc1234", raising=False)
+    commit = git(ours, "rev-parse", "HEAD")[:7]
+    assert results.code_version() == f"{__version__}+{commit}"
+    (ours / "pyproject.toml").write_text('name = "heavytail"\n# changed\n')
+    monkeypatch.setenv("GIT_DIR", str(theirs / ".git"))  # as in a hook of another repository
+    results.code_version.cache_clear()
+    assert results.code_version() == f"{__version__}+{commit}-dirty"
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_without_git_the_build_says_the_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(version, "COMMIT", "abc1234", raising=False)
+    assert results.code_version() == f"{__version__}+abc1234"
 
 
 # simulations

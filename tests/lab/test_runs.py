@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import tomllib
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from heavytail import Run, grid
+from heavytail import Run, cli, grid
+from heavytail.lab import simulations
 from heavytail.lab.runs import distinct, read_grid
 
 GRIDS = Path(__file__).parents[2] / "data" / "grids"
@@ -36,7 +37,11 @@ BAD = [
     ({**NOISY, "noise": None}, r"alpha and sigma are set but noise is None: name a noise, or leave both out"),
     ({"sigma": 0.1}, r"alpha and sigma are set but noise is None"),
     ({"alpha": 1.5}, r"alpha and sigma are set but noise is None"),
-    ({"dataset": "imagenet"}, r"unknown data set 'imagenet': choose one of digits, ecg5000, mnist"),
+    ({"dataset": "my data"}, r"a data set cannot be called 'my data': use letters, digits, '_', '-' and '.', 100 at"),
+    ({"dataset": "path/to/mine"}, r"a data set cannot be called 'path/to/mine'"),
+    ({"dataset": "mine@0123"}, r"a data set cannot be called 'mine@0123'"),
+    ({"dataset": ""}, r"a data set cannot be called ''"),
+    ({"dataset": 3}, r"a data set cannot be called 3"),
     ({"network": "resnet"}, r"unknown network 'resnet': choose one of fcn, mean_field, vgg"),
     ({"unit": "row"}, r"unknown unit 'row': choose one of filter, kernel"),
     ({**NOISY, "unit": "row"}, r"unknown unit 'row': choose one of filter, kernel"),
@@ -46,6 +51,8 @@ BAD = [
     ({"width": math.inf}, r"width must be a whole number >= 1, got inf"),
     ({"width": "8"}, r"width must be a whole number >= 1, got '8'"),
     ({"width": None}, r"width must be a whole number >= 1, got None"),
+    ({"seed": 2**63}, r"seed must be below 2\^63, as a table holds 64 bits of it, got 9223372036854775808"),
+    ({"lr": 10**400}, r"lr must be a number that a float can hold, got a larger one"),
     ({"width": True}, r"width must be a whole number >= 1, got True"),
     ({"depth": 0}, r"depth must be a whole number >= 1, got 0"),
     ({"network": "vgg", "depth": 2}, r"depth=2 is for network 'fcn' only: 'vgg' wants depth=1"),
@@ -77,6 +84,11 @@ def test_the_ends_of_every_range_are_allowed():
     Run(noise="shared", alpha=2, sigma=0)
     Run(noise="isotropic", alpha=1e-3, sigma=1e30, unit="kernel")
     Run(width=1, depth=1, batch_size=1, max_steps=1, eval_every=1, seed=0, lr=1e-30, stop_accuracy=1)
+
+
+def test_a_run_may_name_its_data_in_every_way_that_says_which():
+    for name in ("digits", "mine", "mine-2.1_b", "mine@0123456789ab", "digits@0123456789ab", "mine.npz", "a/b c@d.npz"):
+        assert Run(dataset=name).dataset == name
 
 
 def test_an_unknown_field_is_refused():
@@ -228,12 +240,44 @@ def test_a_grid_file_lists_runs_by_profile(tmp_path):
         ("quick = 3", {}, r"some.toml must list the runs of a profile under \[\[quick\]\]"),
         ("quick = []", {}, r"profile 'quick' of some.toml lists no runs"),
         ("[[quick]]\nseed = []", {}, r"profile 'quick' of some.toml lists no runs"),
-        ("[[quick]\nwidth = 8", {}, r"Expected"),
+        ("[[quick]\nwidth = 8", {}, r"^some.toml is not a TOML file: Expected"),
+        ("[[quick]]\nwidth = 8\nwidth = 9", {}, r"^some.toml is not a TOML file: Cannot overwrite"),
+        ("[[quick]]\nwidth = '8'", {}, r"^profile 'quick' of some.toml: width must be a whole number >= 1, got '8'$"),
     ],
 )
 def test_a_bad_grid_file_is_refused(text, changes, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         read_grid(write_grid(tmp_path, text), "quick", **changes)
+
+
+WRONG = ["{}", "{a = 1}", "[[1]]", '[["fcn"]]', "2020-01-01", "'some text'", "nan", "-inf", "1e999", "1" + "0" * 400]
+KINDS = {"runs": Run} | {study: kind for study, (kind, _) in simulations._MEASURES.items()}
+FIELDS = [(study, field.name) for study, kind in KINDS.items() for field in fields(kind)]
+
+
+@pytest.mark.parametrize(("study", "field"), FIELDS, ids=lambda value: value)
+def test_a_value_of_the_wrong_type_is_refused_by_the_name_of_its_file(study, field, tmp_path):
+    read, first = (read_grid, "") if study == "runs" else (simulations.read_grid, f"study = '{study}'\n")
+    rest = {} if study == "runs" else {"alpha": 1.5}
+    for value in WRONG:
+        settings = {**rest, field: value}
+        text = "".join(f"{name} = {setting}\n" for name, setting in settings.items())
+        with pytest.raises(ValueError, match=r"^profile 'quick' of some.toml: ") as refused:
+            read(write_grid(tmp_path, f"{first}[[quick]]\n{text}"), "quick")
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"[[quick]\n", b"\xff\xfe", b"quick = \n", b"a = 1\na = 2\n"])
+def test_a_file_that_is_no_toml_is_named_by_both_readers_and_by_the_command(content, tmp_path, capsys):
+    path = tmp_path / "some.toml"
+    path.write_bytes(content)
+    for read in (read_grid, simulations.read_grid):
+        with pytest.raises(ValueError, match=r"^some.toml is not a TOML file: ") as refused:
+            read(path, "quick")
+        assert "\n" not in str(refused.value)
+    for command in (["train"], ["simulate"], ["sweep", "--store", str(tmp_path / "store")]):
+        assert cli.main([*command, str(path), "--out", str(tmp_path / "table.parquet")]) == 2
+        assert capsys.readouterr().err.startswith("heavytail: some.toml is not a TOML file: ")
 
 
 @pytest.mark.parametrize("path", TRAININGS, ids=lambda path: path.stem)

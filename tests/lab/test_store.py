@@ -10,7 +10,7 @@ import pickle
 import random
 import shutil
 import stat
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,8 @@ def test_a_snapshot_comes_back_to_the_last_bit(folder):
     store.keep_snapshot(folder, "cpu", snapshot(RUN, step=3))
     store.keep_snapshot(folder, "cpu", put)
     again = store.find_snapshot(folder, "cpu", RUN)
-    assert replace(again, weights={}) == replace(put, weights={})
+    for field in fields(Snapshot):
+        assert field.name == "weights" or getattr(again, field.name) == getattr(put, field.name)
     assert_equal(dict(sorted(again.weights.items())), dict(sorted(put.weights.items())))
 
 
@@ -392,7 +393,7 @@ def test_where_there_are_no_locks_every_claim_is_granted_and_no_writer_taken_for
 
     part = folder / "rows" / ".x.json.abcd1234.part"
     part.write_text("of somebody living, perhaps")
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     with store.claim(folder, [RUN]) as one, store.claim(folder, [RUN]) as two:
         assert one == two == [RUN]
     store.prepare(folder)

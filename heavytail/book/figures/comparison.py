@@ -16,14 +16,14 @@ from heavytail.book.figures.depths import MARKERS
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import PAPER_TYPE
-from heavytail.noise import NOISES
+from heavytail.noise import NOISES, Noise
 
 LEAST_SEEN = 1e-4  # where the axis of `exposures` begins
 STYLES = {"shared": "-", "entrywise": "-", "isotropic": (0, (4, 2))}  # Types II and III can lie on one another
 
 
 def kick_norms(
-    norms: Mapping[str, Tensor], alpha: float, inputs: int, medians: Mapping[str, Mapping[int, float]]
+    norms: Mapping[Noise, Tensor], alpha: float, inputs: int, medians: Mapping[Noise, Mapping[int, float]]
 ) -> Figure:
     """Left: share of kicks whose norm exceeds x times the median, the tail law dotted. Right: the median against d.
 

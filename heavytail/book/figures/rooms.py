@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import combinations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +15,14 @@ from heavytail.book.figures.style import COLOURS
 
 WIDTH = 10.0  # of the picture, inches
 FLOOR = 0.72  # height of one
+HIGH, LETTER = 0.3, 0.085  # a room's height and a letter's width, inches
+BENDS = (0.0, 0.1, -0.1, 0.2, -0.2, 0.35, -0.35)  # of a line, by how much we like them
 
 
 def plan(found: Mapping[str, rooms.Room]) -> Figure:
     """Rooms by name, each above what it imports, and a line from each down to every one that it imports.
 
-    Imports that a chain of others implies have no line.
+    Imports that a chain of others implies have no line. A room that is a wing is filled.
     """
     floors, lines = rooms.floors(found), rooms.direct(found)
     places = _places(floors, lines)
@@ -27,33 +30,78 @@ def plan(found: Mapping[str, rooms.Room]) -> Figure:
     axis.set(xlim=(0, 1), ylim=(-0.6, len(floors) - 0.4))
     axis.axis("off")
     for name, target in sorted(lines):
-        (x, y), (below_x, below_y) = places[name], places[target]
-        # A long line goes around what lies between.
-        bend = 0.0 if y - below_y == 1 else 0.12 * np.sign(below_x - x or 1.0)
+        others = {other: place for other, place in places.items() if other not in (name, target)}
+        bend = min(BENDS, key=lambda bend: _hidden(places[target], places[name], bend, others))
         curve = f"arc3,rad={bend}"
-        line = FancyArrowPatch((below_x, below_y), (x, y), arrowstyle="-", connectionstyle=curve)
+        line = FancyArrowPatch(places[target], places[name], arrowstyle="-", connectionstyle=curve)
         line.set(linewidth=0.8, color="0.55")
         axis.add_patch(line)
     for name, (x, y) in places.items():
-        box = {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": COLOURS["Type-II"], "linewidth": 1.1}
-        axis.text(x, y, name, ha="center", va="center", fontsize=9, bbox=box, zorder=2)
+        face = "#d5e8f5" if name in rooms.WINGS else "white"
+        box = {"boxstyle": "round,pad=0.35", "facecolor": face, "edgecolor": COLOURS["Type-II"], "linewidth": 1.1}
+        axis.text(x, y, name, ha="center", va="center", fontsize=9, color="black", bbox=box, zorder=2)
     return figure
 
 
+def _hidden(
+    start: tuple[float, float], end: tuple[float, float], bend: float, others: Mapping[str, tuple[float, float]]
+) -> int:
+    """How many points of a bent line lie behind other rooms."""
+    scale = np.array([WIDTH, FLOOR])
+    first, last = np.array(start) * scale, np.array(end) * scale
+    across = np.array([last[1] - first[1], first[0] - last[0]])
+    control = (first + last) / 2 + bend * across  # as matplotlib's arc3
+    t = np.linspace(0, 1, 60)[:, None]
+    points = (1 - t) ** 2 * first + 2 * t * (1 - t) * control + t**2 * last
+    behind = 0
+    for name, place in others.items():
+        off = np.abs(points - np.array(place) * scale)
+        behind += int(((off[:, 0] < LETTER * len(name) / 2 + 0.15) & (off[:, 1] < HIGH / 2)).sum())
+    return behind
+
+
 def _places(floors: list[list[str]], lines: set[tuple[str, str]]) -> dict[str, tuple[float, float]]:
-    """Where each room lies: floors from below, and on a floor near what it is tied to."""
+    """Where each room lies: floors from below, and on a floor so that few lines cross and few lead far."""
     order = [list(floor) for floor in floors]
-    ties: dict[str, list[str]] = {name: [] for floor in floors for name in floor}
-    for name, target in lines:
-        ties[name].append(target)
-        ties[target].append(name)
-    places: dict[str, tuple[float, float]] = {}
-    for _ in range(12):  # each sweep moves rooms to the middle of their ties, then spreads them evenly
-        places = {
-            name: ((slot + 0.5) / len(floor), float(height))
-            for height, floor in enumerate(order)
-            for slot, name in enumerate(floor)
-        }
-        middle = {name: np.mean([places[other][0] for other in others] or [0.5]) for name, others in ties.items()}
-        order = [sorted(floor, key=lambda name: (middle[name], name)) for floor in order]
-    return places
+    best = _cost(_spread(order), lines)
+    better = True
+    while better:  # rooms of a floor change places as long as that helps
+        better = False
+        for floor in order:
+            for one, other in combinations(range(len(floor)), 2):
+                floor[one], floor[other] = floor[other], floor[one]
+                cost = _cost(_spread(order), lines)
+                if cost < best:
+                    best, better = cost, True
+                else:
+                    floor[one], floor[other] = floor[other], floor[one]
+    return _spread(order)
+
+
+def _spread(order: list[list[str]]) -> dict[str, tuple[float, float]]:
+    return {
+        name: ((slot + 0.5) / len(floor), float(height))
+        for height, floor in enumerate(order)
+        for slot, name in enumerate(floor)
+    }
+
+
+def _cost(places: Mapping[str, tuple[float, float]], lines: set[tuple[str, str]]) -> float:
+    """Crossings of lines, and what they lead sideways."""
+    ends = [(places[target], places[name]) for name, target in sorted(lines)]
+    sideways = sum(abs(high[0] - low[0]) for low, high in ends)
+    return sum(_cross(one, other) for one, other in combinations(ends, 2)) + round(sideways, 6)
+
+
+def _cross(one: tuple[tuple[float, float], ...], other: tuple[tuple[float, float], ...]) -> bool:
+    """Whether two lines, each from its lower end up, change sides between the heights that both pass."""
+    low, high = max(one[0][1], other[0][1]), min(one[1][1], other[1][1])
+    if low >= high:
+        return False
+    sides = [_at(one, height) - _at(other, height) for height in (low, high)]
+    return sides[0] * sides[1] < -1e-12
+
+
+def _at(line: tuple[tuple[float, float], ...], height: float) -> float:
+    (x, y), (to_x, to_y) = line
+    return x + (to_x - x) * (height - y) / (to_y - y)

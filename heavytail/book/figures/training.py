@@ -25,8 +25,8 @@ def named_type(table: pd.DataFrame) -> pd.Series:
     return table["noise"].map(lambda name: PAPER_TYPE[None if pd.isna(name) else name])
 
 
-def weight_matrices(weights: Mapping[str, Tensor], error: float = compress.SQUARED_ERROR) -> Figure:
-    """Weight matrices before (top) and after pruning at squared `error` (bottom), neurons sorted by norm.
+def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compress.SQUARED_ERROR) -> Figure:
+    """Weight matrices before (top) and after pruning at `squared_error` (bottom), neurons sorted by norm.
 
     `weights` maps a title to a (neurons, inputs) matrix. A neuron is a column of the picture, as in the paper.
     """
@@ -34,7 +34,7 @@ def weight_matrices(weights: Mapping[str, Tensor], error: float = compress.SQUAR
     for (title, weight), (above, below) in zip(weights.items(), axes.T, strict=True):
         order = compress.norms(weight).argsort(descending=True)
         ranked = weight[order].T.numpy()
-        gone = round(compress.prunable_share(weight, error) * len(weight))
+        gone = round(compress.prunable_share(weight, squared_error) * len(weight))
         pruned = ranked.copy()
         pruned[:, len(weight) - gone :] = np.nan
         how = "none" if weight.numel() < 100_000 else "nearest"  # a pixel an entry, or else as many as the page shows
@@ -137,7 +137,7 @@ def noise_types(alpha: float, *, generator: torch.Generator, neurons: int = 60, 
     """One draw of each noise on a weight matrix; a neuron is a column of the picture."""
     figure, axes = plt.subplots(1, 3, figsize=(8.0, 2.9), sharey=True)
     for axis, kind in zip(axes, noise.NOISES, strict=True):
-        kick = noise.draw(kind, alpha, (neurons, inputs), generator=generator).expand(neurons, inputs)
+        kick = noise.draw(alpha, kind, (neurons, inputs), generator=generator).expand(neurons, inputs)
         image = axis.imshow(
             kick.T.numpy(),
             cmap=SHADES,

@@ -74,11 +74,11 @@ def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
     return figure
 
 
-def norms_by_width(norms: Mapping[int, Tensor], plain: Tensor, error: float = compress.SQUARED_ERROR) -> Figure:
+def norms_by_width(norms: Mapping[int, Tensor], plain: Tensor, squared_error: float = compress.SQUARED_ERROR) -> Figure:
     """Left: share of neurons whose norm exceeds x times the median. Right: the squared error after pruning a share.
 
     `norms` maps a width to the column norms of a noisy network of it, `plain` are those of one without noise. Dotted is
-    the squared `error` of the criterion.
+    the `squared_error` of the criterion.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4))
     colours = width_colours(norms)
@@ -90,7 +90,7 @@ def norms_by_width(norms: Mapping[int, Tensor], plain: Tensor, error: float = co
         left.loglog(ranked[::-1] / np.median(ranked), share, line, color=colour, linewidth=1.4, label=label)
         gone = np.concatenate([[0.0], (ranked**2).cumsum() / (ranked**2).sum()])
         right.plot(np.concatenate([[0.0], share]), gone, line, color=colour, linewidth=1.4)
-    right.axhline(error, color="0.4", linestyle=":", linewidth=1)
+    right.axhline(squared_error, color="0.4", linestyle=":", linewidth=1)
     left.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
     left.set_xlim(left=0.3)
     left.legend(loc="upper right")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +25,8 @@ from heavytail.lab import sweeps, trainer
 from heavytail.lab.bench import loop
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 from heavytail.lab.datasets import Dataset
-from heavytail.lab.engines import two_layer
+from heavytail.lab.engines import protocol, two_layer
+from heavytail.lab.machine import threads
 from heavytail.lab.runs import Run
 from heavytail.noise import Kick
 
@@ -61,7 +63,8 @@ MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
 
 def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
     """In-place updates of 10^6 float32 weights by each noise, against SciPy doing the same."""
-    for kind, row in (("entrywise", 140), ("isotropic", 10), ("isotropic", 140), ("isotropic", 784), ("shared", 140)):
+    rows: dict[noise.Noise, list[int]] = {"entrywise": [140], "isotropic": [10, 140, 784], "shared": [140]}
+    for kind, row in ((kind, row) for kind, sizes in rows.items() for row in sizes):
         nets = _networks(1, ELEMENTS // row, row, 2, 1, device)
         by_scipy, rng = nets.hidden[0].clone(), np.random.RandomState(1)
         sides: Sides = {
@@ -93,7 +96,7 @@ def steps(device: torch.device, rounds: int = 9) -> Iterator[Figure]:
         sides: Sides = {"products": _products(nets, x)}
         for kind in (None, *noise.NOISES):
             own = {} if kind is None else {row: _kick(kind, row) for row in range(runs)}
-            sides[str(kind)] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+            sides[str(kind)] = _wait(partial(_descend, nets, x, y, rates, own), device)
         taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
         case = f"{shape.name}, n = {width}, batch {batch}, {runs} runs at once"
         yield Figure.of("step.over_matmul", f"{case}, no noise", ratios(taken["None"], taken["products"]), "ratio")
@@ -127,13 +130,13 @@ def grids(device: torch.device) -> Iterator[Figure]:
         base = Run(dataset=shape.name, width=2000, lr=1e-3, **settings)
         grid = [replace(base, seed=seed) for seed in range(runs)]
         data = {shape.name: dataset}
-        trainer.train(replace(base, max_steps=2), data=data, device=device, progress=False)  # warm up
+        list(trainer.outcomes([replace(base, max_steps=2)], data=data, device=device, progress=False))  # warm up
         loop.train(replace(base, max_steps=2), dataset)
         alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
         over, most, seconds = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
-            trainer.train(grid, data=data, device=device, progress=False)
+            list(trainer.outcomes(grid, data=data, device=device, progress=False))
             middle = time.perf_counter()
             for run in grid[number * sample : (number + 1) * sample]:
                 loop.train(run, dataset, watch_test)
@@ -177,7 +180,7 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
             shape = replace(ECG5000, inputs=inputs)
             nets, x, y = _stage(shape, runs, width, 500, device)
             rates, own = torch.full((runs,), 1e-3, device=device), {row: _kick("entrywise", row) for row in range(runs)}
-            sides[str((width, inputs, runs)[axis])] = _wait(partial(two_layer.descend, nets, x, y, rates, own), device)
+            sides[str((width, inputs, runs)[axis])] = _wait(partial(_descend, nets, x, y, rates, own), device)
         taken = side_by_side(
             sides, rounds, calls={side: max(1, 20_000 // (int(side) if axis == 0 else 2000)) for side in sides}
         )
@@ -190,7 +193,7 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
 
 def memory(device: torch.device) -> Iterator[Figure]:
     """Peak memory of training one network on the shape of ECG5000, in a process of its own."""
-    if device.type != "cpu":
+    if device.type != "cpu" or os.name == "nt":  # Windows does not tell it
         return
     command = [sys.executable, "-m", "heavytail.lab.bench.peak", str(WIDEST)]
     told = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -252,7 +255,7 @@ def _networks(
     output = torch.randn(runs, width, classes, generator=g) / math.sqrt(width)
     room = torch.empty(runs * width * batch, device=device)
     names = ("1.weight", "3.weight")
-    return two_layer.Networks(hidden.to(device), output.to(device), names, two_layer.lowered(low), room)
+    return two_layer.Networks(hidden.to(device), output.to(device), names, protocol.lowered(low), room)
 
 
 def _stage(
@@ -262,8 +265,21 @@ def _stage(
     return _networks(runs, width, shape.inputs, shape.classes, batch, device, low), data.x_train, data.y_train
 
 
-def _kick(kind: str, seed: int) -> Kick:
-    return Kick(kind, ALPHA, "filter", 1e-9, streams.key(seed, "noise"), 1)
+def _kick(kind: noise.Noise, seed: int) -> Kick:
+    return Kick(ALPHA, kind, "filter", 1e-9, streams.key(seed, "noise"), 1)
+
+
+def _descend(nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]) -> None:
+    """A step of every run as the trainer makes it: on a CPU each on a thread."""
+    apart = two_layer.apart(nets)
+    if len(apart) == 1:
+        two_layer.descend(nets, x, y, rates, kicks)
+        return
+
+    def alone(row: int) -> None:
+        two_layer.descend(apart[row], x, y, rates[row : row + 1], {0: kicks[row]} if row in kicks else {})
+
+    threads.each(alone, range(len(apart)), x.device)
 
 
 def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:

@@ -43,10 +43,10 @@ def train(run: Run, dataset: Dataset, watch_test: bool = False) -> dict[str, flo
             if step == run.max_steps or reached:
                 reached = True
                 break
-            size = noise.scale(run.sigma, run.lr, run.alpha or 2.0)
+            size = noise.scale(run.alpha or 2.0, run.sigma, run.lr)
             for weight in hidden_weights(model).values():
                 weight.data.add_(size * draw(run.noise, run.alpha, weight.shape, rng))
-    pruned = compress.prune(model, error=compress.SQUARED_ERROR)
+    pruned = compress.prune(model, squared_error=compress.SQUARED_ERROR)
     return {
         "pruning_ratio": compress.pruning_ratio(pruned),
         "test_accuracy": accuracy(model, dataset.x_test, dataset.y_test, run),

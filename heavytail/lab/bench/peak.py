@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from dataclasses import replace
 
@@ -30,6 +29,8 @@ def _peak() -> int:
 
     The training must take more than the program did before, or its peak is not seen: a wide network does.
     """
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.lab.datasets.arrays import Arrays, DataDamaged, checked, verified
+from heavytail.lab.datasets import identity, samples
+from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, verified
 from heavytail.lab.datasets.download import advice, fetch
 from heavytail.lab.datasets.layouts import DataUnavailable, Place, folder, locate
-from heavytail.lab.datasets.official import NAMES, Official, lookup
+from heavytail.lab.datasets.official import NAMES, OFFICIAL, Official, lookup
 
 
 class UnofficialData(UserWarning):
@@ -22,10 +25,11 @@ class UnofficialData(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set, normalised as the paper's code does [C].
+    """A data set: one of the paper's from `load`, or one of your own from `from_arrays`, `from_torch` or `from_csv`.
 
-    Inputs are float32: digits (N, 64) and ecg5000 (N, 140), mnist (N, 1, 28, 28), cifar10 and cifar100 (N, 3, 32, 32).
-    Labels are int64 from 0 to `classes` - 1.
+    Inputs are float32: digits (N, 64) and ecg5000 (N, 140), mnist (N, 1, 28, 28), cifar10 and cifar100 (N, 3, 32, 32),
+    normalised as the paper's code does [C]; your own are as you gave them. Labels are int64 from 0 to `classes` - 1.
+    A changed copy, as by `dataclasses.replace`, is a data set of your own, whatever it is called.
     """
 
     name: str
@@ -36,16 +40,85 @@ class Dataset:
     classes: int
     verified: bool  # both splits have the official digest
     source: str  # the file or folder it was read from, or "scikit-learn"
+    # Set when the tensors were found sound, to how often each had been changed in place; a changed copy has neither.
+    _sound: tuple[int, ...] | None = field(default=None, init=False, repr=False)
+    _loaded: bool = field(default=False, init=False, repr=False)
+
+    @property
+    def id(self) -> str:
+        """What a `Run` of it is called in a table: the name alone for official data from `load`, else `name@digest`.
+
+        The digest is 12 hexadecimal digits of the SHA-256 of all that it holds, read anew each time. Raises ValueError
+        if it holds anything else than inputs and labels; see `from_arrays`.
+        """
+        sound = self.checked()
+        if sound._loaded and sound.verified and self.classes == OFFICIAL[self.name].classes[0]:
+            return self.name
+        return identity.identity(self.name, sound.tensors(), sound.classes)
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs and labels of the train split, then of the test split."""
+        return self.x_train, self.y_train, self.x_test, self.y_test
+
+    def checked(self) -> Dataset:
+        """This data set if it is known to be sound, else a checked one of your own with the same contents.
+
+        Raises ValueError with one sentence; see `from_arrays`.
+        """
+        if self._sound is not None and self._sound == _changes(self.tensors()):
+            return self
+        values = dict(zip(ARRAYS, self.tensors(), strict=True))
+        return sound(self.name, values, self.classes, source=str(self.source))
 
     def to(self, device: torch.device | str) -> Dataset:
         """The same data set with its tensors on that device."""
-        return replace(
+        moved = replace(
             self,
             x_train=self.x_train.to(device),
             y_train=self.y_train.to(device),
             x_test=self.x_test.to(device),
             y_test=self.y_test.to(device),
         )
+        if self._sound is not None and self._sound == _changes(self.tensors()):
+            _mark(moved, loaded=self._loaded)
+        return moved
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy in another process counts changes from 0 again.
+        unchanged = self._sound is not None and self._sound == _changes(self.tensors())
+        return {**self.__dict__, "_sound": () if unchanged else None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["_sound"] is not None:
+            _mark(self, loaded=state["_loaded"])
+
+
+def sound(
+    name: str,
+    values: Mapping[str, Any],
+    classes: object,
+    *,
+    source: str,
+    verified: bool = False,
+    copy: bool = False,
+) -> Dataset:
+    """A data set of one's own with these values, once they are found sound; see `from_arrays`."""
+    tensors, count = samples.checked(name, values, classes, copy)
+    return _mark(Dataset(name, **tensors, classes=count, verified=verified, source=source), loaded=False)
+
+
+def _mark(dataset: Dataset, *, loaded: bool) -> Dataset:
+    object.__setattr__(dataset, "_sound", _changes(dataset.tensors()))
+    object.__setattr__(dataset, "_loaded", loaded)
+    return dataset
+
+
+def _changes(tensors: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """How often each tensor was changed in place; None if one is no tensor."""
+    if not all(isinstance(tensor, Tensor) for tensor in tensors):
+        return None
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
 
 
 def load(name: str, root: Path | str | None = None, *, classes: int | None = None, download: bool = True) -> Dataset:
@@ -78,7 +151,7 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     if not all(sound):
         told = f"{place.path} is loaded as it is, but {_difference(arrays, official, sound)}."
         warnings.warn(told, UnofficialData, stacklevel=2)
-    return Dataset(
+    dataset = Dataset(
         name=name,
         x_train=_inputs(arrays.x_train, official),
         y_train=_labels(arrays.y_train, official, count),
@@ -88,6 +161,7 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
         verified=all(sound),
         source="scikit-learn" if name == "digits" else str(place.path),
     )
+    return _mark(dataset, loaded=True)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
-from heavytail.lab.engines.two_layer import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kick
 
@@ -23,29 +23,51 @@ Parameters = Mapping[str, Tensor]
 IMAGES = 128  # images at once where no gradient is needed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 
     module: nn.Module  # how outputs come from parameters; its own are not used
-    parameters: Parameters  # by name, (R, ...)
+    parameters: Parameters  # what is trained, by name, (R, ...)
+    fixed: Parameters  # what is not: buffers and frozen parameters
+    hidden: tuple[str, ...]  # names of the weights that get noise and may be pruned
+    sample: Tensor | None  # two inputs, where the order of calls cannot be read off the module
     low: torch.dtype | None  # what products round their factors and results to; None = as they are
-    unit: str  # what pruning takes away
+    unit: noise.Unit  # what pruning takes away
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int = 0) -> Networks:
-    """Networks of one shape, from their modules; a single module shares its memory."""
-    named = [{name: p.detach() for name, p in model.named_parameters()} for model in models]
-    if len(models) == 1:
-        together = {name: p.unsqueeze(0) for name, p in named[0].items()}
-    else:
-        together = {name: torch.stack([own[name] for own in named]) for name in named[0]}
-    return Networks(models[0], together, lowered(products), unit)
+def stack(
+    models: Sequence[nn.Module], products: str, unit: noise.Unit, batch: int = 0, sample: Tensor | None = None
+) -> Networks:
+    """Networks of one shape, from their modules; a single module shares its memory.
+
+    `sample`, two inputs, shows what a module calls where that cannot be read off it.
+    """
+    hidden = tuple(hidden_weights(models[0], sample))
+    trained, fixed = _together([_trained(m) for m in models]), _together([_fixed(m) for m in models])
+    return Networks(models[0], trained, fixed, hidden, sample, lowered(products), unit)
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _fixed(model: nn.Module) -> dict[str, Tensor]:
+    return dict(model.named_buffers()) | {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad}
+
+
+def _together(named: Sequence[Parameters]) -> Parameters:
+    if len(named) == 1:
+        return {name: p.unsqueeze(0) for name, p in named[0].items()}
+    return {name: torch.stack([own[name] for own in named]) for name in named[0]}
 
 
 def keep(networks: Networks, rows: Sequence[int]) -> Networks:
     """The networks of these rows alone; the others leave."""
-    return replace(networks, parameters={name: p[list(rows)] for name, p in networks.parameters.items()})
+    trained, fixed = (
+        {name: p[list(rows)] for name, p in named.items()} for named in (networks.parameters, networks.fixed)
+    )
+    return replace(networks, parameters=trained, fixed=fixed)
 
 
 def apart(networks: Networks) -> list[Networks]:
@@ -54,13 +76,16 @@ def apart(networks: Networks) -> list[Networks]:
 
 
 def weights(networks: Networks, row: int) -> dict[str, Tensor]:
-    """A copy of one network's weights by parameter name, on the CPU."""
-    return {name: p[row].to("cpu", copy=True) for name, p in networks.parameters.items()}
+    """A copy of one network's state by name, on the CPU: parameters, and buffers where it has some."""
+    held = {**networks.parameters, **networks.fixed}
+    state = networks.module.state_dict(keep_vars=True)
+    first = {id(p): name for name, p in reversed(list(state.items()))}  # a tied weight has several names
+    return {name: held[first[id(p)]][row].to("cpu", copy=True) for name, p in state.items()}
 
 
 def hidden(networks: Networks, row: int) -> list[Tensor]:
     """One network's weights that get noise and may be pruned."""
-    return [networks.parameters[name][row] for name in hidden_weights(networks.module)]
+    return [networks.parameters[name][row] for name in networks.hidden]
 
 
 def descend(
@@ -72,11 +97,13 @@ def descend(
     the factors 1 - ηλ of weight decay.
     """
 
-    def loss(parameters: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(_outputs(networks, parameters, inputs), labels)
+    def loss(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(_outputs(networks, {**parameters, **fixed}, inputs), labels)
 
     axis = 0 if y.ndim == 2 else None
-    gradients, losses = vmap(grad_and_value(loss), in_dims=(0, axis, axis))(networks.parameters, x, y)
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(0, 0, axis, axis))(
+        networks.parameters, networks.fixed, x, y
+    )
     with torch.no_grad():
         for name, p in networks.parameters.items():
             each = (-1, *[1] * (p.ndim - 1))
@@ -90,7 +117,7 @@ def descend(
 @torch.no_grad()
 def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
     """Add the noise of the rows in `kicks` to every hidden weight, in place."""
-    for layer, name in enumerate(hidden_weights(networks.module)):
+    for layer, name in enumerate(networks.hidden):
         for row, kick in kicks.items():
             noise.kick(networks.parameters[name][row], kick, layer=layer)
 
@@ -99,8 +126,8 @@ def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
 def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
 
-    def sums(parameters: Parameters, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = _outputs(networks, parameters, inputs)
+    def sums(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = _outputs(networks, {**parameters, **fixed}, inputs)
         return (outputs.argmax(1) == labels).sum(), cross_entropy(outputs, labels, reduction="sum")
 
     rows = ROWS
@@ -108,7 +135,7 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
     right, loss = torch.zeros(()), torch.zeros(())
     for part, labels in zip(x.split(rows), y.split(rows), strict=True):
-        more, lost = vmap(sums, in_dims=(0, None, None))(networks.parameters, part, labels)
+        more, lost = vmap(sums, in_dims=(0, 0, None, None))(networks.parameters, networks.fixed, part, labels)
         right, loss = right.to(more) + more, loss.to(lost) + lost
     return right.double() / len(y), loss / len(y)
 
@@ -116,19 +143,34 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def pruned(
     networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
-) -> list[Pruned]:
+) -> dict[Criterion, Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
     With `chance`, a seed, units go in random order.
     """
     model = copy.deepcopy(networks.module)
-    model.load_state_dict({name: p[row] for name, p in networks.parameters.items()})
-    found = []
+    model.load_state_dict(weights(networks, row))
+    found = {}
     for criterion in criteria:
-        sparse = compress.prune(model, **criterion, unit=networks.unit, generator=compress.chance(chance))
-        one = stack([compress.shrink(sparse)], "float32", networks.unit)  # the same function, sooner
-        found.append((compress.pruning_ratio(sparse), [float(evaluate(one, x, y)[0]) for x, y in splits]))
+        generator = compress.chance(chance)
+        sparse = compress.prune(
+            model, **criterion._asdict(), sample=networks.sample, unit=networks.unit, generator=generator
+        )
+        small = _smaller(sparse, networks.sample)
+        one = replace(
+            networks, module=small, parameters=_together([_trained(small)]), fixed=_together([_fixed(small)]), low=None
+        )
+        accuracies = [float(evaluate(one, x, y)[0]) for x, y in splits]
+        found[criterion] = Pruned(compress.pruning_ratio(sparse, networks.sample), accuracies)
     return found
+
+
+def _smaller(sparse: nn.Module, sample: Tensor | None) -> nn.Module:
+    """The same function, sooner, where the network can be shrunk."""
+    try:
+        return compress.shrink(sparse, sample)
+    except ValueError:
+        return sparse
 
 
 def _outputs(networks: Networks, parameters: Parameters, x: Tensor) -> Tensor:

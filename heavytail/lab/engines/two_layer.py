@@ -7,8 +7,8 @@ With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, �
 after W and U have lost the share ηλ of weight decay, if there is one.
 
 On the CPU neurons are taken in tiles: a tile's activations stay in the cache from the product to the mask. Tiles are
-the same for any number of runs and threads, and their outputs are added in order, so a run's bits are its own. Several
-runs go each on a thread; a run alone has its tiles on all of them.
+the same for any number of threads, and their outputs are added in order, so a run's bits are its own. A CPU takes runs
+`apart`, each on a thread; a run alone has its tiles on all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,21 +24,18 @@ from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
 from heavytail.lab.engines import fused
+from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.lab.machine import threads
 from heavytail.networks import MeanField
 from heavytail.noise import Kick
 
 TILE = 2**19  # activations of a tile: larger ones leave a core's cache, with smaller ones the interpreter takes over
 NEURONS = 256  # but never fewer neurons: below it the products themselves get slower
-ROWS = 4096  # samples at once where no gradient is needed
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
-Criterion = Mapping[str, Any]  # error=... or keep=... of `compress.prune`
-Split = tuple[Tensor, Tensor]
-Pruned = tuple[float, list[float]]  # pruning ratio, accuracies
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Networks:
     """R networks of one shape. The tensors are changed in place by `descend` and `perturb`."""
 
@@ -50,7 +46,7 @@ class Networks:
     activations: Tensor  # flat room for (R, n, batch)
 
 
-def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> Networks:
+def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int, sample: Tensor | None = None) -> Networks:
     """Networks of one shape, from their modules; a single module shares its memory. There is room for a batch."""
     if isinstance(models[0], MeanField):
         names: tuple[str, str | None] = ("hidden.weight", None)
@@ -61,11 +57,6 @@ def stack(models: Sequence[nn.Module], products: str, unit: str, batch: int) -> 
     hidden = [model.get_parameter(names[0]).detach() for model in models]
     room = hidden[0].new_empty(len(models) * len(hidden[0]) * batch)
     return Networks(_stacked(hidden), _stacked(output), names, lowered(products), room)
-
-
-def lowered(products: str) -> torch.dtype | None:
-    """What a run's `products` round their factors to; None = as they are."""
-    return None if products == "float32" else torch.bfloat16
 
 
 def bytes_of(width: int, inputs: int, classes: int, batch: int) -> int:
@@ -109,19 +100,11 @@ def descend(
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
     x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η, decay (R,)
-    the factors 1 - ηλ of weight decay.
+    the factors 1 - ηλ of weight decay. On a CPU R is 1: see `apart`.
     """
     runs, neurons, _ = networks.hidden.shape
     batch, device = y.shape[-1], y.device
     x, y = x.flatten(y.ndim).expand(runs, batch, -1), y.expand(runs, batch)
-    if runs > 1 and device.type == "cpu":  # a run a thread: no tile waits for those of another run
-
-        def alone(row: int) -> Tensor:
-            rows, own = slice(row, row + 1), {0: kicks[row]} if row in kicks else {}
-            slower = None if decay is None else decay[rows]
-            return descend(_alone(networks, row), x[rows], y[rows], rates[rows], own, slower)
-
-        return torch.cat(threads.each(alone, range(runs), device))
     spans = _spans(neurons, batch, device)
     tiles = _tiles(networks, spans)
     h = networks.activations[: runs * neurons * batch].view(runs, neurons, batch)
@@ -175,17 +158,17 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def pruned(
     networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
-) -> list[Pruned]:
+) -> dict[Criterion, Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
     One pass over the neurons in order of norm serves all: what the larger ones put out are sums from the end. With
     `chance`, a seed, neurons go in random order instead.
     """
     weight = networks.hidden[row]
-    gone = [compress.count(weight, **criterion) for criterion in criteria]
+    gone = {c: compress.count(weight, squared_error=c.squared_error, keep=c.keep) for c in criteria}
     order = compress.order(weight, generator=compress.chance(chance)).to(weight.device)
     one = replace(networks, hidden=weight[order].unsqueeze(0), output=networks.output[row, order].unsqueeze(0))
-    cuts = sorted({0, *gone, len(order)})
+    cuts = sorted({0, *gone.values(), len(order)})
     accuracies = []
     for x, y in splits:
         right = dict.fromkeys(cuts, 0)
@@ -195,7 +178,7 @@ def pruned(
                 logits += _logits(one, part, _spans(high - low, len(part), x.device, low)).sum((0, 1))
                 right[low] += int((logits.argmax(0) == labels).sum())
         accuracies.append({cut: count / len(y) for cut, count in right.items()})
-    return [(cut / len(order), [split[cut] for split in accuracies]) for cut in gone]
+    return {c: Pruned(cut / len(order), [split[cut] for split in accuracies]) for c, cut in gone.items()}
 
 
 def _alone(networks: Networks, row: int) -> Networks:

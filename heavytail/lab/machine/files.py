@@ -1,15 +1,20 @@
-"""Files that are whole or not there: written beside their place, pressed to the disk, moved in one step."""
+"""Files that are whole or not there: written beside their place, pressed to the disk, moved in one step.
+
+Locks are the kernel's (`flock`). Windows has none of that kind, and some file systems have none at all: there everybody
+gets what they ask for, and what dead writers left is not removed, for they might be living.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_opens_folders = os.name != "nt"
 
 _PART = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.part")  # what a writer fills; `name` is where it will go
 
@@ -31,7 +36,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         _flush(path.parent)
     finally:
         part.unlink(missing_ok=True)
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def remove_dead_parts(folder: Path, name: str | None = None) -> None:
@@ -47,8 +53,8 @@ def remove_dead_parts(folder: Path, name: str | None = None) -> None:
 def locked(path: Path, *, make: bool = True) -> Iterator[bool]:
     """Whether this caller alone holds the file `path`, which is removed when it lets go.
 
-    Does not wait. The kernel lets go of it when the process dies. On a file system without locks every caller gets
-    True and the file stays. With `make=False` a file that is not there is nobody's, and False.
+    Does not wait. The kernel lets go of it when the process dies. Where there are no locks every caller gets True and
+    the file stays. With `make=False` a file that is not there is nobody's, and False.
     """
     while True:
         try:
@@ -71,18 +77,25 @@ def locked(path: Path, *, make: bool = True) -> Iterator[bool]:
         os.close(handle)
 
 
-def _begin(path: Path) -> tuple[Path, int]:
-    """A new file beside `path`, locked so that nobody takes it for a dead writer's, and the handle of the lock."""
+def _begin(path: Path) -> tuple[Path, int | None]:
+    """A new file beside `path`, locked so that nobody takes it for a dead writer's, and the lock's handle if any."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         held = _lock(handle)
-        if held is None or (held and _is_still(Path(name), handle)):
+        if held and _is_still(Path(name), handle):
             return Path(name), handle
-        os.close(handle)  # taken for dead before it was locked, and removed
+        os.close(handle)  # Windows moves no file that is open
+        if held is None:
+            return Path(name), None
+        # else taken for dead before it was locked, and removed
 
 
 def _lock(handle: int) -> bool | None:
-    """True: ours; False: another's; None: no locks on this file system."""
+    """True: ours; False: another's; None: there are no locks here."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -101,7 +114,10 @@ def _is_still(path: Path, handle: int) -> bool:
 
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    is_folder = path.is_dir()
+    if is_folder and not _opens_folders:
+        return
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)  # Windows flushes no file that was opened to read
     try:
         os.fsync(handle)
     except OSError as error:

@@ -64,12 +64,22 @@ def scratch(*shape: int, like: Tensor) -> Tensor:
 @contextmanager
 def using(count: int) -> Iterator[None]:
     """That many torch threads in the block, and as many as before after it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    before = _set(count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _set(count: int) -> int:
+    """Give this thread so many torch threads; returns how many it had.
+
+    Torch itself sets a thread's count, to the last one set anywhere, when the thread first asks for it, and after that
+    never again: so ask before you set.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    return before
 
 
 @contextmanager
@@ -97,4 +107,4 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 def _settle() -> None:
     _own.is_one = True
-    torch.set_num_threads(1)
+    _set(1)

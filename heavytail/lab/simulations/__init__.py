@@ -7,7 +7,6 @@ for what broken assumptions do to it.
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -67,7 +66,7 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
     code stay until they are made again. (All uncommitted changes count as one code: commit before long computations.)
     Raises ValueError if the file is damaged, or holds simulations that are not asked for.
     """
-    path, wanted = Path(path), list(simulations)
+    path, wanted = results.table_path(path), list(simulations)
     held = results.read_table(path) if path.exists() else pd.DataFrame({"key": [], "code": []})
     strangers = set(held["key"]) - {simulation.key for simulation in wanted}
     if strangers:
@@ -83,8 +82,7 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
 
 def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Simulation]:
     """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
-    with open(path, "rb") as file:
-        study = str(tomllib.load(file).get("study"))
+    study = str(runs.read_toml(path).get("study"))
     if study not in _MEASURES:
         raise ValueError(f"{Path(path).name} must name its study: one of {', '.join(_MEASURES)}, not {study}")
     return runs.read_records(_MEASURES[study][0], path, profile, changes)

@@ -48,7 +48,7 @@ class Pruning(Simulation):
         check_horizon(self)
         if not 0 <= self.spread < math.inf:
             raise ValueError(f"spread must be finite and >= 0, got {self.spread:g}")
-        if not 0 < round(self.keep * self.width) < self.width:
+        if not 0 < self.keep < 1 or not 0 < round(self.keep * self.width) < self.width:
             raise ValueError(f"keep={self.keep:g} of width={self.width} keeps no column, or all: choose others")
 
     def problem(self) -> Problem:
@@ -87,7 +87,7 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
         shape = (repeats, simulation.width, simulation.inputs)
         if not simulation.steps:
             noise = simulation.generator("noise", part, device)
-            columns = simulation.sigma * noises.vectors(simulation.noise, simulation.alpha, shape, generator=noise)
+            columns = simulation.sigma * noises.vectors(simulation.alpha, simulation.noise, shape, generator=noise)
             new = {"error": _error(_squares(columns, simulation), simulation)}
         else:
             path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)

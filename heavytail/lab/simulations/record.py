@@ -36,7 +36,7 @@ class Simulation:
 
     alpha: float
     sigma: float = 1.0
-    noise: str = "isotropic"
+    noise: noises.Noise = "isotropic"
     width: int = 256
     inputs: int = 2
     repeats: int = 16
@@ -47,7 +47,7 @@ class Simulation:
             runs.whole(self, name, least)
         for name in ("alpha", "sigma"):
             runs.number(self, name)
-        noises.check(self.noise, self.alpha, self.sigma)
+        noises.check(self.alpha, self.sigma, self.noise)
 
     @property
     def key(self) -> str:
@@ -70,7 +70,7 @@ class Simulation:
     ) -> LevyPath:
         """One part of this simulation's Lévy paths, for particles of `shape` (..., n, d)."""
         noise = self.generator("noise", part, device)
-        return sde.levy_path(self.noise, self.alpha, shape, horizon=horizon, steps=steps, generator=noise, dtype=dtype)
+        return sde.levy_path(self.alpha, self.noise, shape, horizon=horizon, steps=steps, generator=noise, dtype=dtype)
 
     def chunks(self, steps: int) -> list[int]:
         """How many repeats to hold at once, chunk by chunk. A part of the record: it decides who gets which numbers."""
@@ -110,7 +110,7 @@ def broken_network(record: Simulation) -> Problem:
 
 
 def _activation(name: str) -> Callable[[Tensor], Tensor]:
-    if name not in ACTIVATIONS:
+    if name not in tuple(ACTIVATIONS):  # also what no dictionary can be asked for
         raise ValueError(f"unknown activation {name!r}: choose one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 

@@ -26,7 +26,7 @@ def samples(network, runs=None):
 
 
 def kick(seed, unit):
-    return Kick("isotropic", 1.75, unit, 0.01, streams.key(seed, "noise"), 3)
+    return Kick(1.75, "isotropic", unit, 0.01, streams.key(seed, "noise"), 3)
 
 
 @pytest.mark.parametrize("own_batches", [False, True])

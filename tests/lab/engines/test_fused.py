@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from heavytail.lab.engines import fused, two_layer
+from heavytail.lab.engines import fused, protocol, two_layer
 
 NEURONS = 37
 SIZES = [(2, 500), (3, 512), (5, 1300), (8, 40)]  # classes even and odd; samples below, at and above a block
@@ -66,7 +66,7 @@ def test_many_classes_low_precision_and_devices_take_the_way_of_torch():
             torch.empty(1, 4, 3, **like),
             torch.empty(1, 4, classes, **like),
             ("1.weight", "3.weight"),
-            two_layer.lowered(products),
+            protocol.lowered(products),
             torch.empty(0, **like),
         )
 

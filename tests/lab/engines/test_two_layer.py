@@ -9,8 +9,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from heavytail import compress, networks, noise, streams
-from heavytail.lab import trainer
+from heavytail.lab import measuring, trainer
 from heavytail.lab.engines import fused, two_layer
+from heavytail.lab.machine import threads
 from heavytail.noise import Kick
 
 INPUTS, CLASSES, WIDTH, SAMPLES = 20, 4, 700, 300  # 700 neurons are three tiles of at most 256
@@ -38,7 +39,7 @@ def stack(*models, products="float32"):
 
 
 def kick(seed, kind="entrywise"):
-    return Kick(kind, 1.75, "filter", 0.01, streams.key(seed, "noise"), 3)
+    return Kick(1.75, kind, "filter", 0.01, streams.key(seed, "noise"), 3)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -64,8 +65,15 @@ def test_networks_trained_at_once_have_the_bits_that_each_has_alone(network, own
     x, y = samples(runs=3 if own_batches else None)
     rates = torch.tensor([0.1, 0.2, 0.3])
     together = stack(*(model(network, seed) for seed in range(3)))
-    for _ in range(2):
-        losses = two_layer.descend(together, x, y, rates, {row: kick(row) for row in (0, 2)})
+
+    def step(row):
+        own = (x[row : row + 1], y[row : row + 1]) if own_batches else (x, y)
+        kicks = {0: kick(row)} if row != 1 else {}
+        return two_layer.descend(two_layer.apart(together)[row], *own, rates[row : row + 1], kicks)
+
+    with threads.using(2):
+        for _ in range(2):
+            losses = torch.cat(threads.each(step, range(3), x.device))
     for row in range(3):
         alone = stack(model(network, row))
         own = (x[row : row + 1], y[row : row + 1]) if own_batches else (x, y)
@@ -96,7 +104,8 @@ def test_the_networks_that_stay_are_those_named():
     for row, seed in enumerate((3, 1)):
         expected = dict(model(seed=seed).named_parameters())
         assert all(torch.equal(w, expected[name]) for name, w in two_layer.weights(kept, row).items())
-    two_layer.descend(kept, *samples(), torch.tensor([0.1, 0.1]), {})  # its room for activations fits
+    for one in two_layer.apart(kept):
+        two_layer.descend(one, *samples(), torch.tensor([0.1]), {})  # its room for activations fits
 
 
 @pytest.mark.parametrize("network", ["fcn", "mean_field"])
@@ -104,10 +113,11 @@ def test_pruning_in_one_pass_gives_what_pruning_and_running_the_network_gives(ne
     monkeypatch.setattr(two_layer, "ROWS", 128)
     train, test = samples(1), samples(2)
     whole = model(network)
-    found = two_layer.pruned(stack(model(network)), 0, trainer.CRITERIA, [train, test])
+    found = two_layer.pruned(stack(model(network)), 0, measuring.CRITERIA, [train, test])
     accuracies = set()
-    for criterion, (ratio, (on_train, on_test)) in zip(trainer.CRITERIA, found, strict=True):
-        smaller = compress.prune(whole, **criterion)
+    assert list(found) == list(measuring.CRITERIA)
+    for criterion, (ratio, (on_train, on_test)) in found.items():
+        smaller = compress.prune(whole, **criterion._asdict())
         assert ratio == compress.pruning_ratio(smaller)
         for accuracy, (x, y) in ((on_train, train), (on_test, test)):
             right = int((smaller(x).argmax(1) == y).sum())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from heavytail import Run
-from heavytail.lab import trainer
+from heavytail.lab import queue
 from heavytail.lab.bench.cases import ECG5000
 from heavytail.lab.machine import devices, threads
 
@@ -22,7 +22,7 @@ def test_a_core_has_a_run_unless_memory_is_short(monkeypatch, free, expected):
     """A run of 2000 neurons on 500 samples takes 6.3 MB; there are three threads."""
     monkeypatch.setattr(devices, "available", lambda device: free)
     with threads.using(3):
-        assert trainer._at_once(Run(dataset="ecg5000", width=2000, lr=1e-3, max_steps=1), ECG5000.data()) == expected
+        assert queue._at_once(Run(dataset="ecg5000", width=2000, lr=1e-3, max_steps=1), ECG5000.data()) == expected
 
 
 def test_only_errors_of_memory_say_that_it_ran_out():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,6 +32,58 @@ def test_every_part_is_done_once_and_in_order(parts):
 def test_a_part_has_one_torch_thread_and_the_caller_its_own_number_again(count):
     assert set(threads.each(lambda _: torch.get_num_threads(), range(6), CPU)) == {1}
     assert torch.get_num_threads() == count
+
+
+@pytest.fixture
+def helpers_alone(monkeypatch, count):
+    """New helper threads, and a caller that turns to the parts when those have done them all."""
+    all_done, one_thread = threading.Event(), threads._one_thread
+
+    @contextmanager
+    def late():
+        assert count == 1 or all_done.wait(30)  # one thread has no helpers
+        with one_thread():
+            yield
+
+    monkeypatch.setattr(threads, "_one_thread", late)
+
+    def each(do, parts):
+        threads._pool.cache_clear()
+        left = list(range(parts))
+
+        def last(part):
+            result = do(part)
+            left.pop()
+            if not left:
+                all_done.set()
+            return result
+
+        return threads.each(last, range(parts), CPU)
+
+    yield each
+    threads._pool.cache_clear()
+
+
+def test_a_helper_has_one_torch_thread_also_where_its_part_is_its_first_use_of_torch(helpers_alone):
+    """Torch sets a thread's count at its first use, to what was set last anywhere: here to the caller's."""
+
+    def counts(_):
+        told = torch.__config__.parallel_info()  # asks OpenMP and MKL themselves
+        return {
+            int(count) for count in re.findall(r"(?:at::get_num|omp_get_max|mkl_get_max)_threads\(\) : (\d+)", told)
+        }
+
+    assert helpers_alone(counts, 6) == [{1}] * 6
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs a system that lists a process's threads")
+def test_a_helper_starts_no_thread_of_its_own_for_a_large_operation(helpers_alone):
+    def started(_):
+        before = set(os.listdir("/proc/self/task"))
+        torch.ones(2**21).exp()  # torch divides what has more than 2^15 entries
+        return set(os.listdir("/proc/self/task")) - before
+
+    assert helpers_alone(started, 2) == [set()] * 2
 
 
 def test_parts_run_at_the_same_time_on_as_many_threads_as_there_are(count):

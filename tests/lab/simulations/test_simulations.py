@@ -234,11 +234,23 @@ def test_a_grid_lists_the_simulations_of_its_study(tmp_path):
     [
         ("[[quick]]\nalpha = 1.5\n", {}, r"some.toml must name its study: one of chaos, .*, ablation, not None"),
         ('study = "magic"\n[[quick]]\nalpha = 1.5\n', {}, r"some.toml must name its study: .*, not magic"),
-        ('study = "chaos"\n[[quick]]\nalpha = 1.5\nkeep = 0.1\n', {}, r"a Chaos has no key 'keep': its keys are .*"),
-        ('study = "chaos"\n[[quick]]\nalpha = 1.5\n', {"sedd": 1}, r"a Chaos has no key 'sedd': its keys are .*"),
+        (
+            'study = "chaos"\n[[quick]]\nalpha = 1.5\nkeep = 0.1\n',
+            {},
+            r"profile 'quick' of some.toml: a Chaos has no key 'keep': its keys are .*",
+        ),
+        (
+            'study = "chaos"\n[[quick]]\nalpha = 1.5\n',
+            {"sedd": 1},
+            r"profile 'quick' of some.toml: a Chaos has no key 'sedd': its keys are .*",
+        ),
         ('study = "chaos"\n[[paper]]\nalpha = 1.5\n', {}, r"some.toml has no profile 'quick': it has paper"),
         ('study = "chaos"\n[[quick]]\nalpha = []\n', {}, r"profile 'quick' of some.toml lists no runs: .*"),
-        ('study = "chaos"\n[[quick]]\nalpha = [2, 2.0]\n', {}, r"this run is listed twice: Chaos\(alpha=2.0, .*"),
+        (
+            'study = "chaos"\n[[quick]]\nalpha = [2, 2.0]\n',
+            {},
+            r"profile 'quick' of some.toml: this run is listed twice: Chaos\(alpha=2.0, .*",
+        ),
     ],
 )
 def test_a_bad_grid_is_refused_in_one_sentence(text, changes, sentence, tmp_path):

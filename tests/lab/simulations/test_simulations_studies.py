@@ -32,7 +32,7 @@ def drawn(simulation, shape, part, device, *, horizon=1.0, steps, spread=1.0, dt
     weights, kicks = (simulation.generator(stream, part, device) for stream in ("weights", "noise"))
     start = sde.initial(shape, generator=weights, spread=spread, dtype=dtype)
     path = sde.levy_path(
-        simulation.noise, simulation.alpha, shape, horizon=horizon, steps=steps, generator=kicks, dtype=dtype
+        simulation.alpha, simulation.noise, shape, horizon=horizon, steps=steps, generator=kicks, dtype=dtype
     )
     return start, path
 
@@ -183,7 +183,7 @@ def curve_at(columns, keep):
 @pytest.mark.parametrize("keep", [0.1, 0.37])
 def test_the_error_of_pure_noise_is_that_of_the_error_curve(kind, keep, device):
     simulation = Pruning(alpha=1.5, noise=kind, inputs=3, width=50, repeats=4, keep=keep, sigma=2.0)
-    columns = noise.vectors(kind, 1.5, (4, 50, 3), generator=simulation.generator("noise", 0, device)).expand(4, 50, 3)
+    columns = noise.vectors(1.5, kind, (4, 50, 3), generator=simulation.generator("noise", 0, device)).expand(4, 50, 3)
     measured = found(simulation, device)
     assert set(measured) == {"error"}
     assert measured["error"] == pytest.approx(curve_at(columns, keep), rel=1e-5)
@@ -254,7 +254,7 @@ def test_repeats_of_later_chunks_are_drawn_from_the_next_parts(monkeypatch):
     monkeypatch.setattr(record, "CHUNK", 100)
     simulation = Pruning(alpha=1.5, noise="shared", inputs=1, width=50, repeats=5)
     draws = [
-        noise.vectors("shared", 1.5, (count, 50, 1), generator=simulation.generator("noise", part, "cpu"))
+        noise.vectors(1.5, "shared", (count, 50, 1), generator=simulation.generator("noise", part, "cpu"))
         for part, count in enumerate([2, 2, 1])
     ]
     assert found(simulation)["error"] == pytest.approx(curve_at(torch.cat(draws), 0.1), rel=1e-5)

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from heavytail.noise import hidden
-
 NETWORKS = ("fcn", "mean_field", "vgg")
 VGG_PLAN = (
     1,
@@ -119,7 +117,7 @@ def build(
     """The named network for inputs of `shape` (without the batch axis), on the generator's device.
 
     >>> model = build("mean_field", (20,), 3, width=100, depth=1, generator=torch.Generator().manual_seed(0))
-    >>> {name: tuple(weight.shape) for name, weight in hidden_weights(model).items()}
+    >>> {name: tuple(weight.shape) for name, weight in model.named_parameters()}
     {'hidden.weight': (100, 20)}
     """
     check(network, shape)
@@ -138,23 +136,6 @@ def check(network: str, shape: Sequence[int]) -> None:
         raise ValueError(f"network 'vgg' needs images of shape (channels, height, width), the data have {tuple(shape)}")
     if network == "vgg" and min(shape[1:]) < 32:
         raise ValueError(f"network 'vgg' halves its images five times: they need 32x32 pixels, not {tuple(shape)}")
-
-
-def hidden_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that get noise and may be pruned, by name: all but the output layer's and the first convolution's."""
-    named = dict(model.named_parameters())
-    if isinstance(model, MeanField):  # its output layer is a buffer, not a parameter
-        return named
-    chosen = {id(p) for p in hidden(named.values())}
-    return {name: p for name, p in named.items() if id(p) in chosen}
-
-
-def output_weights(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The output layer's weight by name: left out of every count. Empty for the mean-field network."""
-    if isinstance(model, MeanField):
-        return {}
-    matrices = {name: p for name, p in model.named_parameters() if p.ndim >= 2}
-    return dict(list(matrices.items())[-1:])
 
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:

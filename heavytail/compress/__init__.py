@@ -1,0 +1,25 @@
+"""How far a network compresses: column norms, error curves, pruning, and the smaller network that is left.
+
+The paper's column i is row i of a torch weight (one neuron's incoming weights). In a convolution the row is a filter,
+or one kernel of a filter with `unit="kernel"`. Source of the rules: the paper's theorem T3 [P] and its code [C].
+
+`squared_error` is a share of the squared Frobenius norm, as the paper's criterion has it. Where this package says
+`error`, as in `laws.required_width`, the error is relative and not squared.
+"""
+
+from heavytail.compress.curves import SQUARED_ERROR, count, error_curve, norms, prunable_share
+from heavytail.compress.pruning import chance, order, prune, pruning_ratio
+from heavytail.compress.shrinking import shrink
+
+__all__ = [
+    "SQUARED_ERROR",
+    "chance",
+    "count",
+    "error_curve",
+    "norms",
+    "order",
+    "prunable_share",
+    "prune",
+    "pruning_ratio",
+    "shrink",
+]

@@ -1,0 +1,296 @@
+"""The same function from a smaller network: units that are all zero physically gone, in plain chains of layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from heavytail.networks import Mean, MeanField
+
+_CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
+_WEIGHTED = (nn.Linear, *_CONVOLUTIONS)
+_ELEMENTWISE = (
+    *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
+    *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign),
+)
+_POOLS: dict[type, int] = {Mean: 2}
+for _axes in (1, 2, 3):
+    for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
+        _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
+_SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
+_PLACES = 2**16  # at most, of a made-up image
+
+
+def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
+    """The same function with the zero units physically gone: a smaller network in new memory.
+
+    model   a MeanField network with φ(0) = 0, or a chain: nn.Sequential, nested or not, of Linear and Conv1d-3d layers
+            with elementwise activations, and pooling and Flatten after convolutions; whatever comes before the first
+            or after the last of those layers is left as it is. It is not changed
+    sample  one batch that the model is called with: a tensor, a tuple of arguments or a dict of named ones. Without it
+            one is made up
+
+    A unit goes if its weights are all zero. What it still says, φ(bias), is added to the bias of the next layer, which
+    is made if there is none. It stays where that would be wrong: before a convolution or an average that pads with
+    zeros, unless φ(bias) is 0. A layer keeps at least one unit.
+
+    Both networks are then run on the sample, copies of them in float64 and eval mode; the random state stays what it
+    was. So outputs agree up to the rounding of the model's dtype. Raises ValueError, in one sentence, for everything
+    else: other layers in between, subclasses with a forward of their own, hooks, parametrized or shared layers,
+    grouped convolutions, pooling over units, a sample that does not fit, and outputs that differ.
+
+    >>> from heavytail import compress, networks
+    >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
+    >>> pruned = compress.prune(model, keep=0.1)
+    >>> small, x = shrink(pruned), torch.ones(1, 20)
+    >>> small[1].weight.shape, torch.allclose(small(x), pruned(x), atol=1e-6)
+    (torch.Size([10, 20]), True)
+    """
+    _refuse_hidden_ways(model)
+    small = _smaller(copy.deepcopy(model))
+    whole = _exact(model)
+    _compare(whole, _smaller(copy.deepcopy(whole)), sample)
+    return small
+
+
+def _exact(model: nn.Module) -> nn.Module:
+    """A copy in float64 and eval mode, on a device that has float64."""
+    other = copy.deepcopy(model).eval()
+    if any(p.device.type == "mps" for p in other.parameters()):
+        other = other.cpu()
+    return other.double()
+
+
+def _smaller(model: nn.Module) -> nn.Module:
+    """The model itself, made smaller."""
+    if isinstance(model, MeanField):
+        if float(model.activation(torch.zeros(()))) != 0:
+            raise ValueError("a zeroed neuron still acts when φ(0) ≠ 0: shrink needs an activation with φ(0) = 0")
+        kept = _some(_alive(model.hidden.weight))
+        _replace(model.hidden, model.hidden.weight[kept])
+        model.signs = model.signs[:, kept].clone()
+        return model
+    layers = list(_chain(model))
+    weighted = [k for k, layer in enumerate(layers) if type(layer) in _WEIGHTED]
+    if not weighted:
+        raise ValueError("shrink finds no Linear or Conv layer in this chain")
+    for here, there in pairwise(weighted):
+        _thin(layers[here], layers[here + 1 : there], layers[there])
+    return model
+
+
+def _chain(model: nn.Module) -> Iterator[nn.Module]:
+    """The layers of nested Sequentials, in order."""
+    if type(model) is nn.Sequential:
+        for layer in model._modules.values():
+            if layer is not None:
+                yield from _chain(layer)
+    else:
+        yield model
+
+
+def _refuse_hidden_ways(model: nn.Module) -> None:
+    """Raise ValueError for what a chain of layers does not show: hooks, replaced forwards, layers used twice."""
+    if type(model) not in (MeanField, nn.Sequential):
+        raise ValueError(
+            f"shrink knows a chain of layers (torch.nn.Sequential itself) or a MeanField, not a {type(model).__name__}"
+        )
+    for name, module in model.named_modules(remove_duplicate=False):
+        place = f"layer {name!r}" if name else "the model"
+        if parametrize.is_parametrized(module):
+            raise ValueError(f"{place} is parametrized: remove the parametrization before shrink")
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            raise ValueError(f"{place} has a hook, mask or forward of its own, which shrink cannot see through")
+    seen: dict[int, str] = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if seen.setdefault(id(p), name) != name:
+            raise ValueError(f"{name!r} and {seen[id(p)]!r} are one and the same: shrink wants a weight used once")
+
+
+class _Way(NamedTuple):
+    """What lies between two weighted layers, for the units of the first."""
+
+    said: Tensor  # what a zeroed unit says at the end, float64, (units,)
+    steady: bool  # whether that number arrives the same everywhere
+    flat: bool  # whether the places of a channel were laid side by side
+
+
+def _thin(layer: Any, between: Sequence[nn.Module], following: Any) -> None:
+    """Take out the zero units of a layer, and what the next one reads of them."""
+    for each in (layer, following):
+        if getattr(each, "groups", 1) != 1:
+            raise ValueError("shrink needs convolutions with groups=1: a filter of a group reads its own channels only")
+    way = _follow(layer, between)
+    places = _places(layer, way, following)
+    steady = way.steady and not (type(following) in _CONVOLUTIONS and _pads_zeros(following))
+    alive = _alive(layer.weight)
+    kept = _some(alive if steady else alive | (way.said != 0))
+    columns = kept.repeat_interleave(places)
+    said = way.said[~kept].repeat_interleave(places)
+    if bool(said.any()):
+        lost = following.weight.detach().double()[:, ~columns]
+        shift = (lost.flatten(2).sum(2) if lost.ndim > 2 else lost) @ said
+        own = 0 if following.bias is None else following.bias.detach().double()
+        trained = following.weight.requires_grad
+        following.bias = nn.Parameter((own + shift).to(following.weight.dtype), requires_grad=trained)
+    bias = layer.bias
+    _replace(layer, layer.weight[kept])
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach()[kept].clone(), requires_grad=bias.requires_grad)
+    _replace(following, following.weight[:, columns])
+
+
+def _follow(layer: Any, between: Sequence[Any]) -> _Way:
+    """What a zeroed unit says, followed to the next weighted layer."""
+    weight = layer.weight
+    said = torch.zeros(len(weight), device=weight.device, dtype=torch.float64)
+    if layer.bias is not None:
+        said = layer.bias.detach().double()
+    axes, steady, flat = _CONVOLUTIONS.get(type(layer), 0), True, False
+    for step in between:
+        kind, name = type(step), type(step).__name__
+        if kind in _ELEMENTWISE:
+            said = step(said.clone())
+        elif kind is nn.Dropout:
+            pass  # as in eval mode
+        elif kind in _POOLS:
+            if _POOLS[kind] != axes or flat:
+                raise ValueError(f"shrink cannot see through a {name} layer here: it pools over units, not over places")
+            if getattr(step, "return_indices", False):
+                raise ValueError(f"shrink cannot see through a {name} layer that returns indices")
+            steady = steady and not (name.startswith("AvgPool") and _uneven(step))
+        elif kind is nn.Flatten:
+            if (step.start_dim, step.end_dim) != (1, -1):
+                raise ValueError("shrink knows a Flatten of all axes but the first")
+            flat = flat or axes > 0
+        else:
+            raise ValueError(f"shrink cannot see through a {name} layer")
+    return _Way(said, steady, flat)
+
+
+def _places(layer: Any, way: _Way, following: Any) -> int:
+    """How many inputs of the next layer one unit feeds."""
+    before, after = _CONVOLUTIONS.get(type(layer), 0), _CONVOLUTIONS.get(type(following), 0)
+    if (before if not way.flat else 0) != after:
+        raise ValueError(
+            "shrink needs a Flatten between a convolution and a Linear layer, and convolutions of one kind"
+        )
+    places, rest = divmod(following.weight.shape[1], len(layer.weight))
+    if rest or (places != 1 and not way.flat):
+        raise ValueError("shrink needs each unit to feed inputs of its own in the next layer")
+    return places
+
+
+def _pads_zeros(conv: Any) -> bool:
+    if conv.padding == "valid" or conv.padding_mode != "zeros":
+        return False
+    return conv.padding == "same" or any(conv.padding)
+
+
+def _uneven(pool: Any) -> bool:
+    """Whether an average of equal numbers may be another number somewhere."""
+    padding = pool.padding if isinstance(pool.padding, tuple) else (pool.padding,)
+    return any(padding) or pool.ceil_mode or getattr(pool, "divisor_override", None) is not None
+
+
+def _alive(weight: Tensor) -> Tensor:
+    return (weight.detach().flatten(1) != 0).any(dim=1)
+
+
+def _some(kept: Tensor) -> Tensor:
+    if not kept.any():
+        kept[0] = True  # a layer without units is no layer
+    return kept
+
+
+def _replace(layer: Any, weight: Tensor) -> None:
+    layer.weight = nn.Parameter(weight.detach().clone(), requires_grad=layer.weight.requires_grad)
+    if isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = weight.shape
+    else:
+        layer.out_channels, layer.in_channels = weight.shape[:2]
+
+
+def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
+    """Raise ValueError unless both networks, in float64, say the same of a sample."""
+    devices = {p.device.index for p in whole.parameters() if p.device.type == "cuda"}
+
+    def unseen() -> AbstractContextManager[None]:  # a layer that draws draws the same for both
+        return torch.random.fork_rng(devices=list(devices))
+
+    with torch.no_grad():
+        expected, sample = _expected(whole, sample, unseen)
+        with unseen():
+            try:
+                found = _run(small, sample)
+            except Exception as error:
+                raise ValueError(
+                    f"the shrunk network cannot be called with the sample: {_first_line(error)}"
+                ) from error
+    if not isinstance(expected, Tensor):
+        raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
+    finite = expected[torch.isfinite(expected)].abs()
+    room = 1e-9 * float(finite.max()) if len(finite) else 0.0
+    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0, atol=room, equal_nan=True):
+        raise ValueError(
+            "the shrunk network does not say what the model says of the sample: a layer does not do what its type says"
+        )
+
+
+def _expected(whole: nn.Module, sample: Any, unseen: Callable[[], AbstractContextManager[None]]) -> tuple[Any, Any]:
+    """What the model says of the sample, or of the first one made up that it can be called with; and that sample."""
+    if sample is not None:
+        sample = _moved(sample, next(whole.parameters()).device)
+        try:
+            with unseen():
+                return _run(whole, sample), sample
+        except Exception as error:
+            raise ValueError(f"the model cannot be called with sample=: {_first_line(error)}") from error
+    for made_up in _made_up(whole):
+        try:
+            with unseen():
+                return _run(whole, made_up), made_up
+        except Exception:  # images of the wrong size: the next ones
+            continue
+    raise ValueError("shrink runs both networks to compare them: pass sample=, one batch that the model is called with")
+
+
+def _made_up(whole: nn.Module) -> Iterator[Tensor]:
+    """Batches for a network that begins with a Linear layer or a convolution."""
+    first: Any = (
+        whole.hidden if isinstance(whole, MeanField) else next(m for m in _chain(whole) if type(m) in _WEIGHTED)
+    )
+    axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
+    for size in _SIZES if axes else (1,):
+        if size**axes > _PLACES:
+            continue
+        shape = (2, first.weight.shape[1], *[size] * axes)
+        yield torch.randn(shape, generator=generator, dtype=torch.float64).to(first.weight.device)
+
+
+def _moved(sample: Any, device: torch.device) -> Any:
+    if isinstance(sample, Tensor):
+        return sample.detach().to(device, torch.float64 if sample.is_floating_point() else None)
+    if isinstance(sample, Mapping):
+        return {name: _moved(value, device) for name, value in sample.items()}
+    return tuple(_moved(value, device) for value in sample) if isinstance(sample, tuple) else sample
+
+
+def _run(model: nn.Module, sample: Any) -> Any:
+    if isinstance(sample, Mapping):
+        return model(**sample)
+    copied = tuple(
+        x.clone() if isinstance(x, Tensor) else x for x in (sample if isinstance(sample, tuple) else (sample,))
+    )
+    return model(*copied)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,83 @@
+"""What the trainer asks of an engine: the functions of a module that trains networks of one shape together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from heavytail.noise import Kick, Unit
+
+ROWS = 4096  # samples at once where no gradient is needed
+
+Split = tuple[Tensor, Tensor]  # inputs and labels
+Networks = TypeVar("Networks")
+
+
+class Criterion(NamedTuple):
+    """How far to prune: by squared error or by the share of units that stay, as `compress.prune` does."""
+
+    squared_error: float | None = None
+    keep: float | None = None
+
+
+class Pruned(NamedTuple):
+    """What pruning took, as a share of the parameters, and the accuracy that is left on every split."""
+
+    ratio: float
+    accuracies: list[float]
+
+
+class Engine(Protocol[Networks]):
+    """R networks of one shape are one value of the engine's own type, whose tensors `descend` and `perturb` change."""
+
+    def stack(
+        self, models: Sequence[nn.Module], products: str, unit: Unit, batch: int, sample: Tensor | None = None
+    ) -> Networks:
+        """Networks of one shape, from their modules. There is room for a batch; `sample` shows what a module calls."""
+
+    def keep(self, networks: Networks, rows: Sequence[int]) -> Networks:
+        """The networks of these rows alone; the others leave."""
+
+    def apart(self, networks: Networks) -> list[Networks]:
+        """The networks in parts that need not be trained in step, in the same memory."""
+
+    def weights(self, networks: Networks, row: int) -> dict[str, Tensor]:
+        """A copy of one network's weights by name, on the CPU."""
+
+    def hidden(self, networks: Networks, row: int) -> list[Tensor]:
+        """One network's weights that get noise and may be pruned."""
+
+    def descend(
+        self,
+        networks: Networks,
+        x: Tensor,
+        y: Tensor,
+        rates: Tensor,
+        kicks: Mapping[int, Kick],
+        decay: Tensor | None = None,
+    ) -> Tensor:
+        """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,)."""
+
+    def perturb(self, networks: Networks, kicks: Mapping[int, Kick]) -> None:
+        """Add the noise of the rows in `kicks`, in place."""
+
+    def evaluate(self, networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Accuracy on x, (N, ...), with labels y, (N,), and mean loss: (R,) each."""
+
+    def pruned(
+        self,
+        networks: Networks,
+        row: int,
+        criteria: Sequence[Criterion],
+        splits: Sequence[Split],
+        chance: int | None = None,
+    ) -> dict[Criterion, Pruned]:
+        """One network pruned by each criterion; in random order with `chance`, a seed."""
+
+
+def lowered(products: str) -> torch.dtype | None:
+    """What a run's `products` round their factors to; None = as they are."""
+    return None if products == "float32" else torch.bfloat16

@@ -1,0 +1,177 @@
+"""Runs in training: their batches and their noise, steps of many at once, and when each of them stops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heavytail import noise, streams
+from heavytail.lab.datasets import Dataset
+from heavytail.lab.engines.protocol import Engine, Networks
+from heavytail.lab.machine import threads
+from heavytail.lab.runs import Run
+from heavytail.noise import Kick
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A run in the middle: what it takes to go on after `step` steps. Random numbers need no state: see `streams`."""
+
+    run: Run
+    step: int
+    weights: Mapping[str, Tensor]  # on the CPU
+    best: float = -1.0  # highest train accuracy at a look so far
+    waited: int = 0  # looks since then
+    seconds: float = 0.0
+
+
+def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) -> Iterator[Tensor | slice]:
+    """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
+
+    The last batch of an epoch holds what is left, as a DataLoader does by default.
+    """
+    if run.batch_size is None:
+        while True:
+            yield slice(None)
+    epoch, skip = divmod(start, -(-samples // run.batch_size))
+    while True:
+        shuffle = streams.generator(run.seed, "batches", epoch, device=device)
+        yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
+        epoch, skip = epoch + 1, 0
+
+
+@dataclass(eq=False)
+class Training:
+    """A run in training, after `step` steps."""
+
+    run: Run
+    step: int
+    best: float
+    waited: int
+    seconds: float
+    order: Iterator[Tensor | slice]
+    key: int
+    along: Tensor | None
+    looks: bool  # whether the train accuracy is looked at: to stop there, or because somebody asks
+    status: str = ""
+    reason: str = ""
+
+    def kick(self) -> Kick | None:
+        """The noise `σ η^{1/α} ξ` after this step, the same ξ for the same seed and step whatever else is trained."""
+        run = self.run
+        if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
+            return None
+        size = noise.scale(run.alpha, run.sigma, run.lr)
+        return Kick(run.alpha, run.noise, run.unit, size, self.key, self.step, self.along)
+
+    def looks_after(self, steps: int = 0) -> bool:
+        """Whether the train accuracy is looked at after so many more steps."""
+        return self.looks and (self.step + steps) % self.run.eval_every == 0
+
+    def look(self, accuracy: float) -> None:
+        """Stop if the accuracy is high enough, or has not grown for long."""
+        if self.run.stop_accuracy is None:
+            return
+        self.waited = 0 if accuracy > self.best else self.waited + 1
+        self.best = max(self.best, accuracy)
+        if accuracy >= self.run.stop_accuracy:
+            self.status = "converged"
+        elif self.run.patience is not None and self.waited >= self.run.patience:
+            self.status = "stalled"
+            self.reason = f"the train accuracy has not grown in {self.waited} looks; the best was {self.best:.4f}"
+
+
+def begin(start: Snapshot, dataset: Dataset, along: Tensor | None, looks: bool) -> Training:
+    """A run that goes on from a snapshot."""
+    order = batches(start.run, len(dataset.y_train), dataset.x_train.device, start.step)
+    key = streams.key(start.run.seed, "noise")
+    return Training(start.run, start.step, start.best, start.waited, start.seconds, order, key, along, looks)
+
+
+def stride(going: Sequence[Training], limit: int) -> int:
+    """How many steps to make until some run is looked at or done, `limit` at most."""
+    left = [one.run.max_steps - one.step for one in going]
+    looks = [one.run.eval_every - one.step % one.run.eval_every for one in going if one.looks]
+    return min(*left, *looks, limit)
+
+
+def steps(
+    engine: Engine[Networks],
+    nets: Networks,
+    going: Sequence[Training],
+    x: Tensor,
+    y: Tensor,
+    rates: Tensor,
+    count: int,
+    hold: bool,
+) -> Tensor:
+    """So many steps of every run; `hold` leaves out the noise after the last one. Returns the losses, (count, R).
+
+    Runs that need not wait for each other go each on a thread.
+    """
+    apart = engine.apart(nets)
+    if len(apart) == 1:
+        return _in_step(engine, nets, going, x, y, rates, count, hold)
+
+    def alone(row: int) -> Tensor:
+        return _in_step(engine, apart[row], going[row : row + 1], x, y, rates[row : row + 1], count, hold)
+
+    return torch.cat(threads.each(alone, range(len(going)), x.device), 1)
+
+
+def _in_step(
+    engine: Engine[Networks],
+    nets: Networks,
+    going: Sequence[Training],
+    x: Tensor,
+    y: Tensor,
+    rates: Tensor,
+    count: int,
+    hold: bool,
+) -> Tensor:
+    losses, decay = [], _decay(going, x)
+    for number in range(1, count + 1):
+        rows = [next(one.order) for one in going]
+        for one in going:
+            one.step += 1
+        own = {} if hold and number == count else kicks(going)
+        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, own, decay))
+    return torch.stack(losses)
+
+
+def kicks(going: Sequence[Training]) -> dict[int, Kick]:
+    """The noise after the step just made, of each row that gets some."""
+    return {row: kick for row, one in enumerate(going) if (kick := one.kick())}
+
+
+def _batch(x: Tensor, y: Tensor, rows: Sequence[Tensor | slice]) -> tuple[Tensor, Tensor]:
+    """The samples of a step: shared by all runs, or each run's own, with a leading run axis."""
+    if isinstance(rows[0], slice):
+        return x, y
+    chosen = torch.stack([row for row in rows if isinstance(row, Tensor)])
+    return x[chosen], y[chosen]
+
+
+def _decay(going: Sequence[Training], like: Tensor) -> Tensor | None:
+    """What a step leaves of each run's weights, 1 - ηλ, (R,); None if no weight decays."""
+    left = [1 - one.run.lr * one.run.weight_decay for one in going]
+    return like.new_tensor(left) if any(share != 1 for share in left) else None
+
+
+def check(going: Sequence[Training], losses: Tensor) -> None:
+    """Mark the runs one of whose last losses, (steps, R), was not finite."""
+    for one, good in zip(going, torch.isfinite(losses).T.cpu(), strict=True):
+        if not good.all():
+            one.step += int(good.long().argmin()) - len(losses)
+            one.status, one.reason = "diverged", f"the loss was not finite at step {one.step + 1}"
+
+
+def share_time(going: Sequence[Training], lap: float) -> None:
+    """Give each run its share of the time since the last lap."""
+    share = (time.perf_counter() - lap) / len(going)
+    for one in going:
+        one.seconds += share

@@ -1,0 +1,26 @@
+"""What the theory predicts: the rates of T1 and T2, and the law of the pruning error with its constants.
+
+`c` is a tail constant: a column norm R has `P(R > x) ~ c x^(-alpha)`. `m(κ)` is the bulk term: with the share κ of
+the largest columns kept, `m(κ) = E[R²; R below its quantile 1 - κ]`, what the pruned columns hold. Labels: [P] the
+paper, [D] derived in the book (chapters Compressibility and How wide is wide enough), else a source by name.
+"""
+
+from heavytail.laws.columns import bulk, bulk_of, tail_constant
+from heavytail.laws.pruning import LimitLaw, limit_law, log_required_width, pruning_error, required_width
+from heavytail.laws.rates import chaos_rate, compression_rate, euler_rate, largest_kick, step_condition
+
+__all__ = [
+    "LimitLaw",
+    "bulk",
+    "bulk_of",
+    "chaos_rate",
+    "compression_rate",
+    "euler_rate",
+    "largest_kick",
+    "limit_law",
+    "log_required_width",
+    "pruning_error",
+    "required_width",
+    "step_condition",
+    "tail_constant",
+]

@@ -1,0 +1,77 @@
+"""The norm of one column of noise: its tail constant, and the bulk that its small columns hold."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heavytail import stable
+from heavytail.laws._checks import entries, exp, share, stability
+from heavytail.laws._columns import log_bulk
+from heavytail.noise.kinds import Noise, check
+
+
+def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> float:
+    """The c of `P(‖ξ‖ > x) ~ c x^(-alpha)` for one unit's noise vector ξ of `inputs` = d entries, alpha in (0, 2).
+
+    With c₁ that of one entry (`stable.tail_constant`): "shared" d^(α/2) c₁, as ‖ξ‖ = √d |s|; "entrywise" d c₁, one
+    large entry among d; "isotropic" `2^α Γ((d+α)/2) / (Γ(d/2) Γ(1-α/2))`, from ‖ξ‖² = 2A χ²_d and
+    `P(A > x) ~ x^(-α/2) / Γ(1-α/2)`. At d = 1 the three agree. [D]
+
+    Raises ValueError for an alpha outside (0, 2), an unknown noise, or inputs that are no whole number above 0.
+
+    >>> round(tail_constant(1.5, "entrywise", inputs=140), 1)
+    55.9
+    """
+    stability(alpha, 0, 2, closed=False)
+    check(alpha, 0.0, noise)
+    entries(inputs)
+    if noise == "shared":
+        return float(inputs ** (alpha / 2) * stable.tail_constant(alpha))
+    if noise == "entrywise":
+        return inputs * stable.tail_constant(alpha)
+    gammas = math.lgamma((inputs + alpha) / 2) - math.lgamma(inputs / 2) - math.lgamma(1 - alpha / 2)
+    return math.exp(alpha * math.log(2) + gammas)
+
+
+def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) -> float:
+    """m(κ) of pure noise of scale 1: "shared" and "isotropic" in any dimension, "entrywise" for one input only.
+
+    `keep` = κ is the share of the columns kept, in (0, 1), `inputs` = d the entries of a column. The squared norm is
+    `2 A χ²_d` with A positive α/2-stable, so `m = E[2 A d F_{d+2}(q²/2A)]` with F_k the χ²_k distribution function and
+    q the quantile 1 - κ of the norm. inf where the number exceeds a float, as it does for small alpha. [D]
+
+    Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), an unknown noise, and "entrywise" noise of
+    more than one input: for that use `bulk_of` on a sample.
+
+    >>> round(bulk(1.5, keep=0.1), 3)
+    1.406
+    """
+    stability(alpha, 0, 2, closed=False)
+    share("keep", keep)
+    check(alpha, 0.0, noise)
+    entries(inputs)
+    if noise == "entrywise" and inputs > 1:
+        raise ValueError("the norm of entrywise noise has no closed law for inputs > 1: take bulk_of a sample of norms")
+    found = log_bulk(alpha, keep, operator.index(inputs) if noise == "isotropic" else 1)
+    return exp(found * (2 - alpha) / alpha) * (inputs if noise == "shared" else 1)
+
+
+def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:
+    """m(κ) of a sample of column norms, any shape: the mean square with the share `keep` of the largest set to 0.
+
+    Raises ValueError for a keep outside (0, 1), an empty sample, or one that is not finite.
+
+    >>> bulk_of([1.0, 2.0, 3.0, 100.0], keep=0.25)  # (1 + 4 + 9 + 0) / 4
+    3.5
+    """
+    share("keep", keep)
+    squares = torch.as_tensor(norms).detach().flatten().double().square().sort().values
+    if not (len(squares) and bool(torch.isfinite(squares).all())):
+        raise ValueError("the bulk is one of a sample of finite norms, one at least, whose squares are finite")
+    return float(squares[: len(squares) - round(keep * len(squares))].sum() / len(squares))

@@ -1,0 +1,188 @@
+"""The law of the relative error of pruning, and the width from which it is small."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heavytail import stable
+from heavytail.laws._checks import above, exp, mean_square, share, stability
+from heavytail.laws._columns import log_bulk
+from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
+from heavytail.laws.columns import bulk, tail_constant
+from heavytail.noise.kinds import Noise
+
+
+@dataclass(frozen=True)
+class LimitLaw:
+    """The law that `n^(2/α-1) * (relative error)²` tends to: `m(κ) c^(-2/α) / Z`. [D]
+
+    `Z = Σ_j Γ_j^(-2/α)` over the points Γ_j of a Poisson process of rate 1, which is Γ(1-α/2)^(2/α) times a positive
+    α/2-stable variable. `alpha` in (0, 2) is the stability index, `bulk` is m(κ), `tail` is c; both of the columns as
+    they are, with scale. Raises ValueError for an alpha out of range, or a bulk or tail that is not finite and above 0.
+
+    >>> law = LimitLaw(1.5, bulk=1.4, tail=0.4)
+    >>> round(float(law.cdf(law.quantile(0.25))), 6)
+    0.25
+    """
+
+    alpha: float
+    bulk: float
+    tail: float
+
+    def __post_init__(self) -> None:
+        stability(self.alpha, 0, 2, closed=False)
+        if not (0 < self.bulk < math.inf and 0 < self.tail < math.inf):
+            raise ValueError(f"bulk and tail must be finite and above 0, got {self.bulk:g} and {self.tail:g}")
+
+    def draw(self, size: stable.Size, *, generator: torch.Generator) -> Tensor:
+        """Independent draws, float64, of this size, on the generator's device."""
+        top = exp(self._log_top)
+        return top / stable.positive(self.alpha / 2, size, generator=generator, dtype=torch.float64)
+
+    def cdf(self, x: np.ndarray | float) -> np.ndarray:
+        """P(value <= x) for x > 0, to about 12 digits however small."""
+        law = _positive(self.alpha)
+        y = law.power * (self._log_top - np.log(np.asarray(x, dtype=float)))
+        value = law.of("above", y)
+        return np.where(value < 0.5, value, 1 - law.of("below", y))
+
+    def quantile(self, probability: float) -> float:
+        """The x with P(value <= x) = probability, in (0, 1); inf or 0 where that is outside the floats."""
+        share("a probability", probability)
+        return exp(self._log_top - _top(self.alpha, probability) / _power(self.alpha))
+
+    @property
+    def _log_top(self) -> float:
+        return math.log(self.bulk) - 2 / self.alpha * _log_points(self.alpha, self.tail)
+
+
+def limit_law(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) -> LimitLaw:
+    """The limit law of pure noise of scale 1, with the share `keep` of columns of `inputs` entries kept.
+
+    For "shared" the law of the error does not depend on the dimension, nor, ever, on the scale. Raises ValueError as
+    `bulk` and `tail_constant` do, and where the bulk exceeds a float, as it does for small alpha.
+
+    >>> law = limit_law(1.5, keep=0.1)
+    >>> round(pruning_error(law, 895869), 3)  # the median relative error at that width
+    0.1
+    """
+    held = bulk(alpha, keep, noise, inputs)
+    if not 0 < held < math.inf:
+        raise ValueError(
+            f"at alpha = {alpha:g} and keep = {keep:g} the bulk, {held:g}, is outside the floats: "
+            "log_required_width works there without a law"
+        )
+    return LimitLaw(alpha, held, tail_constant(alpha, noise, inputs))
+
+
+def pruning_error(law: LimitLaw, width: float, probability: float = 0.5, rest: float = 0.0) -> float:
+    """The relative error that n = `width` columns stay below with this probability.
+
+    `error² = m / (c^(2/α) n^(2/α-1) Z + rest)`. `rest` is the mean square of what a column holds besides stable noise,
+    such as its initial weights; it does not matter as n grows, and decides at the widths of practice. [D]
+    Raises ValueError for a width not finite and above 0, a probability outside (0, 1), or a rest below 0.
+
+    >>> law = limit_law(1.5, keep=0.1)
+    >>> pruning_error(law, 1000) > pruning_error(law, 1_000_000)
+    True
+    """
+    mean_square(rest)
+    above("width", width)
+    share("a probability", probability)
+    power = _power(law.alpha)
+    grown = (_top(law.alpha, probability) + math.log(width)) / power + 2 / law.alpha * _log_points(law.alpha, law.tail)
+    if rest:
+        grown = float(np.logaddexp(grown, math.log(rest)))
+    return exp((math.log(law.bulk) - grown) / 2)
+
+
+def required_width(
+    alpha: float,
+    keep: float,
+    error: float,
+    probability: float = 0.5,
+    *,
+    law: LimitLaw | None = None,
+    rest: float = 0.0,
+) -> float:
+    """The width n from which the relative error, with the share `keep` of columns kept, is at most `error`.
+
+    alpha        the stability index, in (0, 2)
+    keep         the share of columns kept, in (0, 1); with `law` it says nothing more
+    error        the relative error ‖W^(κn) − W‖ / ‖W‖, in (0, 1); not squared, as it is in `compress`
+    probability  with which the error is to be as small, in (0, 1)
+    law          of other columns than those of pure Type-I noise, at this alpha and keep; by default of those, in any
+                 dimension and at any scale
+    rest         as in `pruning_error`
+
+    A number of columns, 1 or more; inf where it exceeds a float, as it does near alpha = 2: there `log_required_width`
+    is finite. An asymptotic statement; the chapter How wide is wide enough checks it by simulation. [D]
+    Raises ValueError for a number out of range, or a law of another alpha.
+
+    >>> round(required_width(1.5, keep=0.1, error=0.1))
+    895869
+    """
+    return exp(log_required_width(alpha, keep, error, probability, law=law, rest=rest))
+
+
+def log_required_width(
+    alpha: float,
+    keep: float,
+    error: float,
+    probability: float = 0.5,
+    *,
+    law: LimitLaw | None = None,
+    rest: float = 0.0,
+) -> float:
+    """The natural logarithm of `required_width`, of the same arguments: finite also where the width exceeds a float.
+
+    Near alpha = 2 it grows as 1 / (2 - alpha). Raises ValueError as `required_width` does. [D]
+
+    >>> round(log_required_width(1.9999, keep=0.1, error=0.1) / math.log(10))  # a number of 35 thousand digits
+    34977
+    """
+    stability(alpha, 0, 2, closed=False)
+    share("keep", keep)
+    share("error", error)
+    share("a probability", probability)
+    mean_square(rest)
+    power = _power(alpha)
+    if law is None:
+        held, points = log_bulk(alpha, keep, 1), _log_points(alpha)
+    elif law.alpha == alpha:
+        held, points = power * math.log(law.bulk), _log_points(alpha, law.tail)
+    else:
+        raise ValueError(f"the law is one of alpha = {law.alpha:g}, not of {alpha:g}")
+    given = rest and exp(math.log(rest) + 2 * math.log(error) - held / power)  # what the rest alone keeps off the error
+    if given >= 1:
+        return 0.0
+    needed = power * (math.log1p(-given) - 2 * math.log(error)) + held
+    return max(0.0, needed - points * 2 / (2 - alpha) - _top(alpha, probability))
+
+
+def _power(alpha: float) -> float:
+    """A logarithm of the positive α/2-stable variable, times this, is one on the scale of `_positive`."""
+    return alpha / (2 - alpha)
+
+
+def _positive(alpha: float) -> PositiveLaw:
+    return positive_law(max(alpha / 2, SMALLEST))
+
+
+@lru_cache(maxsize=4096)
+def _top(alpha: float, probability: float) -> float:
+    """What the positive variable exceeds with this probability: the fewer, the smaller the error."""
+    return _positive(alpha).quantile("above", probability)
+
+
+def _log_points(alpha: float, tail: float | None = None) -> float:
+    """log(c Γ(1-α/2)); without c, that of one entry of noise, which is 2 Γ(α) / Γ(α/2)."""
+    if tail is None:
+        return math.log(2) + math.lgamma(alpha) - math.lgamma(alpha / 2)
+    return math.log(tail) + math.lgamma((2 - alpha) / 2)

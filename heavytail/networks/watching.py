@@ -1,0 +1,170 @@
+"""The calls of a network, seen while it is called with a sample."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from heavytail.networks.calls import (
+    NONE,
+    PLACES,
+    Call,
+    Params,
+    Use,
+    as_it_was,
+    flat,
+    matrices,
+    operands,
+    ordered,
+    product,
+)
+from heavytail.networks.paper import MeanField
+from heavytail.networks.reading import read
+
+_ATTENTION = "multi_head_attention_forward"
+
+
+def observe(model: nn.Module, sample: Any) -> list[Call]:
+    """The calls of a network while it is called with a sample: a tensor, a tuple of arguments, or a dict of named ones.
+
+    The network is called in eval mode. Afterwards its modes, buffers, `requires_grad` and the random states are what
+    they were. Raises ValueError if the call fails, or no output comes from a weight.
+    """
+    if isinstance(model, MeanField):
+        return read(model)
+    with as_it_was(model), _uncompiled(), torch.inference_mode(False), torch.enable_grad():
+        model.eval()
+        own = {id(p): p for p in model.parameters()}
+        for p in own.values():
+            if p.is_leaf and p.is_floating_point():
+                p.requires_grad_(True)  # a frozen layer has its place too
+        watch = _Watch(own)
+        try:
+            with watch:
+                result = _call(model, watch, sample)
+        except Exception as error:
+            raise ValueError(f"the model cannot be called with sample=: {error}") from error
+        uses = [Use(call, watch.before(nodes)) for call, nodes in watch.seen]
+        outputs = watch.upstream(t.grad_fn for t in _tensors(result))
+    if not outputs:
+        raise ValueError("no output of the model comes from one of its weights: pass the sample= of a training step")
+    return ordered(uses, outputs)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled parts run as they were written, and are not compiled once more for the watch."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+class _Watch(TorchFunctionMode):
+    """Sees the functions of torch that are called with a weight, and the autograd nodes of their results."""
+
+    def __init__(self, own: Mapping[int, nn.Parameter]) -> None:
+        super().__init__()
+        self.own = own
+        self.seen: list[tuple[Call, list[Any]]] = []
+        self.numbers: dict[Any, int] = {}  # of the call that a node is the result of
+        self.data: set[Any] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        call = self._attention(func, args, kwargs) if name == _ATTENTION else self._function(name, args, kwargs)
+        result = func(*args, **kwargs)
+        if call is not None:
+            nodes = [t.grad_fn for t in _tensors(result) if t.grad_fn is not None]
+            for node in nodes:
+                self.numbers[node] = len(self.seen)
+            if name.startswith("embedding"):  # looked up at integers, which carry no mark
+                self.data.update(nodes)
+            self.seen.append((call, nodes))
+        return result
+
+    def given(self, value: Tensor) -> Tensor:
+        """A copy of an input that carries the mark of data."""
+        if not value.is_floating_point():
+            return value.clone()
+        marked = value.detach().requires_grad_(True).clone()
+        self.data.add(marked.grad_fn)
+        return marked
+
+    def before(self, nodes: Iterable[Any]) -> frozenset[int]:
+        """The calls whose results the call with these nodes works on."""
+        return frozenset(self.upstream(other for node in nodes for other, _ in node.next_functions))
+
+    def upstream(self, nodes: Iterable[Any]) -> set[int]:
+        """The nearest calls on every way back from these nodes."""
+        found: set[int] = set()
+        for node in _back(nodes, self.numbers):
+            if node in self.numbers:
+                found.add(self.numbers[node])
+            elif type(node).__name__ == "CheckpointFunctionBackward":
+                raise ValueError("a reentrant checkpoint hides the layers in it: call it with use_reentrant=False")
+        return found
+
+    def _function(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
+        given = [o for o in operands(name, args, kwargs) if isinstance(o, Tensor)]
+        placed = name in PLACES  # the operand is the weight, though a product with a constant may have made it
+        return product(name, [self._params(o, placed) for o in given]) if given else None
+
+    def _attention(self, func: Any, args: Any, kwargs: Any) -> Call:
+        given = inspect.signature(func).bind(*args, **kwargs).arguments
+        last = self._params(given["out_proj_weight"], through=True)
+        projections = [given.get(f"{part}_proj_weight") for part in ("in", "q", "k", "v")]
+        return Call(last, NONE.union(*(self._params(p, through=True) for p in projections if p is not None)))
+
+    def _params(self, value: Tensor, through: bool = False) -> Params:
+        """The matrices of the network that a value comes from, if it comes from parameters alone; `through` calls."""
+        if id(value) in self.own:
+            return matrices([value])
+        leaves = []
+        for node in _back([value.grad_fn], {} if through else self.numbers):
+            if node in self.data or (node in self.numbers and not through):
+                return NONE
+            leaves.append(getattr(node, "variable", None))
+        return matrices(leaf for leaf in leaves if id(leaf) in self.own)
+
+
+def _back(nodes: Iterable[Any], stops: Mapping[Any, int]) -> Iterator[Any]:
+    """These autograd nodes and all before them, not beyond a stop."""
+    waiting, met = [node for node in nodes if node is not None], set()
+    while waiting:
+        node = waiting.pop()
+        if node in met:
+            continue
+        met.add(node)
+        yield node
+        if node not in stops:
+            waiting += [other for other, _ in node.next_functions if other is not None]
+
+
+def _call(model: nn.Module, watch: _Watch, sample: Any) -> Any:
+    def given(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return watch.given(value)
+        if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+            return type(value)(given(part) for part in value)
+        if isinstance(value, dict):
+            return {name: given(part) for name, part in value.items()}
+        return value
+
+    sample = given(sample)
+    if isinstance(sample, dict):
+        return model(**sample)
+    return model(*sample) if isinstance(sample, list | tuple) else model(sample)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in what a network returns: in containers, records and distributions too."""
+    for part in flat([value]):
+        if isinstance(part, Tensor):
+            yield part
+        else:
+            yield from (t for t in flat(list(getattr(part, "__dict__", {}).values())) if isinstance(t, Tensor))

@@ -1,0 +1,48 @@
+"""The names of the noises and of a weight's units, and the check of every setting of a noise."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+Noise = Literal["shared", "entrywise", "isotropic"]
+Unit = Literal["filter", "kernel"]
+NOISES: tuple[Noise, ...] = get_args(Noise)
+UNITS: tuple[Unit, ...] = get_args(Unit)
+
+
+def check(alpha: Any, sigma: Any, noise: Any, unit: Any = "filter") -> None:
+    """Raise one sentence unless alpha, sigma, noise and unit are all in range.
+
+    TypeError for an alpha or sigma that is no number, ValueError for everything else.
+
+    >>> check(2.5, 0.1, "shared")
+    Traceback (most recent call last):
+    ValueError: the stability index alpha must lie in (0, 2], got 2.5
+    """
+    if noise not in NOISES:
+        raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {unit!r}: choose one of {', '.join(UNITS)}")
+    if not isinstance(alpha, Real):
+        raise TypeError(f"the stability index alpha must be a number in (0, 2], not {_named(alpha)}")
+    if not 0 < float(alpha) <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {float(alpha):g}")
+    if not isinstance(sigma, Real):
+        raise TypeError(f"the noise scale sigma must be a finite number >= 0, not {_named(sigma)}")
+    if not (float(sigma) >= 0 and math.isfinite(sigma)):
+        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {float(sigma):g}")
+
+
+def check_generator(generator: Any) -> None:
+    """Raise TypeError unless it is a generator: noise is never drawn from the global random state."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator= must be a torch.Generator with a seed of yours, not {_named(generator)}")
+
+
+def _named(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, Tensor) else repr(value)

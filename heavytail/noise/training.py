@@ -1,0 +1,328 @@
+"""Heavy-tailed noise on anybody's training: after every step of a torch optimizer, each hidden weight gets a kick."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from heavytail import streams
+from heavytail.networks import roles
+from heavytail.noise.draws import Kick, kick, scale
+from heavytail.noise.kinds import Noise, Unit, check, check_generator
+
+
+def perturb(
+    optimizer: torch.optim.Optimizer,
+    *,
+    model: nn.Module | None = None,
+    sample: Any = None,
+    alpha: float,
+    sigma: float,
+    noise: Noise,
+    generator: torch.Generator,
+    params: Iterable[Tensor] | None = None,
+    unit: Unit = "filter",
+) -> Perturbation:
+    """Add heavy-tailed noise to the hidden weights after every `optimizer.step()`.
+
+    Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr that the weight's own group has at that
+    moment: one kick a step, however often a closure is called; none if a GradScaler skips the step. Biases and norm
+    layers get none. Source: the paper's code [C].
+
+    optimizer  a torch.optim.Optimizer, also in a compiled step; another library's wrapper is refused
+    model      whose weights it holds: kicked are `heavytail.hidden_weights(model, sample)`, as far as the optimizer
+               holds them when it steps (`add_param_group` may come later) and they are not frozen then. The rows of an
+               embedding's `padding_idx` get none
+    sample     one batch that the model is called with: needed where its layers are no chain and torch.fx cannot trace
+    alpha      the stability index, in (0, 2]
+    sigma      the noise scale, >= 0
+    noise      "shared" (Type-I), "entrywise" (Type-II) or "isotropic" (Type-III)
+    generator  on the device type of the weights; one word of it is drawn, now, to be the key of all kicks
+    params     the weights to kick in place of those of a model; what has less than two axes is left out
+    unit       what hangs together: a "filter" (all of one output) or, in a convolution, a "kernel"
+
+    Without `model` and `params` the output layer is told by its shape, where all weights are matrices and one alone has
+    a number of rows that is no other's number of columns.
+
+    Kicks are added at an address (key, step, number of the weight). On the CPU they come from the compiled sampler,
+    whatever the weight's dtype and memory layout; on another device from draws there, whose numbers are others. A half
+    or bfloat16 weight gets a kick that is below its rounding later, together with those that follow: the handle keeps
+    the rest in float32. Where torch.distributed is initialised, every process has to call this: they use the key of
+    process 0, so that replicas stay equal.
+
+    Returns a handle, a `Perturbation`: `.names` are the weights that get kicks, `.remove()` ends the noise (the paper's
+    code adds none after the last step), `.state_dict()` and `.load_state_dict()` go into a checkpoint, with which a
+    resumed training equals the unbroken one. Copies and pickles of the optimizer have no noise, and a UserWarning says
+    so when one is made: perturb the copy.
+
+    Raises ValueError for settings out of range, an optimizer that has noise already, a weight that it does not hold, a
+    generator on another device, or a model or optimizer whose output layer cannot be told; TypeError for an optimizer
+    that is not torch's own, or no generator.
+
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> generator = torch.Generator().manual_seed(1)
+    >>> handle = perturb(optimizer, model=model, alpha=1.75, sigma=0.01, noise="isotropic", generator=generator)
+    >>> handle.names
+    ['0.weight']
+    >>> first, last = model[0].weight.detach().clone(), model[2].weight.detach().clone()
+    >>> (0 * model(torch.ones(1, 8)).sum()).backward()  # all gradients are 0: what moves now is moved by noise
+    >>> optimizer.step()
+    >>> bool((model[0].weight != first).all()), bool((model[2].weight == last).all())  # hidden layers alone
+    (True, True)
+    >>> handle.remove()
+    """
+    check(alpha, sigma, noise, unit)
+    check_generator(generator)
+    _check_optimizer(optimizer)
+    if model is not None and params is not None:
+        raise ValueError("name the weights by model= or by params=, not by both")
+    if sample is not None and model is None:
+        raise ValueError("sample= is a batch for model=: name the model too")
+    targets = _of_optimizer(optimizer, params) if model is None else _of_model(model, sample)
+    held = _rates(optimizer)
+    taken = [target for target in targets if id(target.weight) in held and target.weight.requires_grad]
+    if not taken:
+        wanted = "name them in params=" if model is None else "make it from the parameters of this model"
+        raise ValueError(f"no weight to perturb: the optimizer holds no hidden weight matrix that is trained; {wanted}")
+    for target in taken:
+        _check_weight(target, generator)
+    return Perturbation(optimizer, targets, _shared(streams.word(generator)), Kick(alpha, noise, unit, sigma, 0, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A weight that gets kicks."""
+
+    name: str
+    weight: Tensor
+    padding: int | None = None  # the row that gets none
+
+
+class Perturbation:
+    """The noise on an optimizer, and the handle on it: made by `perturb`.
+
+    In a `with` statement it ends where the block ends.
+
+    >>> layer = torch.nn.Linear(8, 16)
+    >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    >>> settings = {"alpha": 1.75, "sigma": 0.01, "noise": "shared", "generator": torch.Generator().manual_seed(1)}
+    >>> with perturb(optimizer, params=layer.parameters(), **settings) as handle:
+    ...     optimizer.step()
+    >>> handle.state_dict()["step"]
+    1
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, targets: list[_Target], key: int, unit: Kick) -> None:
+        self._optimizer = weakref.ref(optimizer)
+        self._targets = targets
+        self._unit = unit  # its scale is sigma; key and step are put in at each step
+        self._key = key
+        self._step = 0
+        self._rest: dict[int, Tensor] = {}  # by number of a low-precision weight: what was too small to be stored
+        hook = torch.compiler.disable(self._after_step)  # never part of a compiled graph
+        self._hook: RemovableHandle | None = optimizer.register_step_post_hook(hook)
+        optimizer.__getstate__ = _Bare(optimizer)  # type: ignore[method-assign]
+
+    @property
+    def names(self) -> list[str]:
+        """The weights that get kicks now: those of the model that the optimizer holds and that are not frozen.
+
+        Named as in the model itself, out of torch.compile and DistributedDataParallel. Without a model they are named
+        by their places, as in "group 0, parameter 2".
+        """
+        optimizer = self._optimizer()
+        held = _rates(optimizer) if optimizer is not None and self._hook is not None else {}
+        return [target.name for target in self._targets if id(target.weight) in held and target.weight.requires_grad]
+
+    def remove(self) -> None:
+        """End the noise; a second call does nothing."""
+        optimizer = self._optimizer()
+        if self._hook is not None and optimizer is not None:
+            self._hook.remove()
+            del optimizer.__getstate__
+        self._hook = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs: the key, the number of steps taken, the settings, what low precision left over."""
+        rest = {self._targets[number].name: rest.clone() for number, rest in self._rest.items()}
+        return {"key": self._key, "step": self._step, "settings": self._settings(), "rest": rest}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: the next kicks are those that would have come then.
+
+        Raises ValueError for the state of something else, of other weights or of other settings of the noise.
+        """
+        if not isinstance(state, Mapping) or state.keys() != self.state_dict().keys():
+            raise ValueError("this is not the state of a perturbation: load what its state_dict() returned")
+        for name, value in self._settings().items():
+            if state["settings"].get(name) != value:
+                raise ValueError(
+                    f"the state is that of a perturbation with other {name}: {state['settings'].get(name)} there, "
+                    f"{value} here"
+                )
+        numbers = {target.name: number for number, target in enumerate(self._targets)}
+        rest = {numbers[name]: value.clone() for name, value in state["rest"].items()}
+        self._key, self._step, self._rest = int(state["key"]), int(state["step"]), rest
+
+    def __enter__(self) -> Perturbation:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+    def _settings(self) -> dict[str, Any]:
+        unit = self._unit
+        weights = [f"{target.name} {tuple(target.weight.shape)}" for target in self._targets]
+        settings = {"alpha": float(unit.alpha), "sigma": float(unit.scale), "noise": unit.noise, "unit": unit.unit}
+        return {**settings, "weights": weights}
+
+    @torch.no_grad()
+    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        skipped = getattr(optimizer, "found_inf", None)  # a GradScaler lets fused optimizers skip the step themselves
+        if skipped is not None and float(skipped) != 0:
+            return
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("a captured CUDA graph would repeat one kick for ever: step outside of the capture")
+        rates = _rates(optimizer)  # looked up at every step: loading a state makes new groups
+        for number, target in enumerate(self._targets):
+            if id(target.weight) in rates and target.weight.requires_grad:
+                self._kick(number, target, rates[id(target.weight)])
+        self._step += 1
+
+    def _kick(self, number: int, target: _Target, lr: float) -> None:
+        weight, unit = target.weight, self._unit
+        size = scale(unit.alpha, unit.scale, lr)
+        now = Kick(unit.alpha, unit.noise, unit.unit, size, self._key, self._step)
+        spared = None if target.padding is None else weight[target.padding].clone()
+        if weight.dtype == torch.float32:
+            whole = weight if weight.is_contiguous() else weight.contiguous()
+            kick(whole, now, layer=number)
+            if whole is not weight:
+                weight.copy_(whole)
+        else:
+            move = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device)
+            kick(move, now, layer=number)
+            if weight.dtype == torch.float64:
+                weight.add_(move)
+            else:
+                self._rest[number] = _store(weight, move, self._rest.get(number))
+        if spared is not None:
+            weight[target.padding] = spared
+
+
+class _Bare:
+    """`__getstate__` of a perturbed optimizer, which says that a copy goes without noise."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = weakref.ref(optimizer)
+
+    def __call__(self) -> dict[str, Any]:
+        optimizer = self.optimizer()
+        assert optimizer is not None  # whose attribute this is
+        warnings.warn("a copy or pickle of a perturbed optimizer has no noise: perturb the copy", stacklevel=3)
+        return type(optimizer).__getstate__(optimizer)
+
+
+def _store(weight: Tensor, move: Tensor, rest: Tensor | None) -> Tensor:
+    """Move a low-precision weight, and return what its rounding left over of this move and of those before."""
+    if rest is not None:
+        move = move + rest.to(move.device)
+    before = weight.to(torch.float32)
+    weight.copy_(before + move)
+    rest = move - (weight.to(torch.float32) - before)
+    return torch.where(rest.isfinite(), rest, 0.0)
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
+    """The present step size of each parameter that an optimizer holds, by identity."""
+    return {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+
+
+def _shared(key: int) -> int:
+    """The key of process 0 where there are several, or the key."""
+    together = torch.distributed
+    if together.is_available() and together.is_initialized() and together.get_world_size() > 1:
+        box = [key]
+        together.broadcast_object_list(box, src=0)
+        return box[0]
+    return key
+
+
+# ---- which weights
+
+
+def _of_model(model: nn.Module, sample: Any) -> list[_Target]:
+    padding = {
+        id(layer.weight): layer.padding_idx
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
+    }
+    weights = roles.hidden_or_frozen(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
+    return [_Target(name, weight, padding.get(id(weight))) for name, weight in weights.items()]
+
+
+def _of_optimizer(optimizer: torch.optim.Optimizer, params: Iterable[Tensor] | None) -> list[_Target]:
+    places: dict[int, str] = {}
+    held: list[Tensor] = []
+    for number, group in enumerate(optimizer.param_groups):
+        own = group.get("param_names") or [f"group {number}, parameter {k}" for k in range(len(group["params"]))]
+        for name, p in zip(own, group["params"], strict=True):
+            places[id(p)] = name
+            held.append(p)
+    chosen = _below_the_output(held) if params is None else {id(p): p for p in params if p.ndim >= 2}.values()
+    for p in chosen:
+        if id(p) not in places:
+            raise ValueError(f"a weight of shape {tuple(p.shape)} in params= is not held by the optimizer")
+    return [_Target(places[id(p)], p) for p in chosen]
+
+
+def _below_the_output(held: list[Tensor]) -> list[Tensor]:
+    """The weights before the output layer, where shapes alone tell which it is: matrices, each of which feeds another.
+
+    The output layer is then the one whose number of rows is no number of columns.
+    """
+    matrices = [p for p in held if p.ndim >= 2]
+    fed = [any(p.shape[0] == q.shape[1] for q in matrices if q is not p) for p in matrices]
+    if len(matrices) > 1 and (any(p.ndim > 2 for p in matrices) or sum(fed) != len(fed) - 1):
+        raise ValueError(
+            "which of the optimizer's weights is the output layer cannot be told from their shapes: pass model=, or "
+            "name the weights in params="
+        )
+    return [p for p, feeds in zip(matrices, fed, strict=True) if feeds]
+
+
+# ---- what is refused
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, torch.optim.Optimizer) or "_optimizer_step_post_hooks" not in vars(optimizer):
+        raise TypeError(
+            f"perturb needs an optimizer of torch.optim, not a {type(optimizer).__name__}: pass the torch optimizer "
+            "that it wraps"
+        )
+    inner = [part for value in vars(optimizer).values() for part in (value if isinstance(value, list) else [value])]
+    if any(isinstance(part, torch.optim.Optimizer) for part in inner):
+        raise TypeError(f"a {type(optimizer).__name__} wraps another optimizer: pass the torch optimizer that it wraps")
+    if isinstance(vars(optimizer).get("__getstate__"), _Bare):
+        raise ValueError("this optimizer has noise already: call remove() of the handle before you perturb it again")
+    for number, group in enumerate(optimizer.param_groups):
+        if not float(group.get("lr", -1)) >= 0:
+            raise ValueError(f"group {number} of the optimizer has no lr >= 0, with which the noise grows")
+
+
+def _check_weight(target: _Target, generator: torch.Generator) -> None:
+    weight = target.weight
+    if weight.device.type != generator.device.type:
+        raise ValueError(f"the generator is on {generator.device}, a weight on {weight.device}: make them the same")
+    if hasattr(weight, "device_mesh"):  # a DTensor
+        raise ValueError(f"the weight {target.name!r} is sharded over several processes: noise needs it whole")
+    if not weight.is_floating_point() or weight.element_size() < 2:
+        raise ValueError(f"the weight {target.name!r} is {weight.dtype}: noise is for floating-point weights")

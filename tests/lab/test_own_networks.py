@@ -1,0 +1,214 @@
+"""Networks of one's own: trained as autograd trains them, or refused in one sentence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from heavytail import Run, noise, streams, sweep
+from heavytail.lab import trainer
+from heavytail.lab.datasets import Dataset
+from heavytail.networks import fcn
+
+CLASSES, INPUTS = 3, 6
+BASE = Run(dataset="digits", network=":mine", width=8, lr=0.1, max_steps=6, seed=5)
+
+
+def toy():
+    g = torch.Generator().manual_seed(0)
+    splits = []
+    for count in (40, 30):
+        y = torch.arange(count) % CLASSES
+        splits += [torch.randn(count, INPUTS, generator=g) + 1.5 * (y.unsqueeze(1) - 1), y]
+    return Dataset("digits", *splits, classes=CLASSES, verified=False, source="made up")
+
+
+TOY = toy()
+
+
+def drawn(layer, generator):
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) / 3)
+    return layer
+
+
+class Residual(nn.Module):
+    """Biases, a buffer, a skip connection and a head that is registered first."""
+
+    def __init__(self, shape, classes, *, width, depth, generator):
+        super().__init__()
+        self.head = drawn(nn.Linear(width, classes), generator)
+        self.first = drawn(nn.Linear(shape[0], width), generator)
+        self.second = drawn(nn.Linear(width, width), generator)
+        self.register_buffer("mask", (torch.rand(width, generator=generator) > 0.3).float())
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x.flatten(1)))
+        return self.head(h + torch.relu(self.second(h)) * self.mask)
+
+
+def train(run=BASE, build=Residual, **options):
+    return trainer.train(run, data={"digits": TOY}, networks={"mine": build}, progress=False, **options)
+
+
+def by_autograd(run, seed):
+    stream = streams.generator(seed, "weights")
+    model = Residual(torch.Size([INPUTS]), CLASSES, width=run.width, depth=run.depth, generator=stream)
+    optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
+    for step in range(1, run.max_steps + 1):
+        optimizer.zero_grad()
+        cross_entropy(model(TOY.x_train), TOY.y_train).backward()
+        optimizer.step()
+        if run.noise and step < run.max_steps:
+            size = noise.scale(run.alpha, run.sigma, run.lr)
+            for layer, weight in enumerate((model.first.weight, model.second.weight)):
+                kick = noise.Kick(run.alpha, run.noise, run.unit, size, streams.key(seed, "noise"), step)
+                noise.kick(weight.detach(), kick, layer=layer)
+    return model
+
+
+NOISY = {"noise": "entrywise", "alpha": 1.75, "sigma": 0.05}
+
+
+@pytest.mark.parametrize("named", [{}, NOISY], ids=["plain", "noisy"])
+def test_a_network_of_ones_own_is_trained_as_autograd_trains_it(named):
+    runs = [Run(dataset="digits", network=":mine", width=8, lr=0.1, max_steps=6, seed=seed, **named) for seed in (5, 6)]
+    results = train(runs)
+    for k, run in enumerate(runs):
+        expected = by_autograd(run, run.seed)
+        weights = results.weights(run)
+        assert weights.keys() == expected.state_dict().keys()
+        for name, value in expected.state_dict().items():
+            torch.testing.assert_close(weights[name], value, rtol=2e-5, atol=2e-6)
+        right = (expected(TOY.x_test).argmax(1) == TOY.y_test).double().mean()
+        assert results.table.test_accuracy[k] == float(right)
+        assert 0 < results.table.pruning_ratio[k] < 1
+        whole, bare = (results.table[f"test_accuracy_share_{share}"][k] for share in ("0.0", "1.0"))
+        assert whole == float(right)
+        assert bare <= whole
+
+
+def test_a_network_that_can_be_imported_needs_no_entry():
+    run = Run(dataset="digits", network=f"{__name__}:Residual", width=8, lr=0.1, max_steps=2)
+    ours = trainer.train(run, data={"digits": TOY}, progress=False)
+    assert ours.table.network[0] == f"{__name__}:Residual"
+    assert ours.weights(run)["second.weight"].shape == (8, 8)
+
+
+def test_a_chain_like_the_papers_is_trained_to_the_same_numbers():
+    def chain(shape, classes, *, width, depth, generator):
+        return fcn(shape[0], width, depth, classes, generator=generator)
+
+    mine = Run(dataset="digits", network=":mine", width=8, depth=2, lr=0.1, max_steps=6, **NOISY)
+    theirs = Run(dataset="digits", width=8, depth=2, lr=0.1, max_steps=6, **NOISY)
+    one = train(mine, chain)
+    other = trainer.train(theirs, data={"digits": TOY}, progress=False)
+    for name, value in other.weights(theirs).items():
+        assert torch.equal(one.weights(mine)[name], value)
+    assert one.table.pruning_ratio[0] == other.table.pruning_ratio[0]
+
+
+def sequential(*middle, outputs=CLASSES):
+    def build(shape, classes, *, width, depth, generator):
+        return nn.Sequential(
+            drawn(nn.Linear(shape[0], width), generator), *middle, drawn(nn.Linear(width, outputs), generator)
+        )
+
+    return build
+
+
+REFUSED = {
+    "dropout": (
+        sequential(nn.Dropout(0.5)),
+        r"the layer '1', a Dropout, which draws random numbers that no seed names",
+    ),
+    "running statistics": (
+        sequential(nn.BatchNorm1d(8)),
+        r"the layer '1', a BatchNorm1d, which keeps running statistics",
+    ),
+    "another output": (sequential(nn.ReLU(), outputs=4), r"must return \(batch, classes\) = \(2, 3\), got \(2, 4\)"),
+    "no module": (lambda *_, **__: 3, r"must return a torch.nn.Module, got int"),
+    "no hidden weight": (lambda shape, classes, **_: nn.Linear(shape[0], classes), r"has no hidden weight"),
+    "another dtype": (
+        lambda shape, classes, **_: nn.Linear(shape[0], classes).double(),
+        r"must have float32 parameters",
+    ),
+    "a call that fails": (sequential(nn.Linear(3, 3)), r"fails on inputs \(2, 6\)"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_a_network_that_cannot_be_trained_is_refused_in_one_sentence(how):
+    build, sentence = REFUSED[how]
+    with pytest.raises(ValueError, match=sentence):
+        train(build=build)
+
+
+def test_a_network_that_is_not_there_is_refused_in_one_sentence():
+    for name, sentence in (
+        (":other", r"network ':other' is not given: pass networks=\{'other'"),
+        ("no_such_module:f", r"network 'no_such_module:f' cannot be imported: No module named 'no_such_module'"),
+        ("math:f", r"network 'math:f' cannot be imported: module 'math' has no attribute 'f'"),
+        ("math:pi", r"network 'math:pi' is not a function but a float"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            trainer.train(Run(dataset="digits", network=name), data={"digits": TOY}, progress=False)
+    with pytest.raises(ValueError, match=re.escape("networks= holds mine, which no run names")):
+        train(Run(dataset="digits"))
+
+
+def test_a_sweep_wants_a_network_that_every_worker_can_import(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"network ':mine' is known here alone: name it in a sweep as 'module:function'"
+    ):
+        sweep(BASE, store=tmp_path, data={"digits": TOY}, progress=False)
+    run = Run(dataset="digits", network=f"{__name__}:Residual", width=8, lr=0.1, max_steps=2)
+    table = sweep(run, store=tmp_path, data={"digits": TOY}, progress=False).table
+    assert list(table.status) == ["max_steps"]
+
+
+# looks
+
+
+def test_a_history_holds_a_look_after_every_eval_every_steps_and_changes_no_bit():
+    runs = [Run(dataset="digits", width=8, depth=d, lr=0.1, max_steps=12, eval_every=5, seed=s, **NOISY)
+            for d in (1, 2) for s in (1, 2)]  # fmt: skip
+    seen = []
+    plain = trainer.train(runs, data={"digits": TOY}, progress=False)
+    asked = trainer.train(
+        runs, data={"digits": TOY}, progress=False, history=True, on_look=lambda *look: seen.append(look)
+    )
+    assert plain.history is None
+    assert list(asked.history.columns) == ["key", "step", "train_loss", "train_accuracy"]
+    keys = list(asked.table.key)
+    assert list(zip(asked.history.key, asked.history.step, strict=True)) == [(k, s) for k in keys for s in (5, 10)]
+    assert sorted((run.key, *rest) for run, *rest in seen) == sorted(asked.history.itertuples(index=False, name=None))
+    for run in runs:
+        for name, value in plain.weights(run).items():
+            assert torch.equal(asked.weights(run)[name], value)
+    same = [name for name in plain.table if name != "seconds"]
+    assert plain.table[same].equals(asked.table[same])
+
+
+def test_a_look_sees_the_network_after_the_step_and_before_its_noise():
+    run = Run(dataset="digits", width=8, lr=0.1, max_steps=12, eval_every=5, **NOISY)
+    looks = trainer.train(run, data={"digits": TOY}, progress=False, history=True).history
+    for look in looks.itertuples():
+        stopped = Run(dataset="digits", width=8, lr=0.1, max_steps=look.step, **NOISY)  # no noise follows the last step
+        row = trainer.train(stopped, data={"digits": TOY}, progress=False).table.iloc[0]
+        assert look.train_loss == pytest.approx(row.train_loss, rel=1e-6)
+        assert look.train_accuracy == row.train_accuracy
+
+
+def test_a_history_is_saved_and_loaded_and_goes_with_its_table(tmp_path):
+    run = Run(dataset="digits", width=8, lr=0.1, max_steps=4, eval_every=2)
+    asked = trainer.train(run, data={"digits": TOY}, progress=False, history=True)
+    asked.save(tmp_path)
+    assert trainer.Results.load(tmp_path).history.equals(asked.history)
+    trainer.train(run, data={"digits": TOY}, progress=False).save(tmp_path)
+    assert trainer.Results.load(tmp_path).history is None

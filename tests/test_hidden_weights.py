@@ -1,0 +1,378 @@
+"""Which weights of a network are hidden and which are its output: told by what is called, not by who is registered."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint
+
+from heavytail import hidden_weights, networks
+from heavytail.networks import output_weights
+
+
+class HeadFirst(nn.Module):
+    """The output layer is registered first, a layer that is never called last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.unused = nn.Linear(4, 2), nn.Linear(3, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).relu())
+
+
+class ConvolutionsBackwards(nn.Module):
+    """A residual network whose layers are registered from the last to the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.second, self.first, self.stem = nn.Linear(4, 2), conv(4, 4), conv(4, 4), conv(3, 4)
+        self.norm, self.place = nn.LayerNorm([4, 6, 6]), nn.Parameter(torch.zeros(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x) + self.place
+        h = h + self.first(self.norm(h)).relu()
+        h += self.second(h).relu()
+        return self.fc(h.mean((2, 3)))
+
+
+def conv(inputs: int, filters: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, filters, 3, padding=1, stride=1)
+
+
+class Heads(nn.Module):
+    """Two outputs, and the features that they are made from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value, self.choice, self.body = nn.Linear(4, 1), nn.Linear(4, 3), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        h = self.body(x).relu()
+        return {"value": self.value(h), "rest": [self.choice(h)], "features": h}
+
+
+class Tied(nn.Module):
+    """Words in and out by one table, used by two layers or by a function."""
+
+    def __init__(self, by_function: bool) -> None:
+        super().__init__()
+        self.words, self.body, self.head = nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+        self.head.weight = self.words.weight
+        self.by_function = by_function
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.body(self.words(x)).relu()
+        return F.linear(h, self.words.weight) if self.by_function else self.head(h)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.head, self.cells = nn.Linear(4, 2), kind(3, 4, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.cells(x)[0][:, -1])
+
+
+class Unrolled(nn.Module):
+    """One cell called once for every step in time: no trace can follow it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.cell = nn.Linear(4, 2), nn.GRUCell(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(len(x), 4)
+        for t in range(x.shape[1]):
+            h = self.cell(x[:, t], h)
+        return self.head(h)
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.other = nn.Linear(3, 2), nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x) if x.sum() > 0 else self.other(x))
+
+
+class OwnMatrices(nn.Module):
+    """Weights without layers, one with a product of small ones added; a table of places that multiplies none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.first, self.full = (nn.Parameter(torch.ones(*s)) for s in ((4, 2), (3, 4), (4, 4)))
+        self.tall, self.wide, self.places = (nn.Parameter(torch.ones(*s)) for s in ((4, 1), (1, 4), (1, 4)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = (x @ self.first + self.places).relu()
+        return torch.einsum("bi,ij->bj", h, self.full + self.tall @ self.wide).relu().matmul(self.last)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.both = nn.Linear(4, 2), nn.Bilinear(3, 2, 4)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.head(self.both(x, y))
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.head, self.body, self.reentrant = nn.Linear(3, 2), nn.Linear(3, 3), reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(checkpoint(self.body, x, use_reentrant=self.reentrant))
+
+
+class Stateful(nn.Module):
+    """Counts its calls in a buffer, replaces another, draws random numbers, and changes its input in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.norm = nn.Linear(4, 2), nn.Linear(3, 4), nn.BatchNorm1d(4)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.mean = self.mean + x.mean(0)
+        x.mul_(2).add_(torch.randn(3))
+        return self.head(self.norm(self.body(x)))
+
+
+def mlp() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), nn.Linear(4, 2))
+
+
+def spatial(axes: int, transposed: bool = False) -> nn.Sequential:
+    plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    second = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1] if transposed else plain
+    return nn.Sequential(plain(2, 3, 1), nn.ReLU(), second(3, 3, 1), nn.Flatten(), nn.Linear(3 * 2**axes, 2))
+
+
+WORDS = torch.tensor([[1, 2, 0]])
+IN_PROJECTION = "layers.0.self_attn.in_proj_weight"
+# What is built, a sample, the hidden weights, the output weights, and whether they are told without the sample too.
+CASES: dict[str, tuple[Any, Any, list[str], list[str], bool]] = {
+    "a chain": (mlp, torch.ones(1, 3), ["0.weight", "2.0.weight"], ["3.weight"], True),
+    "one layer": (lambda: nn.Linear(3, 2), torch.ones(1, 3), [], ["weight"], True),
+    "head first": (HeadFirst, torch.ones(1, 3), ["body.weight"], ["head.weight"], True),
+    "residual": (
+        ConvolutionsBackwards, torch.ones(1, 3, 6, 6), ["second.weight", "first.weight"], ["fc.weight"], True,
+    ),
+    "heads": (Heads, torch.ones(1, 3), ["body.weight"], ["value.weight", "choice.weight"], True),
+    "tied layers": (lambda: Tied(False), WORDS, ["body.weight"], ["words.weight"], True),
+    "tied by a function": (lambda: Tied(True), WORDS, ["body.weight"], ["words.weight"], True),
+    "embedding": (
+        lambda: nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.Linear(4, 2)),
+        WORDS, ["0.weight", "1.weight"], ["2.weight"], True,
+    ),
+    "embedding bag": (
+        lambda: nn.Sequential(nn.EmbeddingBag(5, 4), nn.Linear(4, 4), nn.Linear(4, 2)),
+        WORDS, ["0.weight", "1.weight"], ["2.weight"], True,
+    ),
+    **{
+        kind.__name__: (
+            lambda kind=kind: Recurrent(kind),
+            torch.ones(1, 5, 3),
+            [f"cells.weight_{w}h_l{layer}" for layer in (0, 1) for w in "ih"], ["head.weight"], True,
+        )
+        for kind in (nn.LSTM, nn.GRU, nn.RNN)
+    },
+    "a cell in time": (Unrolled, torch.ones(1, 5, 3), ["cell.weight_ih", "cell.weight_hh"], ["head.weight"], False),
+    "a branch": (Branching, torch.ones(1, 3), ["body.weight"], ["head.weight"], False),
+    "own matrices": (OwnMatrices, torch.ones(1, 3), ["first", "full", "tall", "wide"], ["last"], True),
+    "an encoder without a head": (
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 1),
+        torch.ones(2, 3, 4),
+        [IN_PROJECTION, "layers.0.self_attn.out_proj.weight", "layers.0.linear1.weight"], ["layers.0.linear2.weight"],
+        False,
+    ),
+    "attention": (
+        lambda: nn.MultiheadAttention(4, 2, kdim=3, vdim=3),
+        (torch.ones(1, 1, 4), torch.ones(1, 1, 3), torch.ones(1, 1, 3)),
+        ["q_proj_weight", "k_proj_weight", "v_proj_weight"], ["out_proj.weight"], True,
+    ),
+    "bilinear": (
+        Pair, (torch.ones(1, 3), torch.ones(1, 2)), ["both.weight"], ["head.weight"], True,
+    ),
+    **{
+        f"{axes}-d{' transposed' * back}": (
+            lambda axes=axes, back=back: spatial(axes, back),
+            torch.ones(1, 2, *[2] * axes), ["2.weight"], ["4.weight"], True,
+        )
+        for axes in (1, 2, 3) for back in (False, True)
+    },
+    "an encoder and a decoder of images": (
+        lambda: nn.Sequential(conv(1, 3), conv(3, 3), nn.ConvTranspose2d(3, 1, 2, 2)), torch.ones(1, 1, 4, 4),
+        ["1.weight"], ["2.weight"], True,
+    ),
+    "a checkpoint": (lambda: Checkpointed(False), torch.ones(1, 3), ["body.weight"], ["head.weight"], True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hidden_and_output_weights_are_told_by_what_is_called(case: str) -> None:
+    build, sample, hidden, output, readable = CASES[case]
+    model = build()
+    own = dict(model.named_parameters())
+    for given in [sample, *([None] if readable else [])]:
+        assert list(hidden_weights(model, given)) == hidden
+        assert list(output_weights(model, given)) == output
+        for name, weight in (hidden_weights(model, given) | output_weights(model, given)).items():
+            assert weight is own[name]
+    if not readable:
+        with pytest.raises(
+            ValueError, match=rf"^the order in which a {type(model).__name__} .*pass sample=, one batch"
+        ):
+            hidden_weights(model)
+
+
+@pytest.mark.parametrize("network", [("fcn", (7,), 3), ("mean_field", (7,), 1), ("vgg", (3, 32, 32), 1)])
+def test_the_papers_networks_need_no_sample_and_agree_with_one(network: tuple[str, tuple[int, ...], int]) -> None:
+    name, shape, depth = network
+    model = networks.build(name, shape, 5, width=2, depth=depth, generator=torch.Generator().manual_seed(1))
+    sample = torch.ones(2, *shape)
+    assert list(hidden_weights(model)) == list(hidden_weights(model, sample)) != []
+    assert list(output_weights(model)) == list(output_weights(model, sample))
+
+
+def test_a_sample_is_one_batch_its_arguments_or_its_named_arguments() -> None:
+    model = HeadFirst()
+    x = torch.ones(1, 3)
+    for sample in (x, (x,), [x], {"x": x}):
+        assert list(hidden_weights(model, sample)) == ["body.weight"]
+
+
+def test_frozen_weights_are_left_alone_unless_all_are_frozen() -> None:
+    model = mlp()
+    model[0].requires_grad_(False)
+    for sample in (None, torch.ones(1, 3)):
+        assert list(hidden_weights(model, sample)) == ["2.0.weight"]
+    model.requires_grad_(False)  # a network that is not trained any more is pruned as it is
+    for sample in (None, torch.ones(1, 3)):
+        assert list(hidden_weights(model, sample)) == ["0.weight", "2.0.weight"]
+        assert list(output_weights(model, sample)) == ["3.weight"]
+
+
+def test_a_frozen_first_convolution_is_still_the_first() -> None:
+    model = nn.Sequential(conv(1, 2), conv(2, 2), nn.Flatten(), nn.Linear(8, 2))
+    model[0].requires_grad_(False)
+    assert list(hidden_weights(model)) == list(hidden_weights(model, torch.ones(1, 1, 2, 2))) == ["1.weight"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_call_with_a_sample_leaves_no_trace(training: bool) -> None:
+    model = Stateful().train(training)
+    model.norm.eval()
+    model.head.bias.requires_grad_(False)
+    buffers = dict(model.named_buffers())
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    random, x = torch.random.get_rng_state(), torch.ones(2, 3)
+    with torch.no_grad():
+        assert list(hidden_weights(model, x)) == ["body.weight"]
+    with torch.inference_mode():
+        assert list(output_weights(model, x)) == ["head.weight"]
+    assert torch.equal(random, torch.random.get_rng_state())
+    assert torch.equal(x, torch.ones(2, 3))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(tensor is buffers[name] for name, tensor in model.named_buffers())
+    assert [module.training for module in (model, model.body, model.norm)] == [training, training, False]
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ["head.bias"]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_trace_draws_no_random_numbers() -> None:
+    class Draws(HeadFirst):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x + torch.randn(3))
+
+    model, random = Draws(), torch.random.get_rng_state()
+    assert list(hidden_weights(model)) == ["body.weight"]
+    assert torch.equal(random, torch.random.get_rng_state())
+
+
+def test_a_compiled_or_distributed_model_is_that_which_it_wraps() -> None:
+    model = HeadFirst()
+    assert list(hidden_weights(nn.DataParallel(model))) == ["module.body.weight"]
+    compiled = torch.compile(model, backend="eager")
+    for sample in (None, torch.ones(1, 3)):
+        assert list(hidden_weights(compiled, sample)) == ["_orig_mod.body.weight"]
+
+
+@pytest.mark.parametrize("part", ["layer", "function", "network in place"])
+def test_compiled_parts_are_seen_as_they_were_written(part: str) -> None:
+    compiled = partial(torch.compile, backend="aot_eager")
+    model = mlp()
+    if part == "layer":
+        model[2][0] = compiled(model[2][0])
+    elif part == "function":
+        model[2].forward = compiled(model[2].forward)
+    else:
+        model.compile(backend="aot_eager")
+    model(torch.ones(1, 3))  # compiled by now
+    hidden = hidden_weights(model, torch.ones(1, 3)).values()
+    assert [tuple(weight.shape) for weight in hidden] == [(4, 3), (4, 4)]
+    assert list(output_weights(model, torch.ones(1, 3))) == ["3.weight"]
+
+
+MADE_ANEW = {
+    "weight_norm": parametrizations.weight_norm,
+    "old weight_norm": weight_norm,
+    "spectral_norm": parametrizations.spectral_norm,
+    "old spectral_norm": spectral_norm,
+    "orthogonal": parametrizations.orthogonal,
+    "prune": lambda layer: prune.l1_unstructured(layer, "weight", 2),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("sample", [None, torch.ones(1, 3)], ids=["read", "called"])
+@pytest.mark.parametrize("kind", MADE_ANEW)
+def test_a_hidden_weight_that_is_made_anew_at_every_call_is_refused_by_name(kind: str, sample: Any) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), MADE_ANEW[kind](nn.Linear(4, 4)), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"^the weight of layer '2' is parametrized or masked, so .* first$"):
+        hidden_weights(model, sample)
+    as_output = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), MADE_ANEW[kind](nn.Linear(4, 2)))
+    assert list(hidden_weights(as_output, sample)) == ["0.weight"]  # an output weight is left alone in any case
+
+
+def test_a_sample_that_the_model_cannot_take_is_refused_with_its_reason() -> None:
+    with pytest.raises(ValueError, match=r"^the model cannot be called with sample=: mat1 and mat2 shapes .*$"):
+        hidden_weights(mlp(), torch.ones(1, 7))
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(1, 3)], ids=["read", "called"])
+def test_a_layer_without_a_shape_is_refused_until_it_has_one(sample: Any) -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(2))
+    with pytest.raises(ValueError, match=r"^a layer of the model has no shape yet: call the model once with a batch"):
+        hidden_weights(model, sample)
+    model(torch.ones(1, 3))
+    assert list(hidden_weights(model, sample)) == ["0.weight"]
+
+
+def test_an_output_that_comes_from_no_weight_is_refused() -> None:
+    class Detached(HeadFirst):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).detach()
+
+    with pytest.raises(ValueError, match=r"^no output of the model comes from one of its weights: pass the sample= of"):
+        hidden_weights(Detached(), torch.ones(1, 3))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_a_checkpoint_that_hides_its_layers_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^a reentrant checkpoint hides the layers in it: .* use_reentrant=False$"):
+        hidden_weights(Checkpointed(True), torch.ones(1, 3))
