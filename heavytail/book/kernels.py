@@ -17,17 +17,13 @@ from typing import Any
 
 from heavytail.book.page import need
 
+# Nothing that imports pyplot, which asks at its import whether a kernel runs: later its figures are not shown.
 IMPORTED = [
-    "heavytail.book.explorer",
-    "heavytail.book.figures",
-    "heavytail.book.page",
-    "heavytail.book.tables",
     "heavytail.evidence.claims",
     "heavytail.lab.simulations",
     "heavytail.lab.trainer",
     "heavytail.sde",
     "ipykernel.kernelapp",
-    "myst_nb",
     "sklearn.datasets",
 ]
 
