@@ -17,19 +17,17 @@ from typing import Any
 
 from heavytail.book.page import need
 
+# Nothing that imports pyplot, which asks at its import whether a kernel runs: later its figures are not shown.
 IMPORTED = [
-    "heavytail.book.explorer",
-    "heavytail.book.figures",
-    "heavytail.book.page",
-    "heavytail.book.tables",
     "heavytail.evidence.claims",
     "heavytail.lab.simulations",
     "heavytail.lab.trainer",
     "heavytail.sde",
     "ipykernel.kernelapp",
-    "myst_nb",
     "sklearn.datasets",
 ]
+
+QUIET = "--log-level=CRITICAL"  # ipykernel warns of its local sockets at every start
 
 
 def worth_importing(chapters: int, processes: int) -> list[str]:
@@ -122,7 +120,7 @@ def _kernel(arguments: Sequence[str], environment: dict[str, str], folder: Path)
     threading.Thread(target=_follow_parent, daemon=True).start()
     if "numpy" in sys.modules:  # a chapter that forgets to seed must not get the numbers of another one
         sys.modules["numpy"].random.seed()
-    launch_new_instance(argv=[*arguments, "--log-level=CRITICAL"])  # it warns of its local sockets at every start
+    launch_new_instance(argv=[*dict.fromkeys([*arguments, QUIET])])
 
 
 def _follow_parent() -> None:

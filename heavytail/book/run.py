@@ -55,7 +55,7 @@ def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: 
             start_timeout=_PATIENCE,
             iopub_timeout=_PATIENCE,
             raise_on_iopub_timeout=True,  # else the outputs that are late are left out
-            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of its local sockets at every start
+            extra_arguments=[kernels.QUIET],
         )
     except papermill.PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0] if error.source.strip() else ""

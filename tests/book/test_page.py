@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -302,6 +303,13 @@ def test_what_chapters_import_is_imported_once_for_many_of_them() -> None:
     assert kernels.worth_importing(4, 2) == []
     assert kernels.worth_importing(5, 2) == kernels.IMPORTED
     assert all(importlib.util.find_spec(name) for name in kernels.IMPORTED)
+
+
+@pytest.mark.long
+def test_what_is_imported_once_leaves_pyplot_to_the_kernel() -> None:
+    """It asks at its import whether a kernel runs, and shows no figures where none did."""
+    code = f"import sys, {', '.join(kernels.IMPORTED)}\nsys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def started_and_left(file: Path) -> None:
