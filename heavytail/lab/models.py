@@ -20,7 +20,7 @@ class Build(Protocol):
     """How a network of one's own is made.
 
     `shape` is that of one input, `classes` the number of outputs, `width` and `depth` are those of the run, and every
-    random number comes from `generator`, so that a seed names a network. The module takes inputs (batch, *shape) and
+    random number comes from `generator`, so that a seed names a network. The module takes inputs `(batch, *shape)` and
     returns (batch, classes); its parameters are float32. It may have biases, buffers that training does not change,
     and any forward that `torch.func` can follow.
 
