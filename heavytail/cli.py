@@ -166,20 +166,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     grid = argparse.ArgumentParser(add_help=False)  # what train, sweep and simulate share
-    grid.add_argument("grid", type=Path, metavar="GRID.toml")
+    grid.add_argument("grid", type=Path, metavar="GRID.toml", help="what to run, such as data/grids/digits.toml")
     grid.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
-    grid.add_argument("--device", default="cpu")
+    grid.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     grid.add_argument(
         "--set",
         type=_assignment,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="replace a key of every run",
+        help="replace a key of every run, such as width=100; again for another",
     )
 
     table = argparse.ArgumentParser(add_help=False)  # what train and simulate share
-    table.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet")
+    table.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet", help="where the table goes")
 
     train = commands.add_parser("train", parents=[grid, table], help="train every run of a grid and write its table")
     train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
@@ -200,18 +200,20 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="speed and memory as ratios measured side by side (some ten minutes)")
     bench.add_argument("cases", nargs="*", metavar="CASE", help="noise, step, grid, ...; all without a name")
-    bench.add_argument("--device", default="cpu")
+    bench.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     bench.add_argument("--json", action="store_true", help="figures and machine as JSON; lines go to standard error")
     bench.set_defaults(command=_bench)
 
     claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
-    claims.add_argument("--results", type=Path, default=Path("data/results"), metavar="FOLDER")
+    claims.add_argument(
+        "--results", type=Path, default=Path("data/results"), metavar="FOLDER", help="tables (default: data/results)"
+    )
     claims.add_argument("--json", action="store_true")
     claims.set_defaults(command=_claims)
 
     data = commands.add_parser("data", help="fetch and verify data sets; without a name, say where each is")
     data.add_argument("names", nargs="*", metavar="NAME")
-    data.add_argument("--root", type=Path, help="folder instead of HEAVYTAIL_DATA or the platform's cache")
+    data.add_argument("--root", type=Path, metavar="FOLDER", help="instead of HEAVYTAIL_DATA or the platform's cache")
     data.set_defaults(command=_data)
 
     chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")

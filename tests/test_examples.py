@@ -11,6 +11,7 @@ import torch
 
 import heavytail
 from heavytail import networks
+from heavytail.lab import datasets, models
 
 CONTRACT = [
     heavytail.train,
@@ -34,6 +35,34 @@ CONTRACT = [
 @pytest.mark.parametrize("thing", CONTRACT, ids=lambda thing: f"{thing.__module__}.{thing.__name__}")
 def test_a_public_name_has_an_example(thing):
     assert any(found.examples for found in doctest.DocTestFinder(recurse=False).find(thing, thing.__name__))
+
+
+@pytest.mark.long
+def test_the_recipes_of_a_network_and_of_looks_run_as_they_are_shown():
+    recipes = (Path(__file__).parents[1] / "book" / "recipes.md").read_text(encoding="utf-8")
+    network, history, on_look = (
+        block
+        for title in ("A network of your own", "Loss and accuracy along the way")
+        for block in re.findall(
+            r"```python\n(.*?)```", recipes.partition(f"## {title}\n")[2].partition("\n## ")[0], re.DOTALL
+        )
+    )
+    images = torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(50) % 3
+    mine = datasets.from_arrays("mine", images[:40], labels[:40], images[40:], labels[40:])
+    names = {"heavytail": heavytail, "nn": torch.nn, "mine": mine}
+    exec(compile(network, "network", "exec"), names)
+    assert names["results"].table["status"].tolist() == ["max_steps"] * 2
+    run = names["runs"][0]
+    trained = models.final_model(run, names["results"].weights(run), mine, names["convolutional"])
+    assert trained(images).shape == (50, 3)
+
+    names["runs"] = heavytail.grid(dataset="digits", width=20, lr=0.1, max_steps=30)
+    exec(compile(history.replace('.plot("step", "train_loss")', "[['step', 'train_loss']]"), "history", "exec"), names)
+    assert names["results"].history["step"].tolist() == [10, 20, 30]
+    said = []
+    exec(compile(on_look, "on_look", "exec"), {**names, "print": lambda *line: said.append(line)})
+    assert [line[2] for line in said] == [10, 20, 30]
 
 
 @pytest.mark.long

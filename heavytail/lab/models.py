@@ -20,9 +20,20 @@ class Build(Protocol):
     """How a network of one's own is made.
 
     `shape` is that of one input, `classes` the number of outputs, `width` and `depth` are those of the run, and every
-    random number comes from `generator`, so that a seed names a network. The module takes inputs (batch, *shape) and
+    random number comes from `generator`, so that a seed names a network. The module takes inputs `(batch, *shape)` and
     returns (batch, classes); its parameters are float32. It may have biases, buffers that training does not change,
     and any forward that `torch.func` can follow.
+
+    >>> from heavytail import Run, train
+    >>> def narrow(shape, classes, *, width, depth, generator):
+    ...     model = nn.Sequential(nn.Linear(shape[0], width), nn.Tanh(), nn.Linear(width, classes))
+    ...     for weight in model.parameters():
+    ...         _ = nn.init.normal_(weight, std=0.1, generator=generator)
+    ...     return model
+    >>> run = Run(dataset="digits", network=":narrow", width=5, lr=0.1, max_steps=2)
+    >>> results = train(run, networks={"narrow": narrow}, progress=False)
+    >>> results.weights(run)["0.weight"].shape
+    torch.Size([5, 64])
     """
 
     def __call__(
@@ -111,7 +122,18 @@ def initial_model(run: Run, dataset: Dataset, build: Build | None = None) -> nn.
 
 
 def final_model(run: Run, weights: Mapping[str, Tensor], dataset: Dataset, build: Build | None = None) -> nn.Module:
-    """The trained network of a run, from `Results.weights(run)`; `build` is that of `initial_model`."""
+    """The trained network of a run, from `Results.weights(run)`, on the data's device.
+
+    `build` makes a network that the user has given by name; one that can be imported needs none.
+
+    >>> from heavytail import train
+    >>> from heavytail.lab import datasets
+    >>> run = Run(dataset="digits", width=5, lr=0.1, max_steps=2)
+    >>> dataset = datasets.load("digits")
+    >>> model = final_model(run, train(run, progress=False).weights(run), dataset)
+    >>> model(dataset.x_test[:3]).shape
+    torch.Size([3, 10])
+    """
     model = initial_model(run, dataset, build)
     model.load_state_dict(dict(weights))
     return model

@@ -24,7 +24,7 @@ def draw(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """One draw of scale 1 for a weight of `shape` (neurons, inputs) or (filters, channels, *size of a kernel).
+    """One draw of scale 1 for a weight of shape `(neurons, inputs)` or `(filters, channels, *kernel)`.
 
     For "shared" the result has size 1 along a unit's own axes and broadcasts against the weight.
     Raises ValueError for an unknown noise or unit, an alpha outside (0, 2], or a shape that is no weight's; TypeError

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import io
 import subprocess
 
 import pytest
+from docutils.core import publish_doctree
 
 from heavytail.book import sphinx
 
@@ -73,3 +77,30 @@ def test_a_page_is_searched_on_the_page_for_it():
         f'<script src="../{name}.js"></script>' for name in ("searchindex", "_static/searchtools", "_static/own")
     ]
     assert sphinx.SEARCH.sub("", "\n".join(scripts)) == scripts[2]
+
+
+def warned(docstring):
+    """What docutils warns of; the book is built with warnings as errors."""
+    said = io.StringIO()
+    settings = {"warning_stream": said, "report_level": 2, "halt_level": 5}
+    publish_doctree(sphinx.restructured(docstring), settings_overrides=settings)
+    return said.getvalue()
+
+
+LIBRARY = ("noise", "compress", "stable", "laws", "tails", "sde", "networks", "streams")
+LAB = tuple(f"lab.{name}" for name in ("models", "runs", "results", "datasets", "trainer", "sweeps"))
+
+
+@pytest.mark.parametrize("name", [*LIBRARY, *LAB, "evidence.experiments", "evidence.claims"])
+def test_docstrings_can_be_printed_without_a_warning(name):
+    module = importlib.import_module(f"heavytail.{name}")
+    own = [key for key, thing in vars(module).items() if getattr(thing, "__module__", None) == module.__name__]
+    things = [getattr(module, key) for key in getattr(module, "__all__", own)]
+    things = [thing for thing in things if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__doc__]
+    assert things
+    assert [(thing.__name__, said) for thing in things if (said := warned(inspect.getdoc(thing)))] == []
+
+
+def test_a_star_that_opens_nothing_is_a_warning():
+    assert "Inline emphasis" in warned("A weight of shape (filters, *size of a kernel).")
+    assert warned("A weight of shape `(filters, *kernel)`.") == ""
