@@ -59,13 +59,15 @@ def add(
             kernels.add_scalars(matrix, scalars)
         else:
             matrix += scalars[:, None] * along.numpy()
-    else:
+    elif noise == "isotropic":
         radii = np.full(units, scale * math.sqrt(2), np.float32)
         if alpha < 2:
             law = laws.root(alpha / 2)
             kernels.stable(radii, first, last, size * math.sqrt(2), False, law, 2 * layer + 1, word, step)
             np.minimum(radii, 1e37, out=radii)  # times a Gaussian it stays finite
         kernels.normal(flat, first * entries, last * entries, radii, entries, 2 * layer, word, step)
+    else:
+        raise ValueError(f"the compiled sampler has no noise {noise!r}")
 
 
 def symmetric(alpha: float, size: int, *, key: int, step: int = 0, lane: int = 0) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
@@ -11,13 +10,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import kernels, single_page, sphinx, stamps
-from heavytail.book.page import ChapterFailed, has_code, need, pages, project_root, read
-from heavytail.book.run import executed, processes, run_all, share_of_threads, side_by_side
+from heavytail.book import single_page, sphinx, stamps
+from heavytail.book.page import ChapterFailed, has_code, pages, project_root, read
+from heavytail.book.run import PATIENCE, executed, run_all, share_of_threads, side_by_side
 
 
 def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
@@ -50,39 +48,38 @@ def check(profile: str = "quick", root: Path | None = None, *, again: bool = Fal
 
 def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Path, Path]:
     """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
-    if not notebooks:
-        return {}
     differ = {}
-    with processes(len(notebooks)) as executor:
-        imported = kernels.worth_importing(len(notebooks), side_by_side(len(notebooks)))
-        futures = {executor.submit(_compare, notebook, root, imported): page for page, notebook in notebooks.items()}
+    with ThreadPoolExecutor(side_by_side(len(notebooks))) as pool:
+        futures = {pool.submit(_compared, notebook, root): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
-            page, (status, said, seconds) = futures[future], future.result()
+            page, (done, seconds) = futures[future], future.result()
             print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
-            if status == 0:
+            if done.returncode == 0:
                 stamps.mark_checked(notebooks[page], how)
                 print(f"the same outputs again, {seconds:.1f} s", flush=True)
             else:  # 5, no cells found, is a failure too: a chapter has cells
                 differ[page] = notebooks[page]
-                print(f"NOT the same again\n{said}", flush=True)
+                print(f"NOT the same again\n{done.stdout}", flush=True)
     return differ
 
 
-def _compare(notebook: Path, root: Path, imported: list[str]) -> tuple[int, str, float]:
-    """Compare one notebook in this process, which is one of several: pytest's status, what it said, seconds."""
-    start = time.monotonic()
-    settings = root / "tests" / "notebooks"
-    os.environ.update(share_of_threads())
-    kernels.use(share_of_threads(), imported)
-    os.environ["IPYTHONDIR"] = str(root / "_build" / "ipython")  # not among what the reader typed into IPython
-    os.chdir(root)
-    sys.path.insert(0, str(settings))
-    options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
+def _compared(notebook: Path, root: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """What nbval says of one notebook, and how long it took."""
+    start, settings = time.monotonic(), root / "tests" / "notebooks"
+    search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
+    # Cells go into a history of their own, not among what the reader typed into IPython.
+    environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
+    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
     nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        status = int(need("pytest").main([*options, *nbval, "--nbval-kernel-startup-timeout=300", str(notebook)]))
-    return status, said.getvalue(), time.monotonic() - start
+    done = subprocess.run(
+        [*pytest, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)],
+        cwd=root,
+        env=environment | share_of_threads(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done, time.monotonic() - start
 
 
 def assemble(profile: str = "quick", root: Path | None = None) -> Path:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import kernels, stamps
+from heavytail.book import stamps
 from heavytail.book.page import (
     ChapterFailed,
     changed_parameters,
@@ -25,7 +24,7 @@ from heavytail.book.page import (
 from heavytail.evidence.claims import PROFILES
 from heavytail.lab.machine import workers
 
-_PATIENCE = 300  # seconds after which a kernel that says nothing is lost; a busy machine takes long
+PATIENCE = 300  # seconds after which a kernel that says nothing is lost; a busy machine takes long
 
 
 def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -52,10 +51,10 @@ def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: 
             language="python",
             progress_bar=False,
             cwd=folder,
-            start_timeout=_PATIENCE,
-            iopub_timeout=_PATIENCE,
+            start_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
             raise_on_iopub_timeout=True,  # else the outputs that are late are left out
-            extra_arguments=[kernels.QUIET],
+            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of its local sockets at every start
         )
     except papermill.PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0] if error.source.strip() else ""
@@ -127,14 +126,9 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
             _failed(output).unlink(missing_ok=True)
         else:
             stale.append(_Stale(page, output, parameters, before, reason))
-    if not stale:
-        return [page for page, _ in chapters]
     failed = []
-    with processes(len(stale)) as executor:
-        imported = kernels.worth_importing(len(stale), side_by_side(len(stale)))
-        futures = {executor.submit(_seconds, chapter, share_of_threads(), imported): chapter for chapter in stale}
-        for number, future in enumerate(as_completed(futures), 1):
-            chapter, outcome = futures[future], future.result()
+    with workers.processes(side_by_side(len(stale))) as executor:
+        for number, (chapter, outcome) in enumerate(_each(executor, stale), 1):
             print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({chapter.reason}), ", end="")
             if isinstance(outcome, ChapterFailed):
                 failed.append(outcome)
@@ -158,23 +152,28 @@ class _Stale:
     reason: str
 
 
-@contextmanager
-def processes(chapters: int) -> Iterator[Executor]:
-    """Processes for so many chapters, at least one."""
-    with workers.processes(max(2, side_by_side(chapters))) as executor:  # one would be none, but starts only for work
-        assert executor is not None
-        yield executor
+def _each(executor: Executor | None, stale: Sequence[_Stale]) -> Iterator[tuple[_Stale, float | ChapterFailed]]:
+    """Every chapter as it is done, with its seconds or its failure."""
+    if executor is None:
+        for chapter in stale:
+            yield chapter, _seconds(chapter, share_of_threads())
+        return
+    futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
 
 
-def _seconds(chapter: _Stale, environment: Mapping[str, str], imported: list[str]) -> float | ChapterFailed:
-    """Run a chapter from this process, which is one of several; its seconds, or its failure."""
-    start = time.monotonic()
+def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
+    """Run a chapter from this process; its seconds, or its failure."""
+    start, before = time.monotonic(), dict(os.environ)
     os.environ.update(environment)
-    kernels.use(environment, imported)
     try:
         execute(chapter.page, chapter.output, parameters=chapter.parameters)
     except ChapterFailed as failure:
         return failure
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
     return time.monotonic() - start
 
 

@@ -20,7 +20,7 @@ from heavytail.lab.results import MIDDLE
 UNITS = 20_001  # draws of a median: one percent of standard error
 
 
-def median_size(noise: noises.Noise, alpha: float, entries: int) -> float:
+def median_size(alpha: float, noise: noises.Noise, entries: int) -> float:
     """Median Euclidean norm of a unit draw of a noise on one neuron of `entries` weights, simulated with a fixed seed.
 
     "shared" is exact: `sqrt(d)` times the upper quartile of the symmetric law. Raises ValueError as `noise.check` does.
@@ -34,14 +34,14 @@ def median_size(noise: noises.Noise, alpha: float, entries: int) -> float:
 
 
 def matched_sigma(
-    noise: noises.Noise, alpha: float, sigma: float, lr: float, entries: int, other: float = 2.0
+    alpha: float, noise: noises.Noise, sigma: float, lr: float, entries: int, other: float = 2.0
 ) -> float:
     """The sigma at index `other` whose kick of a neuron has the median size that `sigma` gives at `alpha`.
 
     A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index.
     """
-    size = noises.scale(alpha, sigma, lr) * median_size(noise, alpha, entries)
-    return size / (noises.scale(other, 1.0, lr) * median_size(noise, other, entries))
+    size = noises.scale(alpha, sigma, lr) * median_size(alpha, noise, entries)
+    return size / (noises.scale(other, 1.0, lr) * median_size(other, noise, entries))
 
 
 def matched_decay(ratio: float, lr: float, steps: int) -> float:

@@ -29,19 +29,19 @@ def path_size(run: Run, inputs: int) -> float:
     if run.noise is None or run.alpha is None:
         return 0.0
     kicks = max(run.max_steps - 1, 0)
-    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * _unit_size(run.noise, run.alpha, inputs)
+    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * _unit_size(run.alpha, run.noise, inputs)
 
 
 _unit_size = cache(median_size)
 
 
-def matched_sigma(kind: str, other: str, alpha: float, sigma: float, inputs: int) -> float:
+def matched_sigma(alpha: float, kind: noise.Noise, other: noise.Noise, sigma: float, inputs: int) -> float:
     """The sigma at which noise `kind` kicks a neuron by the median size that `sigma` gives the noise `other`."""
-    return sigma * _unit_size(other, alpha, inputs) / _unit_size(kind, alpha, inputs)
+    return sigma * _unit_size(alpha, other, inputs) / _unit_size(alpha, kind, inputs)
 
 
 def pure_share(
-    kind: noise.Noise, alpha: float, neurons: int, inputs: int, repeats: int, *, generator: torch.Generator
+    alpha: float, kind: noise.Noise, neurons: int, inputs: int, repeats: int, *, generator: torch.Generator
 ) -> float:
     """Share of neurons that squared error 0.1 lets go where the weights are one draw of a noise; median of `repeats`.
 
@@ -54,7 +54,7 @@ def pure_share(
     return float(np.median(shares))
 
 
-def exposure(kind: noise.Noise, alpha: float, x: Tensor, kicks: int, *, generator: torch.Generator) -> Tensor:
+def exposure(alpha: float, kind: noise.Noise, x: Tensor, kicks: int, *, generator: torch.Generator) -> Tensor:
     """`|⟨ξ, x⟩| / (‖ξ‖ ‖x‖)`: the share of a kick's length that an input sees. Shape (kicks, samples), in [0, 1].
 
     x is (samples, ...); each of the `kicks` draws ξ of the noise meets each sample. Raises ValueError for an input

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class Results:
     """
 
     table: pd.DataFrame
-    _weights: Mapping[str, Mapping[str, Tensor]]
+    _weights: Mapping[str, Mapping[str, Tensor]] = field(repr=False)
     history: pd.DataFrame | None = None
 
     def weights(self, run: Run) -> dict[str, Tensor]:

@@ -172,6 +172,13 @@ class Perturbation:
         rest = {numbers[name]: value.clone() for name, value in state["rest"].items()}
         self._key, self._step, self._rest = int(state["key"]), int(state["step"]), rest
 
+    def __repr__(self) -> str:
+        """Which noise, and on which weights."""
+        unit = self._unit
+        return (
+            f"<{unit.noise} noise, alpha={unit.alpha:g}, sigma={unit.scale:g}, on {', '.join(self.names) or 'nothing'}>"
+        )
+
     def __enter__(self) -> Perturbation:
         return self
 

@@ -1,24 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import multiprocessing
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sweep_children import wait_for
 
 from heavytail import cli
-from heavytail.book import build, kernels, page, stamps
+from heavytail.book import build, page, stamps
 from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
@@ -282,56 +276,6 @@ def test_a_chapter_that_differs_once_is_flaky_if_it_is_compared_again(
     with pytest.raises(page.ChapterFailed, match=r"do not give the same outputs: two$"):
         build.check(again=True)
     assert re.findall("FLAKY.*", capsys.readouterr().out) == ["FLAKY: book/one.md"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel imports for itself")
-@pytest.mark.long
-def test_a_kernel_has_imported_what_it_should_and_shares_nothing_else(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernels, "worth_importing", lambda chapters, processes: ["numpy", "wave"])
-    asks = "import os, random, sys\nimport numpy"
-    asks += "\nprint('wave' in sys.modules, os.getsid(0) == os.getpid())"
-    asks += "\nprint(numpy.random.random(), random.random(), os.getpid())"
-    two_chapters(project, asks, asks)
-    one, two = (outputs(executed(project, "quick", chapter)).splitlines()[1:] for chapter in run_all()[-2:])
-    assert one[0] == two[0] == "True True"
-    assert not set(one[1].split()) & set(two[1].split())
-
-
-def test_what_chapters_import_is_imported_once_for_many_of_them() -> None:
-    assert kernels.worth_importing(4, 2) == []
-    assert kernels.worth_importing(5, 2) == kernels.IMPORTED
-    assert all(importlib.util.find_spec(name) for name in kernels.IMPORTED)
-
-
-@pytest.mark.long
-def test_what_is_imported_once_leaves_pyplot_to_the_kernel() -> None:
-    """It asks at its import whether a kernel runs, and shows no figures where none did."""
-    code = f"import sys, {', '.join(kernels.IMPORTED)}\nsys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def started_and_left(file: Path) -> None:
-    from jupyter_client.manager import KernelManager
-
-    kernels.use({}, [])
-    manager = KernelManager()
-    manager.start_kernel()
-    stamps.write_text(file, str(manager.provisioner.pid))
-    signal.pause()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each kernel is a child of its user")
-@pytest.mark.long
-def test_a_kernel_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
-    user = multiprocessing.get_context("forkserver").Process(target=started_and_left, args=(tmp_path / "pid",))
-    user.start()
-    wait_for((tmp_path / "pid").exists)
-    kernel = Path("/proc") / (tmp_path / "pid").read_text()
-    assert kernel.exists()
-    user.kill()
-    wait_for(lambda: not kernel.exists() or "Z" in (kernel / "stat").read_text().rpartition(")")[2].split()[0])
 
 
 @pytest.mark.long

@@ -213,7 +213,7 @@ def test_the_grid_of_the_controls_matches_kicks_and_decay_as_it_says(profile):
     for kind in noise.NOISES:
         (heavy,) = {run.sigma for run in runs if (run.noise, run.alpha, run.along) == (kind, 1.75, "ones")}
         least = min(run.sigma for run in runs if (run.noise, run.alpha) == (kind, 2.0))
-        assert least == pytest.approx(controls.matched_sigma(kind, 1.75, heavy, 0.1, 784), rel=1e-3)
+        assert least == pytest.approx(controls.matched_sigma(1.75, kind, heavy, 0.1, 784), rel=1e-3)
     mnist = results.read_table(DATA / "results" / "workstation" / "mnist.parquet")
     noisy = mnist[(mnist["noise"] == "entrywise") & (mnist["alpha"] == 1.75)]
     ratio = noisy["norm_median"].median() / mnist.loc[mnist["noise"].isna(), "norm_median"].median()
@@ -225,7 +225,7 @@ def test_matched_kicks_have_the_median_size_that_other_draws_have():
     """Medians of 4001 other draws differ by less than 7 % (false alarm below 1e-6 each)."""
     for kind, sigma in (("shared", 0.3), ("entrywise", 0.01), ("isotropic", 0.05)):
         sizes = []
-        for alpha, scale in ((1.6, sigma), (2.0, controls.matched_sigma(kind, 1.6, sigma, 0.1, 20))):
+        for alpha, scale in ((1.6, sigma), (2.0, controls.matched_sigma(1.6, kind, sigma, 0.1, 20))):
             g = torch.Generator().manual_seed(5)
             kicks = noise.draw(alpha, kind, (4001, 20), generator=g).expand(4001, 20)
             sizes.append(float(noise.scale(alpha, scale, 0.1) * kicks.norm(dim=1).median()))

@@ -39,15 +39,15 @@ def test_plain_sgd_and_a_single_step_have_no_path():
 
 @KINDS
 def test_a_matched_sigma_kicks_by_the_same_median_size(kind):
-    sigma = noise_types.matched_sigma(kind, "isotropic", 1.5, 0.2, 6)
-    size = sigma * controls.median_size(kind, 1.5, 6)
-    assert size == pytest.approx(0.2 * controls.median_size("isotropic", 1.5, 6))
+    sigma = noise_types.matched_sigma(1.5, kind, "isotropic", 0.2, 6)
+    size = sigma * controls.median_size(1.5, kind, 6)
+    assert size == pytest.approx(0.2 * controls.median_size(1.5, "isotropic", 6))
 
 
 @KINDS
 def test_the_share_of_pure_noise_is_that_of_its_largest_norms(kind):
     """Of three neurons with d = 1 all types have one law; the median of 301 shares is one of the three steps."""
-    share = noise_types.pure_share(kind, 1.2, 3, 1, 301, generator=gen())
+    share = noise_types.pure_share(1.2, kind, 3, 1, 301, generator=gen())
     draws = noise.vectors(1.2, "shared", (301, 3, 1), generator=gen(5)).double().squeeze(-1).square().sort(dim=1).values
     shares = (draws.cumsum(1) <= 0.1 * draws.sum(1, keepdim=True)).sum(1) / 3
     assert share == pytest.approx(float(shares.median()))
@@ -56,7 +56,7 @@ def test_the_share_of_pure_noise_is_that_of_its_largest_norms(kind):
 def test_in_many_dimensions_types_two_and_three_prune_alike_and_type_one_more():
     """At α = 1.9 the shares of pure noise are far apart (0.58 against 0.16 at d = 784, with a spread of 0.05)."""
     first, second, third = (
-        noise_types.pure_share(kind, 1.9, 300, 100, 11, generator=gen())
+        noise_types.pure_share(1.9, kind, 300, 100, 11, generator=gen())
         for kind in ("shared", "entrywise", "isotropic")
     )
     assert first > 0.4 > 0.3 > max(second, third)
@@ -64,7 +64,7 @@ def test_in_many_dimensions_types_two_and_three_prune_alike_and_type_one_more():
 
 def test_a_shared_kick_is_seen_as_the_sum_of_the_inputs():
     x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, -1.0, 2.0, -2.0], [3.0, 0.0, 0.0, 0.0]])
-    seen = noise_types.exposure("shared", 1.5, x, 7, generator=gen())
+    seen = noise_types.exposure(1.5, "shared", x, 7, generator=gen())
     assert seen.shape == (7, 3)
     assert np.allclose(seen, [[1.0, 0.0, 0.5]] * 7, atol=1e-12)
 
@@ -73,14 +73,14 @@ def test_a_shared_kick_is_seen_as_the_sum_of_the_inputs():
 def test_the_other_kicks_are_seen_alike_whatever_the_input(kind):
     """The mean square is 1/d by symmetry: 4000 cosines of 20 entries are within 15 % of it (false alarm below 1e-6)."""
     x = torch.cat([torch.ones(1, 20), torch.ones(1, 20) * torch.tensor([1.0, -1.0]).repeat(10)])
-    seen = noise_types.exposure(kind, 1.5, x, 4000, generator=gen(2))
+    seen = noise_types.exposure(1.5, kind, x, 4000, generator=gen(2))
     assert seen.square().mean(dim=0).tolist() == pytest.approx([1 / 20, 1 / 20], rel=0.15)
     assert float(seen.max()) <= 1
 
 
 def test_an_input_of_zeros_is_refused():
     with pytest.raises(ValueError, match=r"^an input that is all zero sees no kick: leave it out$"):
-        noise_types.exposure("shared", 1.5, torch.zeros(2, 3), 1, generator=gen())
+        noise_types.exposure(1.5, "shared", torch.zeros(2, 3), 1, generator=gen())
 
 
 def curve(*accuracies):

@@ -342,7 +342,7 @@ def test_the_sampler_of_a_device_is_the_one_that_noise_is_added_with(device, mon
     for module, name in ((_sampler, "add"), (noise, "vectors")):
         monkeypatch.setattr(module, name, lambda *_, module=module, **__: used.append(module) or torch.ones(()))
     monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
-    noise.add(torch.ones(3, 2, device=device), "shared", 1.75, 0.1, key=1, step=1)
+    noise.add(torch.ones(3, 2, device=device), 1.75, "shared", 0.1, key=1, step=1)
     (module,) = used
     versions = {_sampler: _sampler.SAMPLER_VERSION, noise: stable.SAMPLER_VERSION}
     assert results.sampler_of(device) == versions[module]

@@ -138,5 +138,5 @@ NAMES: tuple[str, ...] = tuple(OFFICIAL)
 def lookup(name: str) -> Official:
     """The data set of that name; ValueError, with the known names, if there is none."""
     if name not in OFFICIAL:
-        raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(NAMES)}.")
+        raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(NAMES)}")
     return OFFICIAL[name]

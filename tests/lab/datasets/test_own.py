@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from heavytail import Run, train
-from heavytail.lab import datasets, trainer
+from heavytail.lab import datasets, queue, trainer
 from heavytail.lab.datasets import Dataset, from_arrays, from_csv, from_npz, from_torch, identity
 
 X_TRAIN, Y_TRAIN = np.arange(12.0).reshape(6, 2) / 8, np.array([0, 1, 2, 0, 1, 2])
@@ -227,7 +227,7 @@ def untrainable(monkeypatch):
     def fail(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(trainer, "_together", fail)
+    monkeypatch.setattr(queue, "_together", fail)
 
 
 @pytest.mark.parametrize("kind", BAD)
