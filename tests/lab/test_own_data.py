@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from heavytail import Results, Run, cli, sweep, train
-from heavytail.lab import datasets, results, trainer
+from heavytail.lab import datasets, queue, results, trainer
 from heavytail.lab import store as stores
 from heavytail.lab.datasets import from_arrays
 from heavytail.lab.runs import read_grid, settled
@@ -46,7 +46,7 @@ def untrainable(monkeypatch):
     def fail(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(trainer, "_together", fail)
+    monkeypatch.setattr(queue, "_together", fail)
 
 
 # training

@@ -142,6 +142,8 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
         frame = pd.read_csv(path)
     except ValueError as error:  # of pandas, or of a text that is no UTF-8
         raise ValueError(f"{path} is not a readable CSV file: {str(error).strip().splitlines()[0]}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is left of the named columns for an index
+        raise ValueError(f"{path} has rows of more values than its header has names: give each column one name")
     if label not in frame.columns:
         raise ValueError(f"{path} has no column {label!r} of labels: it has {', '.join(map(str, frame.columns))}")
     if not len(frame):

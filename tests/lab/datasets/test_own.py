@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from heavytail import Run, train
-from heavytail.lab import datasets, trainer
+from heavytail.lab import datasets, queue, trainer
 from heavytail.lab.datasets import Dataset, from_arrays, from_csv, from_npz, from_torch, identity
 
 X_TRAIN, Y_TRAIN = np.arange(12.0).reshape(6, 2) / 8, np.array([0, 1, 2, 0, 1, 2])
@@ -227,7 +227,7 @@ def untrainable(monkeypatch):
     def fail(*_):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(trainer, "_together", fail)
+    monkeypatch.setattr(queue, "_together", fail)
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -376,6 +376,7 @@ def test_csv_files_give_the_same_data_set_whatever_the_order_of_their_columns(tm
         ("", r"train.csv is not a readable CSV file: No columns"),
         ('a,kind\n"1,0\n', r"train.csv is not a readable CSV file: "),
         ("a,b,kind\n1,2,0,9\n1,2,0\n1,2,3,4,5,6\n", r"train.csv is not a readable CSV file: "),
+        ("a,b,kind\n1,2,0,1\n", r"train.csv has rows of more values than its header has names: give each"),
         ("a,b\n1,2\n", r"train.csv has no column 'kind' of labels: it has a, b$"),
         ("a,c,kind\n1,2,0\n", r"train.csv and .*test.csv do not have the same columns: only one of them has b, c$"),
         ("a,b,kind\n1,x,0\n", r"row 0 of .*train.csv is 'x' in column b: give numbers alone$"),
@@ -506,3 +507,13 @@ def test_a_change_after_the_check_is_checked_again():
     assert dataset.checked() is dataset
     dataset.y_train[2] = 9
     refused(r"^row 2 of y_train of mine is 9: labels are whole numbers from 0 to 2$", lambda: dataset.id)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, -100, 9, 10**9])
+def test_labels_that_are_changed_past_torch_are_refused_before_any_training(split, label):
+    for change in (lambda y: y.numpy(), lambda y: y.data):
+        dataset = made()
+        change(getattr(dataset, f"y_{split}"))[1] = label
+        sentence = rf"^row 1 of y_{split} of mine is {label}: labels are whole numbers from 0 to 2$"
+        refused(sentence, lambda dataset=dataset: train(Run(dataset="mine", width=4), data={"mine": dataset}))
