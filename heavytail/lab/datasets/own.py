@@ -110,6 +110,8 @@ def from_npz(path: Path | str) -> Dataset:
     try:
         name, arrays = identity.check(path.stem), _archive(path)
         classes = arrays.pop("classes", None)
+        if classes is not None and np.size(classes) != 1:
+            raise ValueError(f"classes must be one whole number, got {np.size(classes)}")
         return sound(name, arrays, classes if classes is None else np.asarray(classes).item(), source=str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

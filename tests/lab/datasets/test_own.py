@@ -424,6 +424,7 @@ def test_an_archive_is_called_after_its_file_and_may_say_its_classes(tmp_path):
     ("changes", "sentence"),
     [
         ({"y_test": None}, r"/mine.npz: it does not hold y_test$"),
+        ({"classes": np.array([])}, r"/mine.npz: classes must be one whole number, got 0$"),
         ({"clases": 3}, r"/mine.npz: it holds clases too: keep x_train, y_train, x_test, y_test and classes alone$"),
         ({"x_train": np.array([object()])}, r"/mine.npz: it is not a NumPy archive of plain arrays$"),
         ({"y_train": Y_TRAIN - 1}, r"/mine.npz: row 0 of y_train of mine is -1"),
