@@ -377,6 +377,7 @@ def test_csv_files_give_the_same_data_set_whatever_the_order_of_their_columns(tm
         ('a,kind\n"1,0\n', r"train.csv is not a readable CSV file: "),
         ("a,b,kind\n1,2,0,9\n1,2,0\n1,2,3,4,5,6\n", r"train.csv is not a readable CSV file: "),
         ("a,b,kind\n1,2,0,1\n", r"train.csv has rows of more values than its header has names: give each"),
+        ("a,b,kind,kind\n1,2,0,0\n", r"train.csv has two columns 'kind': give each column a name of its own$"),
         ("a,b\n1,2\n", r"train.csv has no column 'kind' of labels: it has a, b$"),
         ("a,c,kind\n1,2,0\n", r"train.csv and .*test.csv do not have the same columns: only one of them has b, c$"),
         ("a,b,kind\n1,x,0\n", r"row 0 of .*train.csv is 'x' in column b: give numbers alone$"),
