@@ -429,6 +429,17 @@ def test_an_optimizer_without_a_hidden_weight_is_refused(params: list | None) ->
         noise.perturb(sgd(nn.Linear(3, 2)), generator=generator(9), params=params, **SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "params", [["0.weight"], [("0.weight", torch.ones(2, 2))], nn.Linear(2, 2), nn.Sequential(nn.ReLU())]
+)
+def test_what_is_no_weight_or_no_model_is_refused(params: Any) -> None:
+    model = small_network()
+    with pytest.raises(TypeError, match=r"^params= must be weights, such as model.parameters\(\), not a \w+$"):
+        noise.perturb(sgd(model), params=params, generator=generator(9), **SETTINGS)
+    with pytest.raises(TypeError, match=r"^model= must be a torch.nn.Module, not a (str|list)$"):
+        noise.perturb(sgd(model), model=params if type(params) is list else "model", generator=generator(9), **SETTINGS)
+
+
 def test_two_ways_to_name_the_weights_are_one_too_many() -> None:
     model = small_network()
     more = {"generator": generator(9), **SETTINGS}

@@ -138,6 +138,24 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda state: state | {"settings": state["settings"] | {"weights": ["2.weight (8, 12)"]}},
         r"^the state is that of a perturbation with other weights: \['2.weight \(8, 12\)'\] there, ",
     ),
+    "no settings": (lambda state: state | {"settings": None}, r"^this is not the state of a perturbation: "),
+    **{
+        f"{name} {value!r}": (
+            lambda state, name=name, value=value: state | {name: value},
+            rf"^the state is damaged: its {name} is {value!r}, no whole number of \d\d bits$",
+        )
+        for name, values in {"key": (None, -1, 2**64), "step": ("two", 1.5, -1, 2**32)}.items()
+        for value in values
+    },
+    **{
+        f"rest {number}": (
+            lambda state, rest=rest: state | {"rest": rest},
+            r"^the state is damaged: what it left over of kicks does not fit the weights$",
+        )
+        for number, rest in enumerate(
+            [None, {"0.weight": 3}, {"0.weight": torch.zeros(1)}, {"9.weight": torch.ones(2)}]
+        )
+    },
 }
 
 

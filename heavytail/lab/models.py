@@ -74,7 +74,11 @@ def _builder(name: str, given: Mapping[str, Build]) -> Build:
 
 def check(run: Run, dataset: Dataset, build: Build) -> None:
     """Try a network of one's own: two samples forward, and a step. Raises ValueError that says what fails."""
-    name, model = run.network, initial_model(run, dataset, build)
+    name = run.network
+    try:
+        model = initial_model(run, dataset, build)
+    except Exception as error:  # whatever a function of somebody else raises
+        raise ValueError(f"network {name!r} cannot be made: {error}".partition("\n")[0]) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"network {name!r} must return a torch.nn.Module, got {type(model).__name__}")
     for layer, module in model.named_modules():
@@ -97,7 +101,11 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     if not isinstance(outputs, Tensor) or outputs.shape != (len(x), dataset.classes):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(f"network {name!r} must return (batch, classes) = {(len(x), dataset.classes)}, got {shape}")
-    if not any(p.requires_grad for p in networks.hidden_weights(model, x).values()):
+    try:
+        hidden = networks.hidden_weights(model, x)
+    except ValueError as error:
+        raise ValueError(f"network {name!r}: {error}") from error
+    if not any(p.requires_grad for p in hidden.values()):
         raise ValueError(f"network {name!r} has no hidden weight that is trained: noise and pruning need one")
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     try:

@@ -84,6 +84,12 @@ def perturb(
     _check_optimizer(optimizer)
     if model is not None and params is not None:
         raise ValueError("name the weights by model= or by params=, not by both")
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(f"model= must be a torch.nn.Module, not a {type(model).__name__}")
+    if params is not None:
+        params = list(params) if isinstance(params, Iterable) else [params]
+        if other := [p for p in params if not isinstance(p, Tensor)]:
+            raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
         raise ValueError("sample= is a batch for model=: name the model too")
     targets = _of_optimizer(optimizer, params) if model is None else _of_model(model, sample)
@@ -160,7 +166,11 @@ class Perturbation:
 
         Raises ValueError for the state of something else, of other weights or of other settings of the noise.
         """
-        if not isinstance(state, Mapping) or state.keys() != self.state_dict().keys():
+        if (
+            not isinstance(state, Mapping)
+            or state.keys() != self.state_dict().keys()
+            or (not isinstance(state["settings"], Mapping))
+        ):
             raise ValueError("this is not the state of a perturbation: load what its state_dict() returned")
         for name, value in self._settings().items():
             if state["settings"].get(name) != value:
@@ -169,8 +179,17 @@ class Perturbation:
                     f"{value} here"
                 )
         numbers = {target.name: number for number, target in enumerate(self._targets)}
-        rest = {numbers[name]: value.clone() for name, value in state["rest"].items()}
-        self._key, self._step, self._rest = int(state["key"]), int(state["step"]), rest
+        rest = state["rest"]
+        for name, bits in (("key", 64), ("step", 32)):
+            if not isinstance(state[name], int) or not 0 <= state[name] < 2**bits:
+                raise ValueError(f"the state is damaged: its {name} is {state[name]!r}, no whole number of {bits} bits")
+        if not isinstance(rest, Mapping) or not all(
+            name in numbers and isinstance(value, Tensor) and value.shape == self._targets[numbers[name]].weight.shape
+            for name, value in rest.items()
+        ):
+            raise ValueError("the state is damaged: what it left over of kicks does not fit the weights")
+        self._key, self._step = state["key"], state["step"]
+        self._rest = {numbers[name]: value.clone() for name, value in rest.items()}
 
     def __repr__(self) -> str:
         """Which noise, and on which weights."""

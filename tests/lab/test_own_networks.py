@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.parametrizations import weight_norm
 
 from heavytail import Run, noise, streams, sweep
 from heavytail.lab import trainer
@@ -139,6 +140,15 @@ REFUSED = {
         r"must have float32 parameters",
     ),
     "a call that fails": (sequential(nn.Linear(3, 3)), r"fails on inputs \(2, 6\)"),
+    "other arguments": (
+        lambda run: nn.Linear(3, 3),
+        r"^network ':mine' cannot be made: .* unexpected keyword argument",
+    ),
+    "an error of its own": (lambda *_, **__: {}["width"], r"^network ':mine' cannot be made: 'width'$"),
+    "a weight made of others": (
+        lambda shape, classes, **_: nn.Sequential(weight_norm(nn.Linear(shape[0], 4)), nn.Linear(4, classes)),
+        r"^network ':mine': the weight of layer '0' is parametrized or masked",
+    ),
 }
 
 

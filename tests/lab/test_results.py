@@ -22,6 +22,7 @@ from pyarrow import parquet
 from heavytail import Results, Run, _sampler, cli, noise, stable, train, version
 from heavytail.lab import results
 from heavytail.lab.simulations import Chaos, Discretisation, Pruning
+from heavytail.noise import draws
 from heavytail.version import __version__
 
 RUNS = [
@@ -339,12 +340,12 @@ def test_a_row_names_the_sampler_that_drew_on_its_device(device, sampler):
 def test_the_sampler_of_a_device_is_the_one_that_noise_is_added_with(device, monkeypatch):
     """A weight on "meta" stands for one on a GPU: it gets its noise on the way of all devices but the CPU."""
     used = []
-    for module, name in ((_sampler, "add"), (noise, "vectors")):
+    for module, name in ((_sampler, "add"), (draws, "vectors")):
         monkeypatch.setattr(module, name, lambda *_, module=module, **__: used.append(module) or torch.ones(()))
     monkeypatch.setattr(torch, "Generator", lambda device: SimpleNamespace(manual_seed=lambda seed: None))
     noise.add(torch.ones(3, 2, device=device), 1.75, "shared", 0.1, key=1, step=1)
     (module,) = used
-    versions = {_sampler: _sampler.SAMPLER_VERSION, noise: stable.SAMPLER_VERSION}
+    versions = {_sampler: _sampler.SAMPLER_VERSION, draws: stable.SAMPLER_VERSION}
     assert results.sampler_of(device) == versions[module]
 
 

@@ -110,6 +110,8 @@ def from_npz(path: Path | str) -> Dataset:
     try:
         name, arrays = identity.check(path.stem), _archive(path)
         classes = arrays.pop("classes", None)
+        if classes is not None and np.size(classes) != 1:
+            raise ValueError(f"classes must be one whole number, got {np.size(classes)}")
         return sound(name, arrays, classes if classes is None else np.asarray(classes).item(), source=str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -140,8 +142,13 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
 
     try:
         frame = pd.read_csv(path)
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
     except ValueError as error:  # of pandas, or of a text that is no UTF-8
         raise ValueError(f"{path} is not a readable CSV file: {str(error).strip().splitlines()[0]}") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is left of the named columns for an index
+        raise ValueError(f"{path} has rows of more values than its header has names: give each column one name")
+    if twice := sorted(header[header.notna() & header.duplicated()]):  # pandas would number them: labels as inputs
+        raise ValueError(f"{path} has two columns {twice[0]!r}: give each column a name of its own")
     if label not in frame.columns:
         raise ValueError(f"{path} has no column {label!r} of labels: it has {', '.join(map(str, frame.columns))}")
     if not len(frame):

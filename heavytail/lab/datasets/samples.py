@@ -34,7 +34,7 @@ def checked(name: str, values: Mapping[str, Any], classes: object, copy: bool) -
         )
     count = _count(name, classes, found)
     for split in SPLITS:
-        _in_range(f"y_{split} of {name}", found[f"y_{split}"], count)
+        in_range(f"y_{split} of {name}", found[f"y_{split}"], count)
     return found, count
 
 
@@ -115,7 +115,8 @@ def _count(name: str, classes: object, found: Mapping[str, Tensor]) -> int:
     return int(classes)
 
 
-def _in_range(what: str, y: Tensor, classes: int) -> None:
+def in_range(what: str, y: Tensor, classes: int) -> None:
+    """Raise ValueError unless all labels are whole numbers from 0 to `classes` - 1."""
     if (bad := (y < 0) | (y >= classes)).any():
         row = _first(bad)
         raise ValueError(f"row {row} of {what} is {int(y[row])}: labels are whole numbers from 0 to {classes - 1}")

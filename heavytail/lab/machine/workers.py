@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from tqdm import tqdm
@@ -19,16 +20,20 @@ def processes(count: int) -> Iterator[Executor | None]:
     """An executor of `count` processes; None for one, as a sweep then runs here.
 
     An exception inside the block, Ctrl-C too, ends the workers at once, in the middle of what they do. A process that
-    starts its own should do so under `if __name__ == "__main__"`. Raises ValueError for a count below 1.
+    starts its own does so under `if __name__ == "__main__"`. Raises ValueError for a count below 1, RuntimeError where
+    no worker starts, as in a script without that line.
     """
     if count < 1:
         raise ValueError(f"workers must be at least 1, got {count}")
     if count == 1:
         yield None
         return
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker, which runs the script once more
+        raise SystemExit(1)  # its parent says why
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
     try:
+        _start(pool)
         yield pool
     except BaseException:
         for worker in set(multiprocessing.active_children()) - set(others):
@@ -36,6 +41,17 @@ def processes(count: int) -> Iterator[Executor | None]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start(pool: Executor) -> None:
+    """Wait for the first worker: one that cannot start is found here, and not in the middle of a sweep."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "no worker process started: a script that starts workers must do its work under "
+            '`if __name__ == "__main__":`, as every worker imports the script'
+        ) from None
 
 
 def _context() -> multiprocessing.context.BaseContext:

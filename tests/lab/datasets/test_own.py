@@ -376,6 +376,8 @@ def test_csv_files_give_the_same_data_set_whatever_the_order_of_their_columns(tm
         ("", r"train.csv is not a readable CSV file: No columns"),
         ('a,kind\n"1,0\n', r"train.csv is not a readable CSV file: "),
         ("a,b,kind\n1,2,0,9\n1,2,0\n1,2,3,4,5,6\n", r"train.csv is not a readable CSV file: "),
+        ("a,b,kind\n1,2,0,1\n", r"train.csv has rows of more values than its header has names: give each"),
+        ("a,b,kind,kind\n1,2,0,0\n", r"train.csv has two columns 'kind': give each column a name of its own$"),
         ("a,b\n1,2\n", r"train.csv has no column 'kind' of labels: it has a, b$"),
         ("a,c,kind\n1,2,0\n", r"train.csv and .*test.csv do not have the same columns: only one of them has b, c$"),
         ("a,b,kind\n1,x,0\n", r"row 0 of .*train.csv is 'x' in column b: give numbers alone$"),
@@ -423,6 +425,7 @@ def test_an_archive_is_called_after_its_file_and_may_say_its_classes(tmp_path):
     ("changes", "sentence"),
     [
         ({"y_test": None}, r"/mine.npz: it does not hold y_test$"),
+        ({"classes": np.array([])}, r"/mine.npz: classes must be one whole number, got 0$"),
         ({"clases": 3}, r"/mine.npz: it holds clases too: keep x_train, y_train, x_test, y_test and classes alone$"),
         ({"x_train": np.array([object()])}, r"/mine.npz: it is not a NumPy archive of plain arrays$"),
         ({"y_train": Y_TRAIN - 1}, r"/mine.npz: row 0 of y_train of mine is -1"),
@@ -506,3 +509,13 @@ def test_a_change_after_the_check_is_checked_again():
     assert dataset.checked() is dataset
     dataset.y_train[2] = 9
     refused(r"^row 2 of y_train of mine is 9: labels are whole numbers from 0 to 2$", lambda: dataset.id)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, -100, 9, 10**9])
+def test_labels_that_are_changed_past_torch_are_refused_before_any_training(split, label):
+    for change in (lambda y: y.numpy(), lambda y: y.data):
+        dataset = made()
+        change(getattr(dataset, f"y_{split}"))[1] = label
+        sentence = rf"^row 1 of y_{split} of mine is {label}: labels are whole numbers from 0 to 2$"
+        refused(sentence, lambda dataset=dataset: train(Run(dataset="mine", width=4), data={"mine": dataset}))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import subprocess
+import sys
 
 import pytest
 from sweep_children import children, wait_for
@@ -42,3 +44,20 @@ def test_workers_end_at_once_with_an_exception():
     with pytest.raises(KeyError), processes(2) as executor:
         begin_and_fail(executor)
     assert set(multiprocessing.active_children()) <= there
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_script_without_main_guard_ends_with_one_sentence(tmp_path, method):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing\n"
+        "from heavytail.lab.machine import workers\n"
+        f"workers._context = lambda: multiprocessing.get_context({method!r})\n"
+        "with workers.processes(2) as executor:\n"
+        "    print(executor.submit(abs, -1).result())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1].startswith("RuntimeError: no worker process started: a script that starts")
