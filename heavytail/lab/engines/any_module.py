@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,6 +16,7 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
+from heavytail.compress import shrinking
 from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kick
@@ -150,27 +152,26 @@ def pruned(
     """
     model = copy.deepcopy(networks.module)
     model.load_state_dict(weights(networks, row))
-    found = {}
+    found: dict[Criterion, Pruned] = {}
+    shrinks = False
     for criterion in criteria:
         generator = compress.chance(chance)
         sparse = compress.prune(
             model, **criterion._asdict(), sample=networks.sample, unit=networks.unit, generator=generator
         )
-        small = _smaller(sparse, networks.sample)
+        ratio = compress.pruning_ratio(sparse, networks.sample)
+        small = sparse
+        if not found:  # the first is held against the unshrunk network, those that follow have its form
+            with suppress(ValueError):  # no chain: it is evaluated whole
+                small, shrinks = compress.shrink(sparse, networks.sample), True
+        elif shrinks:
+            small = shrinking.smaller(sparse)
         one = replace(
             networks, module=small, parameters=_together([_trained(small)]), fixed=_together([_fixed(small)]), low=None
         )
         accuracies = [float(evaluate(one, x, y)[0]) for x, y in splits]
-        found[criterion] = Pruned(compress.pruning_ratio(sparse, networks.sample), accuracies)
+        found[criterion] = Pruned(ratio, accuracies)
     return found
-
-
-def _smaller(sparse: nn.Module, sample: Tensor | None) -> nn.Module:
-    """The same function, sooner, where the network can be shrunk."""
-    try:
-        return compress.shrink(sparse, sample)
-    except ValueError:
-        return sparse
 
 
 def _outputs(networks: Networks, parameters: Parameters, x: Tensor) -> Tensor:
