@@ -10,10 +10,13 @@ export GOMP_SPINCOUNT ?= 1000
 
 PY := .venv/bin/python
 START := $(shell date +%s)
-# What chapters, tests and pages import; matplotlib's fonts, for their first import warns.
+# What chapters, tests and pages import; matplotlib's fonts, for their first import warns. A training imports more, when
+# it runs: of torch, SciPy and scikit-learn alone a thousand modules, and the sampler's loops are compiled by it.
 imported := matplotlib.font_manager, heavytail.cli, heavytail.book.figures, heavytail.book.build, heavytail.lab.bench, \
   heavytail.lab.simulations, heavytail.book.explorer, IPython, ipykernel.kernelapp, papermill, nbval, pytest, xdist, hypothesis, \
-  distributed, jupyter_book, sphinx.application, myst_nb
+  distributed, jupyter_book, sphinx.application, myst_nb, mpmath, pyarrow.parquet, heavytail
+trained := heavytail.train(heavytail.grid(dataset="digits", width=2, depth=[1, 2], lr=0.1, max_steps=2, \
+  noise=["shared", "entrywise", "isotropic"], alpha=1.5, sigma=0.1), progress=False)
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
@@ -48,7 +51,7 @@ help:
 	@rm -f $@
 	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
 	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
-	@PYTHONDONTWRITEBYTECODE= $(PY) -W ignore -c 'import $(imported)'
+	@PYTHONDONTWRITEBYTECODE= $(PY) -W ignore -c 'import $(imported); $(trained)'
 	@touch $@
 
 book: .venv/.installed
