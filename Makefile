@@ -91,13 +91,13 @@ bench: .venv/.installed
 
 lint: .venv/.installed
 	$(call say,'format$(comma) lint$(comma) types')
-	@$(PY) -m ruff format --check heavytail tests
-	@$(PY) -m ruff check heavytail tests
+	@$(PY) -m ruff format --check heavytail tests setup.py
+	@$(PY) -m ruff check heavytail tests setup.py
 	@$(PY) -m mypy
 
 format: .venv/.installed
-	@$(PY) -m ruff format heavytail tests
-	@$(PY) -m ruff check --fix heavytail tests
+	@$(PY) -m ruff format heavytail tests setup.py
+	@$(PY) -m ruff check --fix heavytail tests setup.py
 
 clean:
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+import runpy
 from pathlib import Path
 
 from setuptools import setup
@@ -16,21 +16,7 @@ VERSION = Path("heavytail", "version.py")
 README = Path("README.md")
 UNKNOWN = "COMMIT: str | None = None\n"  # the line of version.py that a build fills
 PICTURE = re.compile(r"<!-- picture -->\n(.*?)<!-- end of picture -->\n+", re.DOTALL)
-
-
-def git(*arguments: str) -> str | None:
-    """What git says of this folder; None unless it is the top of a repository, so never of one that it only lies in."""
-    known = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's, of another
-    try:
-        top, answer = (
-            subprocess.run(
-                ["git", *words], cwd=ROOT, env=known, capture_output=True, text=True, check=True, timeout=10
-            ).stdout.strip()
-            for words in (["rev-parse", "--show-toplevel"], arguments)
-        )
-        return answer if os.path.samefile(top, ROOT) else None
-    except (OSError, subprocess.SubprocessError):
-        return None
+commit_of = runpy.run_path(str(ROOT / VERSION))["commit_of"]  # by its file: no package is installed yet
 
 
 def version() -> str:
@@ -38,7 +24,7 @@ def version() -> str:
     text = (ROOT / VERSION).read_text(encoding="utf-8")
     if UNKNOWN not in text:
         return text
-    commit = git("describe", "--always", "--dirty", "--exclude=*")
+    commit = commit_of(ROOT / VERSION)
     return text.replace(UNKNOWN, f'COMMIT: str | None = "{commit}"\n') if commit else text
 
 
@@ -51,7 +37,7 @@ def readme() -> str:
     address = os.environ.get("HEAVYTAIL_REPOSITORY", "").removesuffix("/").removesuffix(".git")
     if not address:
         return PICTURE.sub("", text)
-    raw = f"{address}/raw/{git('rev-parse', 'HEAD') or 'HEAD'}"
+    raw = f"{address}/raw/{commit_of(ROOT / VERSION, whole=True) or 'HEAD'}"
     return PICTURE.sub(lambda block: re.sub(r"\]\((?=book/)", f"]({raw}/", block[1]) + "\n", text)
 
 

@@ -22,19 +22,26 @@ def described() -> str:
     >>> described().startswith(__version__)
     True
     """
-    commit = _commit_of(Path(__file__)) or COMMIT
+    commit = commit_of(Path(__file__)) or COMMIT
     return f"{__version__}+{commit}" if commit else __version__
 
 
-def _commit_of(file: Path) -> str | None:
-    """The commit of the checkout whose `heavytail/version.py` this file is; None if it is that of none."""
+def commit_of(file: Path, *, whole: bool = False) -> str | None:
+    """The commit of the checkout whose `heavytail/version.py` this file is; None if it is that of none.
+
+    As `described` tells it, or `whole`: all its digits, without a word on changes. setup.py asks too.
+
+    >>> commit_of(Path("somebody/else/heavytail/version.py")) is None
+    True
+    """
     folder = file.resolve().parent
     try:
         top = Path(_git(folder, "rev-parse", "--show-toplevel"))
         ours = (top / "heavytail" / file.name).samefile(file) and 'name = "heavytail"' in (
             top / "pyproject.toml"
         ).read_text("utf-8")
-        return _git(folder, "describe", "--always", "--dirty", "--exclude=*") if ours else None
+        words = ("rev-parse", "HEAD") if whole else ("describe", "--always", "--dirty", "--exclude=*")
+        return _git(folder, *words) if ours else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 

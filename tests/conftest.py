@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from heavytail.lab import datasets
+from heavytail.lab.machine import threads
 
 ROOT = Path(__file__).resolve().parents[1]
 # A folder of packed data sets with its own unpack.py, in the project or beside it.
@@ -44,6 +45,13 @@ def fork_server_of_its_own() -> Iterator[None]:
     """The parent of forked workers keeps the folder that it was started in, which a module may have made for itself."""
     yield
     forkserver._forkserver._stop()  # nothing to do if there is none
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums over threads may differ in the last bit."""
+    with threads.using(1):
+        yield
 
 
 @pytest.fixture(scope="session")

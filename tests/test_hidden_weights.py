@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from networks_of_others import HeadFirst, Recurrent
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
@@ -14,17 +15,6 @@ from torch.utils.checkpoint import checkpoint
 
 from heavytail import hidden_weights, networks
 from heavytail.networks import output_weights
-
-
-class HeadFirst(nn.Module):
-    """The output layer is registered first, a layer that is never called last."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head, self.body, self.unused = nn.Linear(4, 2), nn.Linear(3, 4), nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).relu())
 
 
 class ConvolutionsBackwards(nn.Module):
@@ -70,15 +60,6 @@ class Tied(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.body(self.words(x)).relu()
         return F.linear(h, self.words.weight) if self.by_function else self.head(h)
-
-
-class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
-        super().__init__()
-        self.head, self.cells = nn.Linear(4, 2), kind(3, 4, 2, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cells(x)[0][:, -1])
 
 
 class Unrolled(nn.Module):
@@ -184,7 +165,7 @@ CASES: dict[str, tuple[Any, Any, list[str], list[str], bool]] = {
     ),
     **{
         kind.__name__: (
-            lambda kind=kind: Recurrent(kind),
+            lambda kind=kind: Recurrent(kind, layers=2),
             torch.ones(1, 5, 3),
             [f"cells.weight_{w}h_l{layer}" for layer in (0, 1) for w in "ih"], ["head.weight"], True,
         )

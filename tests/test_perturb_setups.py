@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from networks_of_others import HeadFirst, Recurrent
 from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -265,15 +266,6 @@ def replica() -> Training:
 # ---- networks
 
 
-class HeadFirst(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.head, self.body, self.unused = nn.Linear(4, 2), nn.Linear(3, 4), nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x).relu())
-
-
 class TwoHeads(HeadFirst):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = checkpoint(self.body, x, use_reentrant=False).relu()
@@ -306,15 +298,6 @@ class Words(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(self.words(x)).relu())
-
-
-class Recurrent(nn.Module):
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
-        super().__init__()
-        self.head, self.cells = nn.Linear(4, 2), kind(3, 4, batch_first=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.cells(x)[0][:, -1])
 
 
 class Attention(nn.Module):

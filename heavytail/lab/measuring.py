@@ -94,5 +94,5 @@ def _row(
     """A row of the table; numbers that were not measured are NaN."""
     missing = {name: math.nan for name in results.COLUMNS if name.startswith(results.MEASURED)}
     device = str(dataset.x_train.device)
-    told = {"steps": steps, "seconds": seconds, "status": status, "reason": reason, "verified": dataset.verified}
-    return results.row(run, {**missing, **numbers, **told, "device": device})
+    known = {"steps": steps, "seconds": seconds, "status": status, "reason": reason, "verified": dataset.verified}
+    return results.row(run, {**missing, **numbers, **known, "device": device})

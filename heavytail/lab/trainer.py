@@ -65,9 +65,7 @@ def train(
     runs = distinct([runs] if isinstance(runs, Run) else runs)
     ids, sets = references.resolve((run.dataset for run in runs), data)
     runs = settled(runs, ids)
-    looks: dict[
-        tuple[str, int], tuple[float, float]
-    ] = {}  # a run that begins again, with fewer at once, replaces its own
+    looks: dict[tuple[str, int], tuple[float, float]] = {}  # a run that begins again replaces its own
 
     def look(run: Run, step: int, loss: float, accuracy: float) -> None:
         if history:
@@ -76,14 +74,11 @@ def train(
             on_look(run, step, loss, accuracy)
 
     watched = look if history or on_look is not None else None
-    found = {
-        o.run: o
-        for o in outcomes(runs, device=device, data=sets, networks=networks, progress=progress, on_look=watched)
-    }
-    table = results.tabled(found[run].row for run in runs)
-    return Results(
-        table, {run.key: found[run].weights for run in runs}, results.history_of(runs, looks) if history else None
-    )
+    finished = outcomes(runs, device=device, data=sets, networks=networks, progress=progress, on_look=watched)
+    by_run = {outcome.run: outcome for outcome in finished}
+    table = results.tabled(by_run[run].row for run in runs)
+    weights = {run.key: by_run[run].weights for run in runs}
+    return Results(table, weights, results.history_of(runs, looks) if history else None)
 
 
 def outcomes(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +12,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from heavytail import streams
-from heavytail.networks import roles
+from heavytail.noise import targets
 from heavytail.noise.draws import Kick, kick, scale
 from heavytail.noise.kinds import Noise, Unit, check, check_generator
+from heavytail.noise.targets import Target
 
 
 def perturb(
@@ -92,24 +92,15 @@ def perturb(
             raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
         raise ValueError("sample= is a batch for model=: name the model too")
-    targets = _of_optimizer(optimizer, params) if model is None else _of_model(model, sample)
+    chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample)
     held = _rates(optimizer)
-    taken = [target for target in targets if id(target.weight) in held and target.weight.requires_grad]
+    taken = [target for target in chosen if id(target.weight) in held and target.weight.requires_grad]
     if not taken:
         wanted = "name them in params=" if model is None else "make it from the parameters of this model"
         raise ValueError(f"no weight to perturb: the optimizer holds no hidden weight matrix that is trained; {wanted}")
     for target in taken:
-        _check_weight(target, generator)
-    return Perturbation(optimizer, targets, _shared(streams.word(generator)), Kick(alpha, noise, unit, sigma, 0, 0))
-
-
-@dataclass(frozen=True, eq=False)
-class _Target:
-    """A weight that gets kicks."""
-
-    name: str
-    weight: Tensor
-    padding: int | None = None  # the row that gets none
+        targets.check(target, generator)
+    return Perturbation(optimizer, chosen, _shared(streams.word(generator)), Kick(alpha, noise, unit, sigma, 0, 0))
 
 
 class Perturbation:
@@ -126,9 +117,9 @@ class Perturbation:
     1
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, targets: list[_Target], key: int, unit: Kick) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, chosen: list[Target], key: int, unit: Kick) -> None:
         self._optimizer = weakref.ref(optimizer)
-        self._targets = targets
+        self._targets = chosen
         self._unit = unit  # its scale is sigma; key and step are put in at each step
         self._key = key
         self._step = 0
@@ -223,7 +214,7 @@ class Perturbation:
                 self._kick(number, target, rates[id(target.weight)])
         self._step += 1
 
-    def _kick(self, number: int, target: _Target, lr: float) -> None:
+    def _kick(self, number: int, target: Target, lr: float) -> None:
         weight, unit = target.weight, self._unit
         size = scale(unit.alpha, unit.scale, lr)
         now = Kick(unit.alpha, unit.noise, unit.unit, size, self._key, self._step)
@@ -282,52 +273,6 @@ def _shared(key: int) -> int:
     return key
 
 
-# ---- which weights
-
-
-def _of_model(model: nn.Module, sample: Any) -> list[_Target]:
-    padding = {
-        id(layer.weight): layer.padding_idx
-        for layer in model.modules()
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
-    }
-    weights = roles.hidden_or_frozen(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
-    return [_Target(name, weight, padding.get(id(weight))) for name, weight in weights.items()]
-
-
-def _of_optimizer(optimizer: torch.optim.Optimizer, params: Iterable[Tensor] | None) -> list[_Target]:
-    places: dict[int, str] = {}
-    held: list[Tensor] = []
-    for number, group in enumerate(optimizer.param_groups):
-        own = group.get("param_names") or [f"group {number}, parameter {k}" for k in range(len(group["params"]))]
-        for name, p in zip(own, group["params"], strict=True):
-            places[id(p)] = name
-            held.append(p)
-    chosen = _below_the_output(held) if params is None else {id(p): p for p in params if p.ndim >= 2}.values()
-    for p in chosen:
-        if id(p) not in places:
-            raise ValueError(f"a weight of shape {tuple(p.shape)} in params= is not held by the optimizer")
-    return [_Target(places[id(p)], p) for p in chosen]
-
-
-def _below_the_output(held: list[Tensor]) -> list[Tensor]:
-    """The weights before the output layer, where shapes alone tell which it is: matrices, each of which feeds another.
-
-    The output layer is then the one whose number of rows is no number of columns.
-    """
-    matrices = [p for p in held if p.ndim >= 2]
-    fed = [any(p.shape[0] == q.shape[1] for q in matrices if q is not p) for p in matrices]
-    if len(matrices) > 1 and (any(p.ndim > 2 for p in matrices) or sum(fed) != len(fed) - 1):
-        raise ValueError(
-            "which of the optimizer's weights is the output layer cannot be told from their shapes: pass model=, or "
-            "name the weights in params="
-        )
-    return [p for p, feeds in zip(matrices, fed, strict=True) if feeds]
-
-
-# ---- what is refused
-
-
 def _check_optimizer(optimizer: Any) -> None:
     if not isinstance(optimizer, torch.optim.Optimizer) or "_optimizer_step_post_hooks" not in vars(optimizer):
         raise TypeError(
@@ -342,13 +287,3 @@ def _check_optimizer(optimizer: Any) -> None:
     for number, group in enumerate(optimizer.param_groups):
         if not float(group.get("lr", -1)) >= 0:
             raise ValueError(f"group {number} of the optimizer has no lr >= 0, with which the noise grows")
-
-
-def _check_weight(target: _Target, generator: torch.Generator) -> None:
-    weight = target.weight
-    if weight.device.type != generator.device.type:
-        raise ValueError(f"the generator is on {generator.device}, a weight on {weight.device}: make them the same")
-    if hasattr(weight, "device_mesh"):  # a DTensor
-        raise ValueError(f"the weight {target.name!r} is sharded over several processes: noise needs it whole")
-    if not weight.is_floating_point() or weight.element_size() < 2:
-        raise ValueError(f"the weight {target.name!r} is {weight.dtype}: noise is for floating-point weights")

@@ -36,18 +36,11 @@ from sweep_children import (
 import heavytail
 from heavytail import grid, sweep
 from heavytail.lab import store
-from heavytail.lab.machine import threads, workers
+from heavytail.lab.machine import workers
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("one_thread")]
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums over threads may differ in the last bit."""
-    with threads.using(1):
-        yield
 
 
 @pytest.fixture(scope="module")

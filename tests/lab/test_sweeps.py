@@ -15,16 +15,10 @@ from sweep_children import RUNS, assert_same, rows_of
 import heavytail
 from heavytail import Run, grid, sweep
 from heavytail.lab import results, store, sweeps, trainer
-from heavytail.lab.machine import threads
 
 ROOT = Path(__file__).parents[2]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Sums over threads may differ in the last bit."""
-    with threads.using(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

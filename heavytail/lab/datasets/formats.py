@@ -7,6 +7,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,17 +63,26 @@ def idx(data: bytes, source: Path | str) -> np.ndarray:
 
 
 def npz(path: Path) -> Arrays:
-    """The four arrays of a NumPy archive, read without pickle."""
+    """The four arrays of a published data set in a NumPy archive; what else it holds is not read."""
+    try:
+        held = archive(path, ARRAYS)
+    except ValueError as error:
+        raise DataDamaged(path, str(error)) from error
+    if len(held) < len(ARRAYS):
+        raise DataDamaged(path, f"it does not hold all of {', '.join(ARRAYS)}")
+    return Arrays(**held)
+
+
+def archive(path: Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy archive, or those of the named ones that it holds, read without pickle."""
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with loaded:
-            return Arrays(**{name: loaded[name] for name in ARRAYS})
-    except KeyError as error:
-        raise DataDamaged(path, f"it does not hold all of {', '.join(ARRAYS)}") from error
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataDamaged(path, "it is not a NumPy archive of plain arrays") from error
+            return {name: loaded[name] for name in loaded.files if names is None or name in names}
+    except (ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError("it is not a NumPy archive of plain arrays") from error
 
 
 # The largest text of the archive takes 10 MB; a member that claims far more is no such text.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader, TensorDataset
 
-from heavytail.lab.datasets import identity, samples
+from heavytail.lab.datasets import formats, identity, samples
 from heavytail.lab.datasets.arrays import ARRAYS
 from heavytail.lab.datasets.dataset import Dataset, sound
 from heavytail.lab.datasets.official import NAMES
@@ -167,14 +165,7 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with archive:
-            held = {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError("it is not a NumPy archive of plain arrays") from error
+    held = formats.archive(path)
     if missing := [name for name in ARRAYS if name not in held]:
         raise ValueError(f"it does not hold {', '.join(missing)}")
     if strangers := [name for name in held if name not in (*ARRAYS, "classes")]:

@@ -1,0 +1,74 @@
+"""Which weights get noise in somebody's training: those of a model, or those that an optimizer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from heavytail.networks import roles
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A weight that gets kicks."""
+
+    name: str
+    weight: Tensor
+    padding: int | None = None  # the row that gets none
+
+
+def of_model(model: nn.Module, sample: Any) -> list[Target]:
+    """The hidden weights of a model, frozen ones too, by the names that it has for them."""
+    padding = {
+        id(layer.weight): layer.padding_idx
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
+    }
+    weights = roles.hidden_or_frozen(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
+    return [Target(name, weight, padding.get(id(weight))) for name, weight in weights.items()]
+
+
+def of_optimizer(optimizer: torch.optim.Optimizer, params: Iterable[Tensor] | None) -> list[Target]:
+    """The weights in `params`, or without them those below the output layer, by their places in the optimizer."""
+    places: dict[int, str] = {}
+    held: list[Tensor] = []
+    for number, group in enumerate(optimizer.param_groups):
+        own = group.get("param_names") or [f"group {number}, parameter {k}" for k in range(len(group["params"]))]
+        for name, p in zip(own, group["params"], strict=True):
+            places[id(p)] = name
+            held.append(p)
+    chosen = _below_the_output(held) if params is None else {id(p): p for p in params if p.ndim >= 2}.values()
+    for p in chosen:
+        if id(p) not in places:
+            raise ValueError(f"a weight of shape {tuple(p.shape)} in params= is not held by the optimizer")
+    return [Target(places[id(p)], p) for p in chosen]
+
+
+def _below_the_output(held: list[Tensor]) -> list[Tensor]:
+    """The weights before the output layer, where shapes alone tell which it is: matrices, each of which feeds another.
+
+    The output layer is then the one whose number of rows is no number of columns.
+    """
+    matrices = [p for p in held if p.ndim >= 2]
+    fed = [any(p.shape[0] == q.shape[1] for q in matrices if q is not p) for p in matrices]
+    if len(matrices) > 1 and (any(p.ndim > 2 for p in matrices) or sum(fed) != len(fed) - 1):
+        raise ValueError(
+            "which of the optimizer's weights is the output layer cannot be told from their shapes: pass model=, or "
+            "name the weights in params="
+        )
+    return [p for p, feeds in zip(matrices, fed, strict=True) if feeds]
+
+
+def check(target: Target, generator: torch.Generator) -> None:
+    """Raise ValueError unless noise of this generator can be added to the weight."""
+    weight = target.weight
+    if weight.device.type != generator.device.type:
+        raise ValueError(f"the generator is on {generator.device}, a weight on {weight.device}: make them the same")
+    if hasattr(weight, "device_mesh"):  # a DTensor
+        raise ValueError(f"the weight {target.name!r} is sharded over several processes: noise needs it whole")
+    if not weight.is_floating_point() or weight.element_size() < 2:
+        raise ValueError(f"the weight {target.name!r} is {weight.dtype}: noise is for floating-point weights")
