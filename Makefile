@@ -7,6 +7,8 @@ PYTHON ?= python3
 # Threads that wait for each other spin for long by default; where cores are shared, that costs several times the work
 # itself. A short spin is the fastest of those tried, on a quiet machine too.
 export GOMP_SPINCOUNT ?= 1000
+# Bytecode is written, also where Python is told to write none: tests and chapters start it some hundred times.
+export PYTHONDONTWRITEBYTECODE :=
 
 PY := .venv/bin/python
 START := $(shell date +%s)
@@ -41,8 +43,7 @@ help:
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
 
 # The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
-# package would double the time; those that are imported are compiled here, once, also where Python is told to write
-# none: chapters and tests start it some hundred times, and each start would take 8 seconds more.
+# package would double the time; those that are imported are compiled here, once.
 .venv/.installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
 	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
@@ -51,7 +52,7 @@ help:
 	@rm -f $@
 	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
 	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
-	@PYTHONDONTWRITEBYTECODE= $(PY) -W ignore -c 'import $(imported); $(trained)'
+	@$(PY) -W ignore -c 'import $(imported); $(trained)'
 	@touch $@
 
 book: .venv/.installed

@@ -365,6 +365,7 @@ def test_a_sweep_is_told_a_wrong_name_of_its_table_before_it_begins(tmp_path, ca
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.long
 def test_the_module_runs_as_a_program_and_passes_its_status_on(tmp_path):
     command = [sys.executable, "-m", "heavytail", "claims", "--results", str(tmp_path / "missing")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

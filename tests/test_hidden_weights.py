@@ -285,6 +285,7 @@ def test_a_trace_draws_no_random_numbers() -> None:
     assert torch.equal(random, torch.random.get_rng_state())
 
 
+@pytest.mark.long
 def test_a_compiled_or_distributed_model_is_that_which_it_wraps() -> None:
     model = HeadFirst()
     assert list(hidden_weights(nn.DataParallel(model))) == ["module.body.weight"]
@@ -294,6 +295,7 @@ def test_a_compiled_or_distributed_model_is_that_which_it_wraps() -> None:
 
 
 @pytest.mark.parametrize("part", ["layer", "function", "network in place"])
+@pytest.mark.long
 def test_compiled_parts_are_seen_as_they_were_written(part: str) -> None:
     compiled = partial(torch.compile, backend="aot_eager")
     model = mlp()

@@ -181,6 +181,7 @@ def test_one_entry_has_one_tail_constant(alpha: float) -> None:
 @pytest.mark.parametrize("inputs", [1, 3, 50])
 @pytest.mark.parametrize("alpha", [0.7, *INDICES])
 @pytest.mark.parametrize("kind", ["isotropic", "shared"])
+@pytest.mark.long
 def test_the_tail_constant_is_the_limit_of_the_exact_tail(kind: str, alpha: float, inputs: int) -> None:
     near, far = (size_at(alpha, kind, inputs, level) for level in (1e-3, 1e-5))
     near_off, far_off = (SURVIVAL[kind](alpha, inputs, x) * x**alpha for x in (near, far))
@@ -191,6 +192,7 @@ def test_the_tail_constant_is_the_limit_of_the_exact_tail(kind: str, alpha: floa
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize(("kind", "neighbour"), [("isotropic", "shared"), ("shared", "isotropic")])
+@pytest.mark.long
 def test_as_many_norms_lie_in_the_tail_as_the_exact_law_says(kind: str, neighbour: str, alpha: float) -> None:
     # 1e6 draws see 2.5 % of this tail. It is not yet the power law: its second term is a few per cent.
     draws, x = 1_000_000, size_at(alpha, kind, 10, 4e-2)
@@ -242,6 +244,7 @@ def test_the_bulk_agrees_with_scipys_density(alpha: float, keep: float) -> None:
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize(("kind", "inputs"), [("shared", 5), ("isotropic", 3), ("isotropic", 10)])
+@pytest.mark.long
 def test_the_bulk_is_that_of_drawn_norms(kind: str, inputs: int, alpha: float) -> None:
     sample = norms(kind, alpha, inputs, 400_000)
     held = laws.bulk_of(sample, KEEP)
@@ -299,11 +302,13 @@ def test_type_one_noise_has_one_limit_law_in_every_dimension() -> None:
 
 
 @pytest.mark.parametrize("alpha", INDICES)
+@pytest.mark.long
 def test_pruning_errors_of_drawn_columns_follow_the_limit_law(alpha: float) -> None:
     assert agrees(type_one_errors(alpha), SIZES[alpha][0], laws.limit_law(alpha, KEEP))
 
 
 @pytest.mark.parametrize("alpha", INDICES)
+@pytest.mark.long
 def test_the_law_of_the_error_rejects_an_index_off_by_a_tenth(alpha: float) -> None:
     for wrong in (alpha - 0.1, alpha + 0.1):
         assert not agrees(type_one_errors(alpha), SIZES[alpha][0], laws.limit_law(wrong, KEEP))
@@ -322,12 +327,14 @@ def test_the_law_of_the_error_rejects_a_tail_whose_scale_is_off_by_a_twentieth(a
 
 
 @pytest.mark.parametrize("alpha", [1.5, 1.75])
+@pytest.mark.long
 def test_errors_of_isotropic_columns_follow_their_own_law_only(alpha: float) -> None:
     found = squared_errors("isotropic", alpha, 10, 2000, 2000, seed=5)
     assert agrees(found, 2000, laws.limit_law(alpha, KEEP, "isotropic", 10))
     assert not agrees(found, 2000, laws.limit_law(alpha, KEEP))  # that of Type I: apart by 0.096 and 0.29, limit 0.060
 
 
+@pytest.mark.long
 def test_errors_of_entrywise_columns_follow_the_law_with_their_own_bulk() -> None:
     # Their law is within 1 % of the scale of the isotropic one: no number of repeats that a test has tells them apart.
     alpha = 1.75
@@ -348,6 +355,7 @@ def test_the_required_widths_are_those_known_from_simulation(alpha: float, width
 
 
 @pytest.mark.parametrize(("probability", "repeats"), [(0.5, 4000), (0.9, 1000)])
+@pytest.mark.long
 def test_at_the_required_width_the_error_is_small_as_often_as_asked(probability: float, repeats: int) -> None:
     width = round(laws.required_width(1.2, KEEP, 0.1, probability))
     found = squared_errors("shared", 1.2, 1, width, repeats, seed=7)
@@ -357,6 +365,7 @@ def test_at_the_required_width_the_error_is_small_as_often_as_asked(probability:
 
 
 @pytest.mark.parametrize("alpha", [1.5, 1.75])
+@pytest.mark.long
 def test_the_rest_of_a_column_counts_at_widths_of_practice(alpha: float) -> None:
     columns, repeats, spread, stream = 1000, 2000, 3.0, generator(9)
     found = squared_errors("isotropic", alpha, 3, columns, repeats, 8, spread)
@@ -454,6 +463,7 @@ def gaussian_error(keep: float) -> float:
 
 
 @pytest.mark.parametrize("alpha", [1.9999, 1.99999, 1.999999, 2 - 2**-50])
+@pytest.mark.long
 def test_near_two_the_logarithm_of_the_required_width_tends_to_that_of_gaussian_columns(alpha: float) -> None:
     # (2/α-1) log n -> log(squared error of Gaussian columns / squared error): the kicks add nothing in the limit.
     for keep, error in ((0.1, 0.1), (0.1, 1e-8), (0.9, 1e-3), (1e-6, 1e-300)):

@@ -227,6 +227,7 @@ def built(repository, tmp_path_factory):
     return wheel, sdist, again
 
 
+@pytest.mark.long
 def test_a_wheel_holds_three_wings_and_nothing_of_the_book(built):
     files = files_of(built[0])
     wanted = {
@@ -381,6 +382,7 @@ print("heavytail.lab" in sys.modules)
 """
 
 
+@pytest.mark.long
 def test_the_library_works_where_none_of_the_extras_is_installed(tmp_path):
     width, rest = run(LIBRARY, ROOT, tmp_path, absent=EXTRAS)
     assert 895868 < float(width) < 895870
@@ -405,6 +407,7 @@ for line in ("train g --out t.parquet", "sweep g --store s", "simulate g --out t
 """
 
 
+@pytest.mark.long
 def test_a_name_or_a_command_of_the_lab_says_what_to_install(tmp_path):
     lines = run(WITHOUT_LAB, ROOT, tmp_path, absent=EXTRAS | {"tqdm"})
     assert len(lines) == 10
@@ -424,6 +427,7 @@ main(["--version"])
 """
 
 
+@pytest.mark.long
 def test_an_installed_wheel_says_where_the_book_and_the_tables_are_and_what_it_was_built_from(
     installed, built, tmp_path
 ):

@@ -272,6 +272,7 @@ def test_many_kicks_below_one_rounding_move_a_low_precision_weight_as_far_as_the
 
 
 @LOW
+@pytest.mark.long
 def test_the_displacement_by_kicks_below_one_rounding_has_the_stable_law(dtype: torch.dtype) -> None:
     # n kicks of scale s add up to scale n^(1/α) s: here 5 roundings. `follows_symmetric` strays at a rate of 1e-6.
     alpha, steps, size = 1.9, 1500, torch.finfo(dtype).eps / 10

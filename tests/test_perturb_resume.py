@@ -349,6 +349,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.long
 def test_replicas_stay_equal_whatever_their_seeds_and_are_resumed_as_one(tmp_path: Path) -> None:
     (tmp_path / "replica.py").write_text(REPLICA)
     paths = os.pathsep.join([str(Path(heavytail.__file__).parents[1]), str(Path(__file__).parent)])

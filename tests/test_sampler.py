@@ -247,6 +247,7 @@ def test_the_sign_of_a_draw_says_nothing_of_its_size() -> None:
     assert is_fair(int(((draws > 0) == large).sum()), len(draws))
 
 
+@pytest.mark.long
 def test_the_compiler_is_imported_by_the_first_draw_and_not_before():
     rooms = ("noise", "laws", "networks", "compress", "sde", "stable", "tails", "streams")
     program = f"import sys, {', '.join(f'heavytail.{room}' for room in rooms)}; sys.exit('numba' in sys.modules)"

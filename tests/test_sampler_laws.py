@@ -177,6 +177,7 @@ def test_normals_are_their_formula_in_float64(where: str) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, 0.95, 1.05, 1.99, *INDICES])
+@pytest.mark.long
 def test_symmetric_kicks_follow_the_law(alpha: float) -> None:
     draws = symmetric(alpha)
     assert draws.dtype == torch.float32
@@ -184,6 +185,7 @@ def test_symmetric_kicks_follow_the_law(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", INDICES)
+@pytest.mark.long
 def test_the_test_rejects_a_neighbouring_law(alpha: float) -> None:
     for wrong in {alpha - 0.1, min(alpha + 0.1, 2.0)} - {alpha}:
         assert not follows_symmetric(symmetric(wrong), alpha)
@@ -246,6 +248,7 @@ def test_at_one_half_the_positive_law_is_levys() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 0.875, 0.95])
+@pytest.mark.long
 def test_positive_kicks_follow_the_positive_law(alpha: float) -> None:
     points = np.exp(np.linspace(-6, 20 if alpha > 0.2 else 80, 400))
     draws = positive(alpha)
@@ -254,6 +257,7 @@ def test_positive_kicks_follow_the_positive_law(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.75, 2.0])
+@pytest.mark.long
 def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
     vectors = isotropic(alpha, (200_000, 3)).double()
     random = torch.randn(2, 3, generator=torch.Generator().manual_seed(31), dtype=torch.float64)

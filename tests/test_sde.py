@@ -209,6 +209,7 @@ def unit(kind: str, seen: LevyPath, exponent: float) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize("kind", noises.NOISES)
+@pytest.mark.long
 def test_increments_have_the_stable_law_at_every_step_size(kind: str, alpha: float, device: str) -> None:
     fine = long_path(kind, alpha, device)
     # Seen at every second time 3e5 increments are left; the limit of the gap is 0.005.
@@ -223,6 +224,7 @@ def test_increments_have_the_stable_law_at_every_step_size(kind: str, alpha: flo
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize("kind", noises.NOISES)
+@pytest.mark.long
 def test_the_law_of_increments_rejects_a_wrong_index_scale_or_exponent(kind: str, alpha: float) -> None:
     seen = long_path(kind, alpha).coarsen(2)
     first, _ = unit(kind, seen, 1 / alpha)
@@ -236,6 +238,7 @@ def test_the_law_of_increments_rejects_a_wrong_index_scale_or_exponent(kind: str
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", noises.NOISES)
+@pytest.mark.long
 def test_each_row_of_a_batch_of_indices_has_its_own_law(kind: str, device: str) -> None:
     alphas = torch.tensor([[1.2], [1.6], [2.0]], device=device)
     drawn = sde.levy_path(alphas, kind, (3, 20_000, 2), horizon=2.0, steps=8, generator=generator(7, device))
@@ -420,6 +423,7 @@ def reference_flow(task: Problem) -> Tensor:
     return sde.limit_flow(task, *tiny((200_000, 2), 15), sigma=0.5)
 
 
+@pytest.mark.long
 def test_the_distance_to_the_limit_falls_as_the_root_of_the_width() -> None:
     # Distances are bounded, since the noise cancels in them: a mean over repeats is normal. Widths 16 and 256 differ
     # by a factor 4 in the distance; 5 % is left for terms of a higher order in 1/n. At the rate n^(-1/3), that of an
@@ -439,6 +443,7 @@ def test_the_distance_to_the_limit_falls_as_the_root_of_the_width() -> None:
 
 
 @pytest.mark.parametrize("share", [2, 4])
+@pytest.mark.long
 def test_a_subset_of_a_system_is_nearer_to_it_by_the_share_that_is_missing(share: int) -> None:
     # The mean over n of N particles differs from that over all N by sqrt(1 - n/N) of what it differs from the limit;
     # 2 % is left for terms of a higher order. Both distances are of the same particles, so the errors are paired.

@@ -118,6 +118,7 @@ def test_hill_intervals_cover_at_the_exact_rate_on_pareto_samples(k: int) -> Non
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize(("estimator", "options"), [(log_moment, {"block": 8}), (characteristic, {})])
+@pytest.mark.long
 def test_stable_intervals_cover(estimator: Estimator, options: dict[str, int], alpha: float) -> None:
     # Nominal 0.95; two points more or less are granted to a finite sample.
     estimates = [estimator(x, **options) for x in draw(alpha, (1000, 4000))]
@@ -125,6 +126,7 @@ def test_stable_intervals_cover(estimator: Estimator, options: dict[str, int], a
     assert not has_rate(held(estimates, alpha, 0.8), 1000, 0.93, 0.97)
 
 
+@pytest.mark.long
 def test_hill_intervals_cover_stable_laws_only_far_from_two() -> None:
     covered = {alpha: held([hill(x) for x in draw(alpha, (1000, 2500))], alpha) for alpha in INDICES}
     assert has_rate(covered[1.1], 1000, 0.93, 0.97)
@@ -140,6 +142,7 @@ def test_a_deep_threshold_breaks_hill_on_stable_laws() -> None:
 
 
 @pytest.mark.parametrize("alpha", [1.5, 1.75])
+@pytest.mark.long
 def test_the_bias_of_hill_on_stable_laws_is_the_one_stated(alpha: float) -> None:
     n, k = 200_000, 4000
     c = stable.tail_constant(alpha)

@@ -28,19 +28,24 @@ def log_bulk(alpha: float, keep: float, inputs: int) -> float:
     side, chance = (special.gammaincc, keep) if keep <= 0.5 else (special.gammainc, 1 - keep)
     law = positive_law(index)
 
-    def off(y: float) -> float:
-        x, log_mass = _nodes(index, y, inputs)
+    def off(v: float) -> float:
+        x, log_mass = _nodes(index, float(law.at(v)), inputs)
         with np.errstate(divide="ignore"):
             log = np.log(side(inputs / 2, _half_square(x)))
-        return float(special.logsumexp(log_mass + log)) - math.log(chance)
+        return _log_sum(log_mass + log) - math.log(chance)
 
-    low = law.lowest - 10 - 100 * power
-    high = _end(law)
-    top = float(optimize.brentq(off, low, high, xtol=1e-14 * power, rtol=1e-15))
+    low, high = law.place(law.lowest - 10 - 100 * power), law.place(_end(law))
+    top = float(law.at(optimize.brentq(off, low, high, xtol=1e-15, rtol=1e-15)))
     x, log_mass = _nodes(index, top, inputs)
     with np.errstate(divide="ignore"):
         held = math.log(2 * inputs) + x + np.log(special.gammainc(inputs / 2 + 1, _half_square(x)))
-    return top + power * float(special.logsumexp(log_mass + held))
+    return top + power * _log_sum(log_mass + held)
+
+
+def _log_sum(logs: np.ndarray) -> float:
+    """SciPy's `logsumexp`, which takes longer to look at its arguments than to add them."""
+    most = float(logs.max())
+    return most if math.isinf(most) else most + math.log(float(np.exp(logs - most).sum()))
 
 
 def _end(law: PositiveLaw) -> float:

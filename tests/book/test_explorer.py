@@ -267,6 +267,7 @@ def standalone(width, script=""):
 
 
 @pytest.mark.parametrize("width", [375, 1200])
+@pytest.mark.long
 def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     records, page = standalone(width, DRIVER.replace("STEPS", json.dumps(STEPS)))
     (text,) = re.findall(r'<pre id="report">(.*?)</pre>', browser(page), re.DOTALL)
@@ -307,6 +308,7 @@ def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     assert linked["keys"][0] == " ".join(told["keys"])
 
 
+@pytest.mark.long
 def test_an_address_opens_its_view(browser):
     records, page = standalone(600)
     at = "#dataset=mnist&noise=none&weight_decay=0.1"
@@ -316,6 +318,7 @@ def test_an_address_opens_its_view(browser):
     assert "Plain SGD, weight decay 0.1, width 500, workstation/controls" in shown
 
 
+@pytest.mark.long
 def test_without_its_script_the_page_lists_the_tables(browser):
     _, page = standalone(600)
     shown = browser(page.replace("explorer.js", "nowhere.js"))

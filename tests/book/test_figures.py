@@ -89,6 +89,7 @@ def test_every_public_figure_is_tested_here_or_in_another_file():
 
 
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.long
 def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
     figure = DRAWN[name]()
     assert isinstance(figure, mpl.figure.Figure)
@@ -112,6 +113,7 @@ def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
 
 
 @pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.long
 def test_a_figure_is_the_same_text_each_time(name):
     texts = []
     for _ in range(2):

@@ -74,6 +74,7 @@ def bad():
 
 
 @pytest.mark.parametrize("claim", OF_CONTROLS, ids=lambda claim: claim.id)
+@pytest.mark.long
 def test_every_claim_about_controls_can_come_out_either_way(claim):
     for agree, verdict in ((True, "supported"), (False, "not supported")):
         assert claims.hold(claim, controlled(agree, SEEDS), "quick").verdict == verdict
@@ -120,6 +121,7 @@ def test_every_claim_about_runs_can_come_out_either_way(claim, good, bad):
 
 
 @pytest.mark.parametrize("claim", OF_SIMULATIONS, ids=lambda claim: claim.id)
+@pytest.mark.long
 def test_every_claim_about_simulations_can_come_out_either_way(claim):
     assert claims.hold(claim, made_up(claim.table, agree=True), "quick").verdict == "supported"
     assert claims.hold(claim, made_up(claim.table, agree=False), "quick").verdict == "not supported"
@@ -137,6 +139,7 @@ def test_one_seed_decides_no_claim(claim, good):
 
 @pytest.mark.parametrize("agree", [True, False], ids=["agreeing", "contradicting"])
 @pytest.mark.parametrize("claim", OF_SIMULATIONS, ids=lambda claim: claim.id)
+@pytest.mark.long
 def test_one_repeat_decides_no_claim(claim, agree):
     entry = claims.hold(claim, made_up(claim.table, agree=agree, repeats=1), "quick")
     assert entry.verdict == "mixed"
@@ -144,6 +147,7 @@ def test_one_repeat_decides_no_claim(claim, agree):
 
 
 @pytest.mark.parametrize(("repeats", "verdict"), [(99, "mixed"), (100, "supported")])
+@pytest.mark.long
 def test_fewer_than_a_hundred_repeats_do_not_decide_on_a_law(repeats, verdict):
     # Kolmogorov and Smirnov pass every law on a few numbers.
     assert claims.hold("limit-law", made_up("limit-law", agree=True, repeats=repeats), "quick").verdict == verdict
@@ -249,6 +253,7 @@ def test_without_tables_nothing_is_tested(tmp_path):
     assert all("not tested" in line and line.endswith("no table yet") for line in lines)
 
 
+@pytest.mark.long
 def test_the_ledger_holds_each_claim_against_the_largest_table(tmp_path, good, bad):
     for profile, frame in (("quick", bad), ("workstation", good)):
         results.write_table(frame, tmp_path / profile / "ecg5000.parquet")

@@ -30,6 +30,7 @@ def weights(run):
 
 
 @pytest.mark.parametrize("changes", [{}, {"depth": 2}, {"network": "mean_field"}, {"batch_size": 500}])
+@pytest.mark.long
 def test_weight_decay_takes_its_share_of_every_weight_before_the_gradient_step(changes):
     run = Run(**SMALL | changes, weight_decay=0.7)
     digits = datasets.load("digits")
@@ -207,6 +208,7 @@ def test_the_largest_sigma_is_the_one_whose_median_run_is_at_most_two_points_bel
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
+@pytest.mark.long
 def test_the_grid_of_the_controls_matches_kicks_and_decay_as_it_says(profile):
     """The rule is applied to the committed runs of MNIST; sigma and lambda in the grid have four digits."""
     runs = read_grid(DATA / "grids" / "controls.toml", profile)

@@ -158,6 +158,7 @@ def test_untrained_has_a_row_a_setting_and_width():
 
 
 @pytest.mark.parametrize("alpha", [1.2, 1.5, 1.75])
+@pytest.mark.long
 def test_the_share_of_the_limit_law_is_the_one_whose_required_width_it_is(alpha):
     shares = [widths.limit_share(alpha, n) for n in (100, 1000, 10000)]
     assert shares == sorted(set(shares))
@@ -166,6 +167,7 @@ def test_the_share_of_the_limit_law_is_the_one_whose_required_width_it_is(alpha)
 
 
 @pytest.mark.parametrize("probability", [0.5, 0.9])
+@pytest.mark.long
 def test_as_many_noise_matrices_prune_further_than_the_limit_law_says(probability):
     """Of 400 matrices; 0.125 is five standard deviations or more, a false alarm in 10^6. 0.02 is the law's error."""
     columns = noise.draw(1.3, "shared", (400 * 2000, 1), generator=streams.generator(5, "noise"))

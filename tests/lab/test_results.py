@@ -159,6 +159,7 @@ def written(tables, names, folder):
 
 
 @pytest.mark.parametrize(("tables", "names"), FOLDERS)
+@pytest.mark.long
 def test_a_folder_of_tables_reads_as_one_whatever_they_hold(tables, names, tmp_path):
     paths = written(tables, names, tmp_path)
     assert len({str(parquet.read_schema(path)) for path in paths}) == 1
@@ -182,6 +183,7 @@ def test_a_mixed_folder_of_studies_and_runs_can_be_read(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["quick", "workstation"])
+@pytest.mark.long
 def test_the_committed_tables_of_runs_read_as_one(folder, tmp_path):
     committed = sorted((Path(__file__).parents[2] / "data" / "results" / folder).glob("*.parquet"))
     runs = [path for path in committed if "quantity" not in parquet.read_schema(path).names]

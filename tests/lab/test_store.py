@@ -161,6 +161,7 @@ def others(content):
 
 @pytest.mark.parametrize("damage", [each_byte, lengths, others])
 @pytest.mark.parametrize("room", ["rows", "weights"])
+@pytest.mark.long
 def test_any_change_of_a_finished_run_is_found(room, damage, folder):
     store.keep(folder, outcome(RUN))
     (path,) = (folder / room).iterdir()
@@ -183,6 +184,7 @@ def test_a_snapshot_that_was_cut_or_overwritten_is_found(damage, folder):
             store.find_snapshot(folder, "cpu", RUN)
 
 
+@pytest.mark.long
 def test_a_snapshot_with_a_changed_byte_is_found_or_says_the_same(folder):
     put = snapshot(RUN)
     store.keep_snapshot(folder, "cpu", put)

@@ -229,6 +229,7 @@ def test_a_damaged_run_is_named_set_aside_and_done_again(room, damage, swept, tr
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, empty, overwrite, copy_another])
+@pytest.mark.long
 def test_a_damaged_snapshot_is_named_and_its_run_begins_anew(damage, tmp_path, trained):
     folder = store.prepare(tmp_path)
     for run in RUNS[:2]:

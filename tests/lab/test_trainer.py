@@ -144,6 +144,7 @@ def test_with_noise_the_weights_are_those_of_the_loop_in_the_paper(depth, batch_
 
 @pytest.mark.parametrize("unit", noise.UNITS)
 @pytest.mark.parametrize("kind", noise.NOISES)
+@pytest.mark.long
 def test_a_convolutional_network_follows_the_same_loop(kind, unit):
     run = replace(VGG, unit=unit, max_steps=3, noise=kind, alpha=1.75, sigma=0.05)
     assert agree(weights(run), noisy_loop(run, IMAGES))
@@ -274,6 +275,7 @@ RESUMED = {
 
 
 @pytest.mark.parametrize("how", RESUMED)
+@pytest.mark.long
 def test_a_run_resumed_after_any_step_has_the_same_bits(how):
     run = RESUMED[how] if how == "convolution" else replace(RESUMED[how], **{**NOISE, "sigma": 0.1})
     kept = []
@@ -612,6 +614,7 @@ def test_a_gpu_trains_the_same_networks_to_like_numbers():
 
 
 @pytest.mark.needs_data("ecg5000")
+@pytest.mark.long
 def test_plain_sgd_on_ecg5000_gives_what_the_authors_code_gives():
     """Pruning ratio 0.1145 measured with the authors' code [M]; 0.001 accuracy is 5 of 4500 samples."""
     run = Run(dataset="ecg5000", width=2000, lr=0.001, batch_size=500, max_steps=600, seed=1)
@@ -623,6 +626,7 @@ def test_plain_sgd_on_ecg5000_gives_what_the_authors_code_gives():
 
 
 @pytest.mark.needs_data("ecg5000")
+@pytest.mark.long
 def test_shared_noise_on_ecg5000_raises_the_pruning_ratio_unseen_by_the_loss():
     plain = Run(dataset="ecg5000", width=200, lr=0.001, max_steps=200, seed=1)
     shared = replace(plain, noise="shared", alpha=1.75, sigma=0.2)

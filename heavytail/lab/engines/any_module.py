@@ -6,14 +6,16 @@ It has the doors of `two_layer`, which is faster where it applies.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
+from torch.utils._pytree import tree_map
 
 from heavytail import compress, noise
 from heavytail.compress import shrinking
@@ -102,10 +104,7 @@ def descend(
     def loss(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(_outputs(networks, {**parameters, **fixed}, inputs), labels)
 
-    axis = 0 if y.ndim == 2 else None
-    gradients, losses = vmap(grad_and_value(loss), in_dims=(0, 0, axis, axis))(
-        networks.parameters, networks.fixed, x, y
-    )
+    gradients, losses = _each(grad_and_value(loss), networks, x, y, own=y.ndim == 2)
     with torch.no_grad():
         for name, p in networks.parameters.items():
             each = (-1, *[1] * (p.ndim - 1))
@@ -132,12 +131,9 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         outputs = _outputs(networks, {**parameters, **fixed}, inputs)
         return (outputs.argmax(1) == labels).sum(), cross_entropy(outputs, labels, reduction="sum")
 
-    rows = ROWS
-    if x.device.type == "cpu" and any(p.ndim == 5 for p in networks.parameters.values()):
-        rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
     right, loss = torch.zeros(()), torch.zeros(())
-    for part, labels in zip(x.split(rows), y.split(rows), strict=True):
-        more, lost = vmap(sums, in_dims=(0, 0, None, None))(networks.parameters, networks.fixed, part, labels)
+    for part, labels in _parts(networks, x, y):
+        more, lost = _each(sums, networks, part, labels)
         right, loss = right.to(more) + more, loss.to(lost) + lost
     return right.double() / len(y), loss / len(y)
 
@@ -148,30 +144,71 @@ def pruned(
 ) -> dict[Criterion, Pruned]:
     """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
 
-    With `chance`, a seed, units go in random order.
+    With `chance`, a seed, units go in random order. What comes before the first hidden weight is not pruned, so it is
+    run once for all criteria.
     """
     model = copy.deepcopy(networks.module)
     model.load_state_dict(weights(networks, row))
-    found: dict[Criterion, Pruned] = {}
+    ratios: list[float] = []
+    smaller: list[nn.Module] = []
     shrinks = False
     for criterion in criteria:
         generator = compress.chance(chance)
         sparse = compress.prune(
             model, **criterion._asdict(), sample=networks.sample, unit=networks.unit, generator=generator
         )
-        ratio = compress.pruning_ratio(sparse, networks.sample)
+        ratios.append(compress.pruning_ratio(sparse, networks.sample))
         small = sparse
-        if not found:  # the first is held against the unshrunk network, those that follow have its form
+        if not smaller:  # the first is held against the unshrunk network, those that follow have its form
             with suppress(ValueError):  # no chain: it is evaluated whole
                 small, shrinks = compress.shrink(sparse, networks.sample), True
         elif shrinks:
             small = shrinking.smaller(sparse)
-        one = replace(
-            networks, module=small, parameters=_together([_trained(small)]), fixed=_together([_fixed(small)]), low=None
-        )
-        accuracies = [float(evaluate(one, x, y)[0]) for x, y in splits]
-        found[criterion] = Pruned(ratio, accuracies)
-    return found
+        smaller.append(small)
+    head, rests = _split(smaller, networks.hidden[0])
+    accuracies = []
+    for x, y in splits:
+        right = torch.zeros(len(rests), dtype=torch.int64, device=x.device)
+        for part, labels in _parts(networks, x, y):
+            features = head(part)
+            right += torch.stack([(rest(features).argmax(1) == labels).sum() for rest in rests])
+        accuracies.append((right.double() / len(y)).tolist())
+    by_criterion = zip(criteria, ratios, zip(*accuracies, strict=True), strict=True)
+    return {criterion: Pruned(ratio, list(found)) for criterion, ratio, found in by_criterion}
+
+
+def _split(models: Sequence[nn.Module], name: str) -> tuple[nn.Module, Sequence[nn.Module]]:
+    """What all models do before the layer of the weight `name`, and what each does from there on.
+
+    They differ in no layer before it. Only of a plain nn.Sequential it is known what comes before.
+    """
+    plain = [model for model in models if type(model) is nn.Sequential and not model._forward_pre_hooks]
+    if len(plain) < len(models) or any(model._forward_hooks for model in plain):
+        return nn.Identity(), models
+    before = list(plain[0]._modules).index(name.partition(".")[0])
+    return plain[0][:before], [model[before:] for model in plain]
+
+
+def _parts(networks: Networks, x: Tensor, y: Tensor) -> Iterator[Split]:
+    """Samples and labels in parts, as many at once as is fast where no gradient is needed."""
+    rows = ROWS
+    if x.device.type == "cpu" and any(p.ndim == 5 for p in networks.parameters.values()):
+        rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
+    return zip(x.split(rows), y.split(rows), strict=True)
+
+
+def _each(function: Callable[..., Any], networks: Networks, x: Tensor, y: Tensor, own: bool = False) -> Any:
+    """What a function of parameters, fixed, inputs and labels gives for each network, with a leading run axis.
+
+    `own` says that inputs and labels have that axis too. One network is called as it is: as one of a group of one, its
+    convolutions take twice the time.
+    """
+    if len(next(iter(networks.parameters.values()))) > 1:
+        axis = 0 if own else None
+        return vmap(function, in_dims=(0, 0, axis, axis))(networks.parameters, networks.fixed, x, y)
+    alone = [{name: p[0] for name, p in named.items()} for named in (networks.parameters, networks.fixed)]
+    found = function(*alone, *((x[0], y[0]) if own else (x, y)))
+    return tree_map(lambda value: value.unsqueeze(0), found)
 
 
 def _outputs(networks: Networks, parameters: Parameters, x: Tensor) -> Tensor:

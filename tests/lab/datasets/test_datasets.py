@@ -116,6 +116,7 @@ def test_every_layout_gives_the_same_tensors_and_is_recognised_as_official(name,
 
 @pytest.mark.needs_data("ecg5000")
 @pytest.mark.parametrize("layout", [f"*{suffix}" for suffix in UCR] + ["comma*.txt"])
+@pytest.mark.long
 def test_the_real_heartbeats_are_official_in_every_layout(layout, tmp_path, monkeypatch):
     write("ecg5000", layout, layouts.locate(lookup("ecg5000")).read(), tmp_path, monkeypatch)
     loaded = datasets.load("ecg5000", tmp_path)
@@ -126,6 +127,7 @@ def test_the_real_heartbeats_are_official_in_every_layout(layout, tmp_path, monk
 
 @pytest.mark.needs_data("mnist")
 @pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.long
 def test_the_real_digits_of_mnist_are_official_packed_or_not(suffix, tmp_path):
     write_idx(tmp_path / "MNIST" / "raw", layouts.locate(lookup("mnist")).read(), suffix)
     loaded = datasets.load("mnist", tmp_path)
@@ -137,6 +139,7 @@ def test_the_real_digits_of_mnist_are_official_packed_or_not(suffix, tmp_path):
 @pytest.mark.needs_data("cifar10")
 @pytest.mark.needs_data("cifar100")
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.long
 def test_a_part_of_the_real_cifar_images_is_told_from_all_of_them(name):
     official = lookup(name)
     arrays = layouts.locate(official).read()

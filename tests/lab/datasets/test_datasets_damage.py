@@ -32,6 +32,7 @@ def test_a_truncated_file_is_refused_by_name_and_nothing_else_is_read(name, layo
 
 
 @pytest.mark.parametrize(("name", "layout"), [pair for pair in LAYOUTS if pair[1] != "batches"])
+@pytest.mark.long
 def test_garbled_bytes_are_refused_or_loaded_unverified_but_never_crash(name, layout, tmp_path, monkeypatch):
     arrays, random = made_up(name, rows=(2, 2)), np.random.default_rng(0)
     declare_official(arrays, name, monkeypatch)

@@ -227,6 +227,7 @@ def test_colour_images_are_fetched_unpacked_and_stored(name, served, home, tmp_p
     assert files(home) == [f"{name}.npz"]
 
 
+@pytest.mark.long
 def test_mnist_as_it_is_published_is_fetched_verified_and_stored(packed, home, monkeypatch):
     with serving(packed / "MNIST" / "raw", monkeypatch) as url:
         only_mirror("mnist", url, monkeypatch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from heavytail import networks, streams
+from heavytail import compress, networks, streams
+from heavytail.lab import measuring
 from heavytail.lab.engines import any_module
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kick
@@ -73,3 +74,35 @@ def test_bfloat16_products_err_by_a_rounding_of_bfloat16():
         moved[products] = torch.cat([(w - before[name]).flatten() for name, w in any_module.weights(found, 0).items()])
     error = (moved["bfloat16"] - moved["float32"]).norm() / moved["float32"].norm()
     assert 2**-12 < error < 2**-4
+
+
+def with_dead_filters(model):
+    """The first convolution, which is not pruned, has filters that are all zero, and shrink takes them away."""
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+    return model
+
+
+def with_a_hook(model):
+    model.register_forward_hook(lambda module, inputs, outputs: -outputs)
+    return model
+
+
+@pytest.mark.parametrize("changed", [None, with_dead_filters, with_a_hook])
+@pytest.mark.parametrize("network", SHAPES)
+def test_a_network_pruned_in_parts_gets_right_what_it_gets_right_pruned_as_a_whole(network, changed):
+    if (network, changed) == ("fcn", with_dead_filters):
+        pytest.skip("it has no convolution")
+    whole = model(network, 0) if changed is None else changed(model(network, 0))
+    x, y = samples(network)
+    splits = [(x, y), (x[:5], y[:5])]
+    for criteria, chance in ((measuring.CRITERIA, None), (measuring.RANDOM, 3)):
+        found = any_module.pruned(any_module.stack([whole], "float32", "filter"), 0, criteria, splits, chance=chance)
+        for criterion in criteria:
+            sparse = compress.prune(whole, **criterion._asdict(), generator=compress.chance(chance))
+            assert found[criterion].ratio == compress.pruning_ratio(sparse)
+            for (inputs, labels), accuracy in zip(splits, found[criterion].accuracies, strict=True):
+                outputs = sparse(inputs)
+                ties = int((outputs.topk(2).values.diff().abs() < 1e-6).sum())  # rounding decides them
+                right = int((outputs.argmax(1) == labels).sum())
+                assert abs(accuracy * len(labels) - right) <= (ties if ties < len(labels) else 0) + 1e-9

@@ -23,6 +23,7 @@ def test_fewer_than_one_worker_are_refused():
         pass
 
 
+@pytest.mark.long
 def test_workers_ignore_ctrl_c_their_starter_does_not_and_none_is_left():
     children()  # where workers come from, in a moment
     before, there = signal.getsignal(signal.SIGINT), set(multiprocessing.active_children())
@@ -38,6 +39,7 @@ def begin_and_fail(executor):
     raise KeyError
 
 
+@pytest.mark.long
 def test_workers_end_at_once_with_an_exception():
     children()
     there = set(multiprocessing.active_children())
@@ -47,6 +49,7 @@ def test_workers_end_at_once_with_an_exception():
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.long
 def test_a_script_without_main_guard_ends_with_one_sentence(tmp_path, method):
     script = tmp_path / "script.py"
     script.write_text(

@@ -154,6 +154,7 @@ def test_the_supremum_is_at_least_the_error_at_a_fixed_time_and_that_of_all_part
     assert (alone["particles", 16] == alone["fixed", 16]).all()
 
 
+@pytest.mark.long
 def test_without_noise_there_is_no_jump_and_every_error_falls_as_the_step():
     still = Discretisation(alpha=2, sigma=0.0, width=4, repeats=2, finest=1024)
     assert (found(still)["jump", 1024] == 0).all()
