@@ -26,7 +26,7 @@ data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PW
 pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test check browser slow bench format lint clean
+.PHONY: help book test check browser faults slow bench format lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -36,6 +36,7 @@ help:
 	@echo 'make test                      lint, types, units and statistics; every chapter, run twice; every page, in a browser'
 	@echo 'make check                     lint, types, and the tests that take no seconds: for every change, two minutes'
 	@echo 'make browser                   install Chromium for that, where the system is Debian or Ubuntu and you are root'
+	@echo 'make faults                    every fault that was ever tried: kills, full disks, damaged files, hostile values, counted'
 	@echo 'make slow                      the tests that take minutes each'
 	@echo 'make bench                     speed and memory of this machine, as ratios; leave the machine alone meanwhile'
 	@echo 'make format | lint             rewrite the code in the house format | only check format, lint and types'
@@ -83,6 +84,10 @@ browser:
 	  && printf '\n== browser: apt-get installs Chromium\n' && apt-get update -qq \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 	  || echo 'No Chromium here, so pages are not opened: sudo apt-get install chromium, or name its program in CHROMIUM' >&2
+
+# Of most of these `make test` tries a part.
+faults: .venv/.installed
+	@FAULTS=all $(pytest) -m 'not slow and not pages' tests/faults
 
 slow: .venv/.installed
 	@$(PY) -m pytest -m slow

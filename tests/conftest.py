@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from fault_counts import pytest_terminal_summary, tried
 from hypothesis import HealthCheck, settings
 
 from heavytail.lab import datasets
 from heavytail.lab.machine import threads
+
+__all__ = ["pytest_terminal_summary", "tried"]  # a hook and a fixture
 
 ROOT = Path(__file__).resolve().parents[1]
 # A folder of packed data sets with its own unpack.py, in the project or beside it.
