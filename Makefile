@@ -91,6 +91,7 @@ faults: .venv/.installed
 
 slow: .venv/.installed
 	@$(PY) -m pytest -m slow
+	@$(PY) tests/mutants.py --one-in 10
 
 bench: .venv/.installed
 	@$(PY) -m heavytail.cli bench
