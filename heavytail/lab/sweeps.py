@@ -93,12 +93,12 @@ def sweep(
     task = Task(stores.prepare(store), (), str(device), checkpoint_every, None if executor is None else threads)
     kept = _look(task, runs)
     todo = [run for run in runs if run.key not in kept]
-    if todo:
-        stores.check_writable(task.folder)
-    for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
-        stores.keep_data(task.folder, used, sets[used])
     with tqdm(total=len(runs), initial=len(kept), desc="runs", disable=None if progress else True) as bar:
         try:
+            if todo:
+                stores.check_writable(task.folder)
+            for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
+                stores.keep_data(task.folder, used, sets[used])
             with closing(_finish(task, todo, most, executor)) as finished:
                 for key, found in finished:
                     kept[key] = found

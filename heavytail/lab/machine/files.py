@@ -77,8 +77,10 @@ def kind_of(path: Path) -> str:
     """What is at a path where a file should be: "a folder", "a pipe", ...; empty for a regular file or nothing."""
     try:
         return _kind(os.stat(path).st_mode)
-    except FileNotFoundError:
-        return ""
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return _KINDS[stat.S_IFLNK] if path.is_symlink() else ""
+        raise
 
 
 def remove_dead_parts(folder: Path, name: str = ".+") -> None:
