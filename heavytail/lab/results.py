@@ -228,7 +228,7 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     from pyarrow import parquet
 
     typed = _typed(table)
-    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part))
+    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part, write_page_checksum=True))
 
 
 def places(folder: Path | str, runs: Iterable[Run]) -> list[Path]:
@@ -302,7 +302,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     if kind := kind_of(path):  # a pipe would never end
         raise ValueError(f"{path} is {kind} and no results table: name another file")
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)  # of pages that have one
     except PermissionError:
         raise
     except Exception as error:

@@ -160,11 +160,11 @@ def test_a_column_of_another_kind_is_one_sentence_or_run_again(name, value, whol
             warnings.simplefilter("ignore")
             again = simulations.fill(path, records)
     except ValueError as error:
-        assert str(error).startswith(f"{path} ")
-        assert "\n" not in str(error)
-        assert path.read_bytes() == before
+        said = str(error)
     else:
         same(again, frame)
+        said = ""
+    assert not said or (said.startswith(f"{path} ") and "\n" not in said and path.read_bytes() == before)
     tried(TABLES, ONE_SENTENCE)
 
 
@@ -180,11 +180,12 @@ def test_a_changed_byte_is_found_or_changes_nothing(place, whole, tmp_path, trie
         try:
             again = simulations.fill(path, records)
         except (ValueError, OSError) as error:
-            assert str(path) in str(error)
-            tried(TABLES, ONE_SENTENCE)
+            said = str(error)
         else:
             same(again, whole["pruning"])
-            tried(TABLES, UNDISTURBED)
+            said = ""
+    assert not said or str(path) in said
+    tried(TABLES, ONE_SENTENCE if said else UNDISTURBED)
 
 
 @pytest.mark.parametrize("make", [a_folder, a_pipe])
@@ -224,9 +225,14 @@ def test_a_second_writer_is_refused_and_the_first_ones_table_is_whole(tmp_path, 
 
 def test_a_writer_that_fails_leaves_no_lock(tmp_path, monkeypatch, whole, tried):
     path, records = tmp_path / "t.parquet", SMALL["pruning"]
-    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patched:
-        patched.setattr(results, "write_table", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        simulations.fill(path, records)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "write_table", stop)
+        with pytest.raises(KeyboardInterrupt):
+            simulations.fill(path, records)
     assert list(tmp_path.iterdir()) == []
     same(simulations.fill(path, records), whole["pruning"])
     tried(TABLES, UNDISTURBED)

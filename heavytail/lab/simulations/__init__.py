@@ -6,6 +6,7 @@ for what broken assumptions do to it.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections import Counter
@@ -73,11 +74,13 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
     else, OSError if it cannot be written.
     """
     path, wanted = results.table_path(path), list(simulations)
+    place = Path(os.path.realpath(path))
+    lock = place.with_name(f".{place.name}.lock")
     if path.exists() and not _left(_held(path, wanted), wanted):
+        files.remove_if_free(lock)  # of a writer that was killed
         return results.read_table(path)  # which need not be writable
     results.check_places(path)
-    place = path.resolve()
-    with files.locked(place.with_name(f".{place.name}.lock")) as mine:
+    with files.locked(lock) as mine:
         if not mine:
             raise ValueError(f"another simulate is at {path}: wait until it is done, or name another table")
         there = _held(path, wanted)
@@ -127,6 +130,8 @@ def _spoiled(rows: pd.DataFrame | None, simulation: Simulation) -> str:
         return f"holds {len(rows)} numbers of the simulation {simulation.key}, not each of its {len(promised)} once"
     if any(rows[name].nunique(dropna=False) != 1 for name in ("code", "torch", "device", "sampler", "seconds")):
         return f"holds rows of the simulation {simulation.key} that were not made together"
+    if rows["value"].dtype.kind != "f":
+        return f"holds values of the simulation {simulation.key} that are no numbers"
     return ""
 
 
