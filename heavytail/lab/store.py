@@ -116,8 +116,8 @@ def prepare(folder: Path | str) -> Path:
 def check_writable(folder: Path) -> None:
     """Raise Unwritable unless a run can be put into the store: for before the work, not after."""
     with _writing(folder):
-        for room in ("rows", "weights", "snapshots"):
-            files.check_place(folder / room / ("0" * 16 + ".safetensors"))
+        for place in (_row, _weights, _snapshot):  # of a name of its own, so that what a killed check leaves goes too
+            files.check_place(place(folder, "0" * 16))
 
 
 def keep(folder: Path, outcome: Outcome) -> None:
