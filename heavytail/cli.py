@@ -41,15 +41,18 @@ def _train(options: argparse.Namespace) -> None:
     from heavytail.lab.runs import read_grid
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
-    results.table_path(options.out)
-    options.out.parent.mkdir(parents=True, exist_ok=True)  # before hours of training, not after
+    results.check_places(results.table_path(options.out))  # before hours of training, not after
+    if options.weights:
+        results.check_places(*results.places(options.weights, runs))
     try:
         outcome = train(runs, device=options.device)
     except KeyboardInterrupt:
         raise Stopped("stopped; nothing was written: `heavytail sweep` keeps each run as it is finished") from None
-    if options.weights:
-        outcome.save(options.weights)
-    results.write_table(outcome.table, options.out)
+    try:
+        results.write_table(outcome.table, options.out)
+    finally:  # what can be written is
+        if options.weights:
+            outcome.save(options.weights)
     print(f"{options.out}: {results.describe(outcome.table)}")
 
 
@@ -61,7 +64,7 @@ def _sweep(options: argparse.Namespace) -> None:
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     if options.out:
-        results.table_path(options.out)
+        results.check_places(results.table_path(options.out))
     try:
         with warnings.catch_warnings(), workers.processes(options.workers) as executor:
             warnings.showwarning = _say
@@ -72,7 +75,7 @@ def _sweep(options: argparse.Namespace) -> None:
         try:
             results.write_table(table, options.out)
         except OSError as error:
-            raise OSError(f"{options.out} cannot be written ({error}); all runs are safe in {options.store}") from error
+            raise OSError(f"{error}; all runs are safe in {options.store}") from error
     print(f"{options.out or options.store}: {results.describe(table)}")
 
 
@@ -92,9 +95,10 @@ def _simulate(options: argparse.Namespace) -> None:
     from heavytail.lab import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
-    results.table_path(options.out)
     try:
-        table = simulations.fill(options.out, todo, device=options.device)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            table = simulations.fill(options.out, todo, device=options.device)
     except KeyboardInterrupt:
         raise Stopped(f"stopped; what was done is in {options.out}, run the same again to go on") from None
     print(f"{options.out}: {results.describe(table)}")

@@ -19,14 +19,16 @@ import torch
 from tqdm import tqdm
 
 from heavytail import Results, grid, sweep
-from heavytail.lab import store
+from heavytail.lab import simulations, store
 from heavytail.lab.machine import threads
+from heavytail.lab.simulations import Pruning
 
 RUNS = [
     *grid(dataset="digits", width=[20, 30], max_steps=12, lr=0.1, noise="shared", alpha=1.75, sigma=0.01, seed=[1, 2]),
     *grid(dataset="digits", width=20, max_steps=5, lr=1e30, batch_size=500),  # diverges: NaN in row and weights
 ]
 SHORT = grid(dataset="digits", width=20, max_steps=2, lr=0.1)  # few file operations, so that each can be the last
+SIMULATIONS = [Pruning(alpha=alpha, width=20, repeats=3) for alpha in (1.5, 2)]
 LONG = grid(dataset="digits", width=20, max_steps=10**7, seed=[1, 2])  # without an end
 
 # The parent of all children has one thread: a lock that another thread holds at the fork is held for ever in the child.
@@ -92,6 +94,12 @@ def a_sweep(folder: Path, runs: list = RUNS, *, die_at: int = 0, log: Path | Non
     if gate is not None:
         gate.wait()
     sweep(runs, store=folder, checkpoint_every=0, runs_per_task=1, progress=False)
+
+
+def a_simulation(path: Path, die_at: int) -> None:
+    """Fill a table; SIGKILL itself before the file operation number `die_at`."""
+    _die_before_operation(die_at, str(path.parent))
+    simulations.fill(path, SIMULATIONS)
 
 
 def a_sweep_by_two(folder: Path, pids: Path) -> None:

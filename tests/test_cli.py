@@ -179,10 +179,13 @@ def test_a_store_that_is_a_file_is_refused_and_left_alone(tmp_path, capsys):
     assert (tmp_path / "store").read_text() == "mine"
 
 
-def test_a_table_that_cannot_be_written_says_that_the_runs_are_safe(tmp_path, capsys):
-    (tmp_path / "file").write_text("")
-    where = ["--store", tmp_path / "store", "--out", tmp_path / "file" / "table.parquet"]
-    assert "all runs are safe in" in refused(capsys, "sweep", DIGITS, *where, *FOUR)
+def test_a_table_that_cannot_be_written_in_the_end_says_that_the_runs_are_safe(tmp_path, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(results, "write_table", fail)
+    where = ["--store", tmp_path / "store", "--out", tmp_path / "table.parquet"]
+    assert "the disk is full; all runs are safe in" in refused(capsys, "sweep", DIGITS, *where, *FOUR)
     assert len(list((tmp_path / "store" / "rows").iterdir())) == 4
 
 

@@ -147,6 +147,14 @@ def final_model(run: Run, weights: Mapping[str, Tensor], dataset: Dataset, build
     return model
 
 
+def fits(run: Run, weights: Mapping[str, Tensor], dataset: Dataset) -> bool:
+    """Whether weights have the names, shapes and types of those of the run's network."""
+    wanted = initial_model(run, dataset).state_dict()
+    return {name: (w.shape, w.dtype) for name, w in weights.items()} == {
+        name: (w.shape, w.dtype) for name, w in wanted.items()
+    }
+
+
 def rate(run: Run, model: nn.Module) -> float:
     """η, times n for the mean-field network; inf beyond float32, and then the run diverges."""
     size = run.lr * float(getattr(model, "gradient_scale", 1.0))

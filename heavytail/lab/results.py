@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from heavytail import _sampler, stable
 from heavytail.lab.datasets import NAMES, identity
-from heavytail.lab.machine.files import write_atomically
+from heavytail.lab.machine.files import check_place, kind_of, write_atomically
 from heavytail.lab.runs import LATER, Run
 from heavytail.version import described as code_version
 
@@ -129,13 +129,14 @@ class Results:
         """
         folder = Path(folder)
         for key, weights in self._weights.items():
-            ready = {name: tensor.contiguous() for name, tensor in weights.items()}
-            write_atomically(folder / f"{key}.safetensors", partial(save_file, ready))
+            content = save({name: tensor.contiguous() for name, tensor in weights.items()})
+            write_atomically(folder / f"{key}.safetensors", partial(_write, content))
         write_table(self.table, folder / "table.parquet")
-        if self.history is None:
-            (folder / "history.parquet").unlink(missing_ok=True)
-        else:
-            write_atomically(folder / "history.parquet", partial(self.history.to_parquet, index=False))
+        looks = folder / "history.parquet"
+        if self.history is not None:
+            write_atomically(looks, partial(self.history.to_parquet, index=False))
+        elif looks.is_file():
+            looks.unlink()
 
     @staticmethod
     def load(folder: Path | str) -> Results:
@@ -175,6 +176,21 @@ def _made_with(key: str, sampler: int) -> dict[str, object]:
     return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": sampler}
 
 
+def is_row(row: Mapping[str, object]) -> bool:
+    """Whether each value of a row is of the type of its column."""
+    return all(_fits(value, _TYPES[name]) for name, value in row.items())
+
+
+def _fits(value: object, kind: pa.DataType) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, bool):
+        return kind == pa.bool_()
+    if isinstance(value, int):
+        return kind == pa.float64() or (kind == pa.int64() and abs(value) < 2**63)
+    return isinstance(value, float if kind == pa.float64() else str if kind == pa.large_string() else ())
+
+
 def sampler_of(device: str) -> int:
     """Version of the sampler that draws the noise of a training on this device; see `heavytail.noise.add`."""
     return _sampler.SAMPLER_VERSION if device.partition(":")[0] == "cpu" else stable.SAMPLER_VERSION
@@ -212,11 +228,26 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     from pyarrow import parquet
 
     typed = _typed(table)
-    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part))
+    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part, write_page_checksum=True))
+
+
+def places(folder: Path | str, runs: Iterable[Run]) -> list[Path]:
+    """The files that `Results.save` will write of these runs, as far as their keys are known before the training."""
+    known = [run.key for run in runs if identity.is_settled(run.dataset)] or ["0" * 16]
+    return [Path(folder) / "table.parquet", *(Path(folder) / f"{key}.safetensors" for key in known)]
+
+
+def check_places(*paths: Path | str) -> None:
+    """Raise OSError if a file could not be written at one of these, for before hours of work; makes their folders."""
+    for path in paths:
+        try:
+            check_place(Path(path))
+        except OSError as error:
+            raise OSError(f"{error}: name another place") from error
 
 
 def table_path(path: Path | str) -> Path:
-    """The path of a table; ValueError unless one can be written there."""
+    """The path of a table; ValueError unless its name is one of a table and no folder has it."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the table, such as {path / 'table.parquet'}")
@@ -257,17 +288,34 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise ValueError(
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
-    return table if simulated else _typed(table[list(wanted)]).to_pandas(use_threads=False)
+    try:
+        typed = _typed(table if simulated else table[list(wanted)])
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{path} is no results table: a column holds other than it should ({reason}); delete it and make it again"
+        ) from error
+    return table if simulated else typed.to_pandas(use_threads=False)
 
 
 def _parquet(path: Path) -> pd.DataFrame:
+    if kind := kind_of(path):  # a pipe would never end
+        raise ValueError(f"{path} is {kind} and no results table: name another file")
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, page_checksum_verification=True)  # of pages that have one
+    except PermissionError:
+        raise
     except Exception as error:
         raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
 
 
+def _write(content: bytes, part: Path) -> None:
+    part.write_bytes(content)
+
+
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    if kind := kind_of(path):
+        raise ValueError(f"{path} is {kind} and holds no weights: move it away")
     try:
         return load_file(path)
     except SafetensorError as error:

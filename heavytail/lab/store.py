@@ -7,33 +7,46 @@
     locks/KEY.lock             held by the process that is at the run
     damaged/                   files that failed their check, put here before the run is done again
 
-Other files are left alone. Many processes and machines may use one folder at the same time.
+Other files are left alone. Many processes, machines and users may use one folder at the same time, as far as the modes
+that their umask gives let them. A store that holds all that is asked for need not be writable.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from heavytail.lab import results
-from heavytail.lab.datasets import Dataset
+from heavytail.lab.datasets import Dataset, identity
 from heavytail.lab.datasets.arrays import ARRAYS
 from heavytail.lab.datasets.dataset import sound
 from heavytail.lab.machine import files
 from heavytail.lab.runs import Run
 from heavytail.lab.trainer import Outcome, Snapshot
 
-_ROOMS = ("rows", "weights", "snapshots", "data", "locks")
+Content = TypeVar("Content")
+
+_KEY = "[0-9a-f]{16}"
+#: The rooms, and the names of the store's own files in each, as regular expressions.
+_ROOMS = {
+    "rows": rf"{_KEY}\.json",
+    "weights": rf"{_KEY}\.safetensors",
+    "snapshots": rf"{_KEY}\.safetensors",
+    "data": rf"{identity.PATTERN}\.safetensors",
+    "locks": rf"{_KEY}\.lock",
+}
 _SCALARS = [field.name for field in fields(Snapshot) if field.name not in ("run", "weights")]
 
 
@@ -42,7 +55,7 @@ class Damaged(ValueError):
 
 
 class Unwritable(OSError):
-    """The store cannot take more: no space, or no right to write."""
+    """The store cannot take more: no space, or no right to write. Or it may not be read."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,10 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
         content = _content(path)
         if content is None or _sha256(content) != digest:
             raise Damaged(f"{path} is no longer what was written: sweep the same grid again")
-        return load(content)
+        try:
+            return load(content)
+        except Exception as error:  # safetensors has errors of its own for every kind of damage
+            raise Damaged(f"{path} holds no weights: sweep the same grid again") from error
 
     def __contains__(self, key: object) -> bool:
         return key in self._digests  # without reading them
@@ -77,16 +93,31 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
 
 
 def prepare(folder: Path | str) -> Path:
-    """The absolute path of a store, made if it is not there, without what killed writers left."""
+    """The absolute path of a store, made if it is not there, without what killed writers left.
+
+    A store that is there and may not be written is as it is: it may be finished.
+    """
     folder = Path(folder).expanduser().resolve()
-    with _writing(folder):
-        for room in _ROOMS:
-            (folder / room).mkdir(parents=True, exist_ok=True)
-            files.remove_dead_parts(folder / room)
+    for room, names in _ROOMS.items():
+        try:
+            with _writing(folder):
+                (folder / room).mkdir(parents=True, exist_ok=True)
+                files.remove_dead_parts(folder / room, names)
+        except Unwritable:
+            if not (folder / "rows").is_dir():
+                raise
+    with suppress(OSError):
         for path in (folder / "locks").iterdir():
-            with files.locked(path, make=False):  # removed, if nobody holds it
-                pass
+            if re.fullmatch(_ROOMS["locks"], path.name):
+                files.remove_if_free(path)
     return folder
+
+
+def check_writable(folder: Path) -> None:
+    """Raise Unwritable unless a run can be put into the store: for before the work, not after."""
+    with _writing(folder):
+        for place in (_row, _weights, _snapshot):  # of a name of its own, so that what a killed check leaves goes too
+            files.check_place(place(folder, "0" * 16))
 
 
 def keep(folder: Path, outcome: Outcome) -> None:
@@ -104,9 +135,12 @@ def keep(folder: Path, outcome: Outcome) -> None:
         drop_snapshot(folder, outcome.run)
 
 
-def find(folder: Path, run: Run) -> Kept | None:
-    """A finished run, or None. Raises Damaged, or ValueError if another version of the schema wrote it."""
-    path, weights = _row(folder, run.key), _weights(folder, run.key)
+def find(folder: Path, run: Run, *, weights: bool = True) -> Kept | None:
+    """A finished run, or None. Raises Damaged, or ValueError if another version of the schema wrote it.
+
+    With `weights=False` the weights are not looked at, for those that were when they were written a moment ago.
+    """
+    path = _row(folder, run.key)
     content = _content(path)
     if content is None:
         return None
@@ -123,10 +157,15 @@ def find(folder: Path, run: Run) -> Kept | None:
             f"{path} has other columns than this version of heavytail writes "
             f"({', '.join(sorted(row.keys() ^ {**asdict(run), **results.COLUMNS}.keys()))}): name another store"
         )
-    if any(row[name] != value for name, value in asdict(run).items()):
+    if any(row[name] != value for name, value in {**asdict(run), "key": run.key}.items()):
         raise Damaged(f"{path} holds the row of another run")
-    if not weights.is_file() or _sha256_of(weights) != digest:
-        raise Damaged(f"{weights} is {'damaged' if weights.exists() else 'missing'}")
+    if not results.is_row(row):
+        raise Damaged(f"{path} is damaged")
+    if weights:
+        beside = _weights(folder, run.key)
+        there = _read(beside, _sha256_of)
+        if there != digest:
+            raise Damaged(f"{beside} is {'missing' if there is None else 'damaged'}")
     return Kept(row, digest)
 
 
@@ -134,10 +173,10 @@ def set_aside(folder: Path, run: Run) -> None:
     """Move what the store has of a run to `damaged/`, the row first. For the holder of the run's lock only."""
     with _writing(folder):
         for path in (_row(folder, run.key), _weights(folder, run.key), _snapshot(folder, run.key)):
-            if path.exists():
+            if os.path.lexists(path):
                 place = folder / "damaged" / f"{path.parent.name}-{path.name}"
                 place.parent.mkdir(exist_ok=True)
-                os.replace(path, place if not place.exists() else f"{place}.{os.urandom(4).hex()}")
+                os.replace(path, place if not os.path.lexists(place) else f"{place}.{os.urandom(4).hex()}")
 
 
 def keep_snapshot(folder: Path, device: str, snapshot: Snapshot) -> None:
@@ -167,37 +206,52 @@ def find_snapshot(folder: Path, device: str, run: Run) -> Snapshot | None:
         raise Damaged(f"{path} is damaged")
     if about["made"] != _made_with(device) or about["scalars"].keys() != set(_SCALARS):
         raise Damaged(f"{path} was made by other code or on another device")
+    if not (tensors and _reachable(run, about["scalars"])):
+        raise Damaged(f"{path} is damaged")
     return Snapshot(run=run, weights=tensors, **about["scalars"])
 
 
+def _reachable(run: Run, scalars: Mapping[str, Any]) -> bool:
+    """Whether a run can have come to this point."""
+    step, waited, best, seconds = (scalars[name] for name in ("step", "waited", "best", "seconds"))
+    whole = type(step) is type(waited) is int and type(best) is type(seconds) is float
+    return whole and 0 < step < run.max_steps and 0 <= waited <= step and best <= 1 and 0 <= seconds < math.inf
+
+
+def other_network(folder: Path, run: Run) -> str:
+    """What to say of a snapshot whose weights are not those of the run's network."""
+    return f"{_snapshot(folder, run.key)} holds the weights of another network"
+
+
 def drop_snapshot(folder: Path, run: Run) -> None:
-    """Forget where a run was cut off: it is finished."""
-    _snapshot(folder, run.key).unlink(missing_ok=True)
+    """Forget where a run was cut off: it is finished. A snapshot that may not be removed stays, in nobody's way."""
+    with suppress(OSError):
+        _snapshot(folder, run.key).unlink(missing_ok=True)
 
 
-def keep_data(folder: Path, identity: str, dataset: Dataset) -> None:
+def keep_data(folder: Path, name: str, dataset: Dataset) -> None:
     """Put a data set of one's own into the store under its id, if it is not there. Raises Unwritable."""
     try:
-        if find_data(folder, identity) is not None:
+        if find_data(folder, name) is not None:
             return
     except Damaged:
         pass  # written again
     tensors = {name: tensor.cpu() for name, tensor in zip(ARRAYS, dataset.tensors(), strict=True)}
     about = json.dumps({"name": dataset.name, "classes": dataset.classes, "verified": dataset.verified})
     with _writing(folder):
-        _put(_data(folder, identity), save(tensors, {"about": about}))
+        _put(_data(folder, name), save(tensors, {"about": about}))
 
 
-def find_data(folder: Path, identity: str) -> Dataset | None:
+def find_data(folder: Path, name: str) -> Dataset | None:
     """The data set of one's own with this id, or None. Raises Damaged."""
-    path = _data(folder, identity)
+    path = _data(folder, name)
     content = _content(path)
     if content is None:
         return None
     try:
         about = json.loads(_header(content)["about"])
         dataset = sound(about.pop("name"), load(content), **about, source=str(path))
-        whole = dataset.id == identity
+        whole = dataset.id == name
     except Exception as error:  # safetensors has errors of its own for every kind of damage
         raise Damaged(f"{path} is damaged: give it in data= again") from error
     if not whole:
@@ -209,11 +263,13 @@ def find_data(folder: Path, identity: str) -> Dataset | None:
 def claim(folder: Path, runs: Sequence[Run]) -> Iterator[list[Run]]:
     """Those of the runs that no other process is at; they are this caller's until the end of the block.
 
-    Where the file system has no locks that is all of them: a run done twice is waste, not harm. Raises Unwritable.
+    No more of them than this process may hold at once; the others are left for another time. Where the file system has
+    no locks everybody gets them: a run done twice is waste, not harm. Raises Unwritable.
     """
+    some = runs[: files.at_once(len(runs))]
     with ExitStack() as held:
         with _writing(folder):
-            mine = [run for run in runs if held.enter_context(files.locked(_lock(folder, run.key)))]
+            mine = [run for run in some if held.enter_context(files.locked(_lock(folder, run.key)))]
         yield mine
 
 
@@ -247,20 +303,30 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _content(path: Path) -> bytes | None:
+    return _read(path, Path.read_bytes)
+
+
+def _read(path: Path, read: Callable[[Path], Content]) -> Content | None:
+    """What is read of a file, None if it is not there. Raises Damaged for what is no file: a pipe would never end."""
     try:
-        return path.read_bytes()
+        if kind := files.kind_of(path):
+            raise Damaged(f"{path} is {kind}")
+        return read(path)
     except FileNotFoundError:
         return None
-    except IsADirectoryError as error:
-        raise Damaged(f"{path} is a folder") from error
+    except OSError as error:
+        raise Unwritable(f"{path} cannot be read ({error.strerror or error})") from error
 
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
+    except Unwritable:
+        raise
     except OSError as error:
-        raise Unwritable(f"the store {folder} cannot be written ({error.strerror or error})") from error
+        reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error
+        raise Unwritable(f"the store {folder} cannot be written ({reason})") from error
 
 
 def _sha256(content: bytes) -> str:
@@ -288,5 +354,5 @@ def _lock(folder: Path, key: str) -> Path:
     return folder / "locks" / f"{key}.lock"
 
 
-def _data(folder: Path, identity: str) -> Path:
-    return folder / "data" / f"{identity}.safetensors"
+def _data(folder: Path, name: str) -> Path:
+    return folder / "data" / f"{name}.safetensors"

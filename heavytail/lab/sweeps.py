@@ -16,11 +16,12 @@ from heavytail import streams
 from heavytail.lab import results, tasks
 from heavytail.lab import store as stores
 from heavytail.lab.datasets import NAMES, Dataset, references
+from heavytail.lab.machine import files
 from heavytail.lab.results import Results
 from heavytail.lab.runs import Run, distinct, settled
 from heavytail.lab.tasks import Task
 
-RUNS_AT_ONCE = 256  # in one call of the trainer; each holds a lock, and a process may have 1024 open files
+RUNS_AT_ONCE = 256  # in one call of the trainer at most; each holds a lock, which is an open file
 PATIENCE = 0.5  # seconds between two looks at what other processes are at
 
 
@@ -85,17 +86,19 @@ def sweep(
             raise ValueError(f"{name} must be at least 1, got {value}")
     if executor is None:
         streams.present(device)
-    most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else RUNS_AT_ONCE)
+    most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else files.at_once(RUNS_AT_ONCE))
     kept_data = partial(stores.find_data, Path(store).expanduser())
     ids, sets = references.resolve((run.dataset for run in runs), data, kept_data)
     runs = settled(runs, ids)
     task = Task(stores.prepare(store), (), str(device), checkpoint_every, None if executor is None else threads)
     kept = _look(task, runs)
     todo = [run for run in runs if run.key not in kept]
-    for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
-        stores.keep_data(task.folder, used, sets[used])
     with tqdm(total=len(runs), initial=len(kept), desc="runs", disable=None if progress else True) as bar:
         try:
+            if todo:
+                stores.check_writable(task.folder)
+            for used in {run.dataset for run in todo} & sets.keys() - set(NAMES):  # those every worker loads
+                stores.keep_data(task.folder, used, sets[used])
             with closing(_finish(task, todo, most, executor)) as finished:
                 for key, found in finished:
                     kept[key] = found
@@ -137,7 +140,7 @@ def _finish(task: Task, runs: list[Run], most: int, executor: Executor | None) -
         todo = list(tasks.tasks_of(task, free, most))
         with closing(_here(todo) if executor is None else _gather(executor, todo)) as keys:
             for key in keys:
-                if found := stores.find(task.folder, left[key]):
+                if found := stores.find(task.folder, left[key], weights=False):  # its task has just seen to them
                     del left[key]
                     yield key, found
         for key, run in list(left.items()):  # what another sweep has finished meanwhile
@@ -189,6 +192,6 @@ def _safe(task: Task, runs: Sequence[Run]) -> str:
     """The end of a sentence of bad news."""
     done = 0
     for run in runs:
-        with suppress(stores.Damaged):
-            done += stores.find(task.folder, run) is not None
+        with suppress(ValueError, stores.Unwritable):
+            done += stores.find(task.folder, run, weights=False) is not None
     return f"{done} of {len(runs)} runs are finished and safe in {task.folder}; run the same again to go on"

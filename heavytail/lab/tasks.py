@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from heavytail.lab import datasets, trainer
+from heavytail.lab import datasets, models, trainer
 from heavytail.lab import store as stores
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.machine import threads
@@ -65,7 +66,7 @@ def train(task: Task) -> Generator[str]:
             else:
                 todo.append(run)
         data = {name: _dataset(name, task.folder, datasets.folder()) for name in {run.dataset for run in todo}}
-        begun = [snapshot for run in todo if (snapshot := _begun(task, run))]
+        begun = [snapshot for run in todo if (snapshot := _begun(task, run, data[run.dataset]))]
         left = {run.key for run in todo}
         keep, every = partial(stores.keep_snapshot, task.folder, task.device), task.checkpoint_every
         options: dict[str, Any] = {"snapshots": begun, "keep": keep, "keep_every": every, "progress": False}
@@ -86,13 +87,19 @@ def _finished(folder: Path, run: Run) -> bool:
         return False
 
 
-def _begun(task: Task, run: Run) -> Snapshot | None:
-    """Where a run that is ours was cut off."""
+def _begun(task: Task, run: Run, dataset: Dataset) -> Snapshot | None:
+    """Where a run that is ours was cut off; what is damaged, of which the sweep has told, is set aside."""
     try:
-        return stores.find_snapshot(task.folder, task.device, run)
+        snapshot = stores.find_snapshot(task.folder, task.device, run)
     except stores.Damaged:
+        snapshot = None
         stores.set_aside(task.folder, run)
-        return None
+    if snapshot is not None and not models.fits(run, snapshot.weights, dataset):
+        told = f"{stores.other_network(task.folder, run)}: set aside in {task.folder / 'damaged'}"
+        warnings.warn(f"{told}, and the run is done again", stacklevel=2)
+        snapshot = None
+        stores.set_aside(task.folder, run)
+    return snapshot
 
 
 @lru_cache(maxsize=2)

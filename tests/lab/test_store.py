@@ -7,7 +7,6 @@ import json
 import math
 import os
 import pickle
-import random
 import shutil
 import stat
 from dataclasses import fields, replace
@@ -16,40 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_up_outcomes import OTHER, RUN, assert_equal, outcome, snapshot
 from made_up_results import diverged, measured
 
-from heavytail import Run, _sampler
+from heavytail import _sampler
 from heavytail.lab import results, store
 from heavytail.lab.machine import files
-from heavytail.lab.trainer import Outcome, Snapshot
-
-RUN = Run(dataset="digits", width=4, seed=1)
-OTHER = Run(dataset="digits", width=4, seed=2)
-
-
-def weights(seed=0):
-    drawn = torch.randn(4, 3, generator=torch.Generator().manual_seed(seed))
-    return {"1.weight": drawn, "3.weight": drawn.T.clone(), "bias": torch.tensor([math.nan, math.inf, -0.0])}
-
-
-def outcome(run, numbers=None, seed=0):
-    return Outcome(run, results.row(run, numbers or measured()), weights(seed))
-
-
-def snapshot(run, **changes):
-    return replace(Snapshot(run=run, step=7, weights=weights(3), best=0.1 + 0.2, waited=2, seconds=1.5), **changes)
+from heavytail.lab.trainer import Snapshot
 
 
 @pytest.fixture
 def folder(tmp_path):
     return store.prepare(tmp_path / "store")
-
-
-def assert_equal(one, two):
-    assert list(one) == list(two)
-    for name, value in one.items():
-        assert value.dtype == two[name].dtype
-        assert torch.equal(value.contiguous().view(torch.int32), two[name].contiguous().view(torch.int32))
 
 
 # in and out
@@ -134,72 +111,6 @@ def test_no_file_of_a_store_is_a_pickle_and_others_may_read_it(folder):
 
 
 # damage
-
-
-def each_byte(content):
-    for place in range(len(content)):
-        yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-def lengths(content):
-    return (content[:length] for length in range(0, len(content), 7))
-
-
-def others(content):
-    return (
-        content + b"\n",
-        content * 2,
-        b"\x00" * len(content),
-        random.Random(1).randbytes(300),
-        b"{}",
-        b"[]",
-        b'"row"',
-        b"null",
-        b"[" * 9999,
-    )
-
-
-@pytest.mark.parametrize("damage", [each_byte, lengths, others])
-@pytest.mark.parametrize("room", ["rows", "weights"])
-@pytest.mark.long
-def test_any_change_of_a_finished_run_is_found(room, damage, folder):
-    store.keep(folder, outcome(RUN))
-    (path,) = (folder / room).iterdir()
-    sound = path.read_bytes()
-    for content in damage(sound):
-        path.write_bytes(content)
-        with pytest.raises(store.Damaged, match=r"is damaged|holds the row of another run"):
-            store.find(folder, RUN)
-    path.write_bytes(sound)
-    assert store.find(folder, RUN)
-
-
-@pytest.mark.parametrize("damage", [lengths, others])
-def test_a_snapshot_that_was_cut_or_overwritten_is_found(damage, folder):
-    store.keep_snapshot(folder, "cpu", snapshot(RUN))
-    (path,) = (folder / "snapshots").iterdir()
-    for content in damage(path.read_bytes()):
-        path.write_bytes(content)
-        with pytest.raises(store.Damaged, match="is damaged"):
-            store.find_snapshot(folder, "cpu", RUN)
-
-
-@pytest.mark.long
-def test_a_snapshot_with_a_changed_byte_is_found_or_says_the_same(folder):
-    put = snapshot(RUN)
-    store.keep_snapshot(folder, "cpu", put)
-    (path,) = (folder / "snapshots").iterdir()
-    found = 0
-    for content in each_byte(path.read_bytes()):
-        path.write_bytes(content)
-        try:
-            again = store.find_snapshot(folder, "cpu", RUN)
-        except store.Damaged:
-            found += 1
-        else:
-            assert replace(again, weights={}) == replace(put, weights={})
-            assert_equal(dict(sorted(again.weights.items())), dict(sorted(put.weights.items())))
-    assert found > 0.9 * len(content)
 
 
 def test_files_of_another_run_are_found(folder):
@@ -321,13 +232,13 @@ def test_ctrl_c_at_any_moment_of_writing_leaves_a_run_whole_or_not_there(last, f
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_store_that_may_not_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(store.Unwritable, match=r"the store .* cannot be written \(Permission denied\)"):
+    with pytest.raises(store.Unwritable, match=r"the store .* cannot be written \(.*: Permission denied\)"):
         store.prepare(tmp_path / "store")
 
 
 def test_a_file_in_the_place_of_the_store_is_refused(tmp_path):
     (tmp_path / "store").write_text("mine")
-    with pytest.raises(store.Unwritable, match=r"the store .*store cannot be written \(Not a directory|File exists"):
+    with pytest.raises(store.Unwritable, match=r"store cannot be written \(.*: (Not a directory|File exists)"):
         store.prepare(tmp_path / "store")
     assert (tmp_path / "store").read_text() == "mine"
 

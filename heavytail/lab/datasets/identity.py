@@ -15,7 +15,8 @@ DIGITS = 12  # of the SHA-256: 48 bits tell contents apart that nobody chose to 
 FILE = ".npz"  # a name that ends so is the path of a file
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_IDENTITY = re.compile(rf"{_NAME.pattern}@[0-9a-f]{{{DIGITS}}}")
+PATTERN = rf"{_NAME.pattern}@[0-9a-f]{{{DIGITS}}}"  # of all that `identity` returns
+_IDENTITY = re.compile(PATTERN)
 
 
 def check(name: object) -> str:

@@ -6,7 +6,10 @@ for what broken assumptions do to it.
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,6 +20,7 @@ import torch
 
 from heavytail import streams
 from heavytail.lab import results, runs
+from heavytail.lab.machine import files
 from heavytail.lab.simulations import chaos, discretisation, pruning
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
@@ -64,20 +68,71 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
 
     What the file already holds, made by the same code, is not run again: a run that was cut off goes on. Rows of other
     code stay until they are made again. (All uncommitted changes count as one code: commit before long computations.)
-    Raises ValueError if the file is damaged, or holds simulations that are not asked for.
+    What lacks a number, has one twice, or does not have the fields of its record is made again with a warning.
+
+    Raises ValueError if the file is damaged, holds simulations that are not asked for, or is being filled by somebody
+    else, OSError if it cannot be written.
     """
     path, wanted = results.table_path(path), list(simulations)
-    held = results.read_table(path) if path.exists() else pd.DataFrame({"key": [], "code": []})
-    strangers = set(held["key"]) - {simulation.key for simulation in wanted}
+    place = Path(os.path.realpath(path))
+    lock = place.with_name(f".{place.name}.lock")
+    if path.exists() and not _left(_held(path, wanted), wanted):
+        files.remove_if_free(lock)  # of a writer that was killed
+        return results.read_table(path)  # which need not be writable
+    results.check_places(path)
+    with files.locked(lock) as mine:
+        if not mine:
+            raise ValueError(f"another simulate is at {path}: wait until it is done, or name another table")
+        there = _held(path, wanted)
+        todo = _left(there, wanted)
+        for simulation in todo:
+            if reason := _spoiled(there.get(simulation.key), simulation):
+                warnings.warn(f"{path} {reason}, and it is run again", stacklevel=2)
+        for rows in each(todo, device=device):
+            there[rows["key"].iloc[0]] = rows
+            known = [there[simulation.key] for simulation in wanted if simulation.key in there]
+            results.write_table(pd.concat(known, ignore_index=True), path)
+    return results.read_table(path)
+
+
+def _held(path: Path, wanted: Iterable[Simulation]) -> dict[str, pd.DataFrame]:
+    """The rows that a table holds, by key. ValueError if it holds others than are wanted."""
+    if not path.exists():
+        return {}
+    table = results.read_table(path)
+    strangers = set(table["key"]) - {simulation.key for simulation in wanted}
     if strangers:
         raise ValueError(f"{path} holds {len(strangers)} simulations that the grid does not list: move it away first")
-    there = dict(iter(held.groupby("key", sort=False)))
-    done = set(held.loc[held["code"] == results.code_version(), "key"])
-    for rows in each([simulation for simulation in wanted if simulation.key not in done], device=device):
-        there[rows["key"].iloc[0]] = rows
-        known = [there[simulation.key] for simulation in wanted if simulation.key in there]
-        results.write_table(pd.concat(known, ignore_index=True), path)
-    return results.read_table(path)
+    return dict(iter(table.groupby("key", sort=False)))
+
+
+def _left(there: Mapping[str, pd.DataFrame], wanted: Iterable[Simulation]) -> list[Simulation]:
+    """The simulations that are not there, were made by other code, or whose rows are not all that was written."""
+    return [
+        simulation
+        for simulation in wanted
+        if (rows := there.get(simulation.key)) is None
+        or set(rows["code"]) != {results.code_version()}
+        or _spoiled(rows, simulation)
+    ]
+
+
+def _spoiled(rows: pd.DataFrame | None, simulation: Simulation) -> str:
+    """What of a simulation's rows is not as it was written, to be told after the name of the file; empty if nothing."""
+    if rows is None:
+        return ""
+    record = {"study": simulation.study, **asdict(simulation)}
+    if any(name not in rows or not (rows[name] == value).all() for name, value in record.items()):
+        return f"holds other fields than those of the simulation {simulation.key} under its key"
+    found = Counter(zip(rows["quantity"], rows["level"], rows["repeat"], strict=True))
+    promised = {(*name, repeat): 1 for name, count in simulation.numbers.items() for repeat in range(count)}
+    if found != promised:
+        return f"holds {len(rows)} numbers of the simulation {simulation.key}, not each of its {len(promised)} once"
+    if any(rows[name].nunique(dropna=False) != 1 for name in ("code", "torch", "device", "sampler", "seconds")):
+        return f"holds rows of the simulation {simulation.key} that were not made together"
+    if rows["value"].dtype.kind != "f":
+        return f"holds values of the simulation {simulation.key} that are no numbers"
+    return ""
 
 
 def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Simulation]:

@@ -43,6 +43,13 @@ class Chaos(Simulation):
         check_horizon(self)
         check_network(self)
 
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """A number a repeat of each quantity, and one gap."""
+        return {("reference_gap", 0): 1} | dict.fromkeys(
+            [("distance", 0), ("output", 0), ("output_square", 0)], self.repeats
+        )
+
 
 def measure(simulation: Chaos, device: str) -> dict[str, Tensor]:
     """Per repeat: `distance`, the mean over particles of `sup_t ‖θ^{i,n} − θ^{i,∞}‖` over grid times, as in T1.

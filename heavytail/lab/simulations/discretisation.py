@@ -34,6 +34,12 @@ class Discretisation(Simulation):
         """Steps of the coarse schemes."""
         return [4**k for k in range(1, 16) if 4**k < self.finest]
 
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """A number a repeat of each distance at each level, and of the largest jump."""
+        distances = [(name, level) for level in self.levels for name in ("grid", "fixed", "particles", "supremum")]
+        return dict.fromkeys([("jump", self.finest), *distances], self.repeats)
+
 
 def measure(simulation: Discretisation, device: str) -> dict[tuple[str, int], Tensor]:
     """Per repeat and coarse number of steps 1/η, distances between a coarse and the fine scheme:

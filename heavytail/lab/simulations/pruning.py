@@ -51,6 +51,12 @@ class Pruning(Simulation):
         if not 0 < self.keep < 1 or not 0 < round(self.keep * self.width) < self.width:
             raise ValueError(f"keep={self.keep:g} of width={self.width} keeps no column, or all: choose others")
 
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """A number a repeat of each quantity, more of them after training."""
+        trained = ["noise_error", "bulk", "rest"] if self.steps else []
+        return {(name, 0): self.repeats for name in ["error", *trained]}
+
     def problem(self) -> Problem:
         """What the network is trained on: the theory's network on the made-up data of this seed."""
         return teacher(self.inputs, self.seed)

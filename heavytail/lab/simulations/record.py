@@ -54,6 +54,11 @@ class Simulation:
         """Sixteen hexadecimal digits that name this simulation."""
         return runs.key_of({"study": self.study, **asdict(self)})
 
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """How many numbers this simulation gives, by quantity and level: what its study's `measure` returns."""
+        raise NotImplementedError
+
     def generator(self, stream: str, part: int, device: str) -> torch.Generator:
         """The generator of one part of this simulation's numbers."""
         return streams.generator(int(self.key, 16), stream, part, device=device)

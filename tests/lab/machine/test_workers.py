@@ -1,4 +1,4 @@
-"""Worker processes: none for one, Ctrl-C left to their parent. How they end is in test_sweep_faults."""
+"""Worker processes: none for one, Ctrl-C left to their parent. How they end is in test_sweeps_killed."""
 
 from __future__ import annotations
 
