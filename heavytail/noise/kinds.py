@@ -30,18 +30,26 @@ def check(alpha: Any, sigma: Any, noise: Any, unit: Any = "filter") -> None:
         raise ValueError(f"unknown unit {unit!r}: choose one of {', '.join(UNITS)}")
     if not isinstance(alpha, Real):
         raise TypeError(f"the stability index alpha must be a number in (0, 2], not {_named(alpha)}")
-    if not 0 < float(alpha) <= 2:
-        raise ValueError(f"the stability index alpha must lie in (0, 2], got {float(alpha):g}")
+    if not 0 < (index := _float(alpha)) <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {index:g}")
     if not isinstance(sigma, Real):
         raise TypeError(f"the noise scale sigma must be a finite number >= 0, not {_named(sigma)}")
-    if not (float(sigma) >= 0 and math.isfinite(sigma)):
-        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {float(sigma):g}")
+    if not 0 <= (size := _float(sigma)) < math.inf:
+        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {size:g}")
 
 
 def check_generator(generator: Any) -> None:
     """Raise TypeError unless it is a generator: noise is never drawn from the global random state."""
     if not isinstance(generator, torch.Generator):
         raise TypeError(f"generator= must be a torch.Generator with a seed of yours, not {_named(generator)}")
+
+
+def _float(number: Any) -> float:
+    """A number as a float; infinite where it is larger than any."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _named(value: Any) -> str:

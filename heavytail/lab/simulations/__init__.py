@@ -80,7 +80,7 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
     return results.read_table(path)
 
 
-def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Simulation]:
+def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Simulation]:
     """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
     study = str(runs.read_toml(path).get("study"))
     if study not in _MEASURES:
