@@ -150,7 +150,7 @@ def changed_parameters(page: Path, notebook: Any, parameters: Mapping[str, Any])
             )
         if not _is_plain(value):
             raise ValueError(
-                f"{page.name}: {name} must be a word, true or false, None, a finite number of 64 bits, or a list of such"
+                f"{page.name}: {name} must be a word, True, False, None, a finite number of 64 bits, or a list of those"
             )
         if name == "profile" and value not in PROFILES:
             raise ValueError(f"{page.name}: no profile {value!r}; the profiles are {', '.join(PROFILES)}")

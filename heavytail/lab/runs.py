@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from heavytail import noise as noises
 from heavytail.lab.datasets import NAMES, identity
 from heavytail.networks import NETWORKS
+from heavytail.noise.kinds import shown
 
 Record = TypeVar("Record")
 
@@ -26,8 +27,6 @@ ALONG = ("ones", "unseen")
 MOST = 10**6  # runs of one grid: more are a slip, and their list alone would fill the memory
 
 _LONGEST = 2**24  # bytes of a grid's file
-
-_SHOWN = 60  # characters of a value in a sentence
 
 FLAT = ("fcn", "mean_field")  # networks that see an input as one vector
 
@@ -185,15 +184,6 @@ def word(record: object, name: str) -> None:
     """Raise ValueError unless a field of a record is a word."""
     if not isinstance(value := getattr(record, name), str):
         raise ValueError(f"{name} must be a word, got {shown(value)}")
-
-
-def shown(value: object) -> str:
-    """A value as a sentence can hold it: its start, where it is long."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # of more digits than Python writes out, or nested without end
-        return f"a {type(value).__name__} too large to be shown"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def key_of(record: dict[str, Any]) -> str:

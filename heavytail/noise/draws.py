@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heavytail import _sampler, stable
-from heavytail.noise.kinds import Noise, Unit, check, check_generator
+from heavytail.noise.kinds import Noise, Unit, as_float, check, check_generator
 
 _FLOAT32 = torch.finfo(torch.float32)
 _LOG_FLOAT64 = 700.0  # e to the power of less, up or down, is a normal float64
@@ -166,6 +166,7 @@ def scale(alpha: float, sigma: float, lr: float) -> float:
 alpha=0.02, lr=0.1, sigma=0.3: take a larger alpha, lr or sigma, or sigma=0 for no noise
     """
     check(alpha, sigma, "shared")
+    alpha, sigma, lr = float(alpha), float(sigma), as_float(lr)
     if not 0 <= lr < math.inf:
         raise ValueError(f"the step size lr must be a finite number >= 0, got {lr:g}")
     if sigma == 0 or lr == 0:
