@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from heavytail.lab.machine import workers
 ROOT = Path(__file__).parents[2]
 DIGITS, CHAOS = (str(ROOT / "data" / "grids" / f"{name}.toml") for name in ("digits", "chaos"))
 TINY = ["--set", "max_steps=1", "--set", "width=4", "--set", "seed=1"]
+FEW = ["--set", "repeats=2", "--set", "reference=8", "--set", "steps=2", "--set", "width=4"]
 PATIENCE = 240
 
 
@@ -112,7 +115,9 @@ def test_an_odd_setting_is_one_sentence(setting, tmp_path, tried):
     done = command("train", DIGITS, "--out", tmp_path / "t.parquet", *TINY, "--set", setting)
     assert_refused(done, tried, "--set")
     if "dataset" not in setting and "network" not in setting:
-        assert_refused(command("simulate", CHAOS, "--out", tmp_path / "c.parquet", "--set", setting), tried, "--set")
+        assert_refused(
+            command("simulate", CHAOS, "--out", tmp_path / "c.parquet", *FEW, "--set", setting), tried, "--set"
+        )
 
 
 GRIDS = ["missing.toml", "x" * 300 + ".toml", ".", "empty.toml", "zero\0.toml"]
@@ -193,12 +198,12 @@ def test_odd_parameters_of_a_chapter_are_refused(given_, monkeypatch, tried):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
-def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, monkeypatch, tried):
-    import json
-
+def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, tmp_path, monkeypatch, tried):
+    (tmp_path / "workstation").mkdir()
+    shutil.copy(ROOT / "data" / "results" / "workstation" / "chaos.parquet", tmp_path / "workstation")
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
-    assert cli.main(["claims", "--results", str(ROOT / "data" / "results"), *form]) == 0
+    assert cli.main(["claims", "--results", str(tmp_path), *form]) == 0
     sys.stdout.flush()
     text = raw.getvalue().decode(encoding)
     assert "\\u03b1" in text
