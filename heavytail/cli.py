@@ -8,31 +8,47 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from heavytail import _missing
+from heavytail import _missing, stopping
 from heavytail.version import described
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one sentence on standard error and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        _write_anything(stream)
     options = _parser().parse_args(arguments)
     try:
         return options.command(options) or 0
-    except ModuleNotFoundError as error:
-        print(f"heavytail: {_missing(f'`heavytail {options.verb}`', error, options.wing)}", file=sys.stderr)
-        return 2
-    except (ImportError, ValueError, RuntimeError, OSError) as error:
-        print(f"heavytail: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt as stop:
-        print(f"heavytail: {stop if isinstance(stop, Stopped) else 'stopped; nothing was written'}", file=sys.stderr)
-        return 130
+        return stopping.say(stop)
+    except Exception as error:
+        if stopping.asked():
+            return stopping.say()
+        if isinstance(error, ModuleNotFoundError):
+            print(f"heavytail: {_missing(f'`heavytail {options.verb}`', error, options.wing)}", file=sys.stderr)
+        elif isinstance(error, ImportError | ValueError | RuntimeError | OSError):
+            print(f"heavytail: {error}", file=sys.stderr)
+        else:
+            raise
+        return 2
 
 
-class Stopped(KeyboardInterrupt):
-    """Stopped by the user, after something was written; the message says what."""
+def _write_anything(stream: TextIO) -> None:
+    """Let a stream that lacks some letters, as in the C locale, write `\\u03b1` for α."""
+    if isinstance(stream, TextIOWrapper) and not _has_all_letters(stream):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _has_all_letters(stream: TextIO) -> bool:
+    return stream.encoding.lower().replace("-", "").startswith("utf")
+
+
+def _print_json(told: object) -> None:
+    print(json.dumps(told, indent=1, ensure_ascii=not _has_all_letters(sys.stdout)))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -44,10 +60,8 @@ def _train(options: argparse.Namespace) -> None:
     results.check_places(results.table_path(options.out))  # before hours of training, not after
     if options.weights:
         results.check_places(*results.places(options.weights, runs))
-    try:
+    with stopping.saying("stopped; nothing was written: `heavytail sweep` keeps each run as it is finished"):
         outcome = train(runs, device=options.device)
-    except KeyboardInterrupt:
-        raise Stopped("stopped; nothing was written: `heavytail sweep` keeps each run as it is finished") from None
     try:
         results.write_table(outcome.table, options.out)
     finally:  # what can be written is
@@ -65,12 +79,13 @@ def _sweep(options: argparse.Namespace) -> None:
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     if options.out:
         results.check_places(results.table_path(options.out))
-    try:
-        with warnings.catch_warnings(), workers.processes(options.workers) as executor:
-            warnings.showwarning = _say
-            table = sweep(runs, executor, store=options.store, device=options.device).table
-    except KeyboardInterrupt:
-        raise Stopped(f"stopped; what was done is in {options.store}, run the same again to go on") from None
+    with (
+        stopping.saying(f"stopped; what was done is in {options.store}, run the same again to go on"),
+        warnings.catch_warnings(),
+        workers.processes(options.workers) as executor,
+    ):
+        warnings.showwarning = _say
+        table = sweep(runs, executor, store=options.store, device=options.device).table
     if options.out:
         try:
             results.write_table(table, options.out)
@@ -95,12 +110,12 @@ def _simulate(options: argparse.Namespace) -> None:
     from heavytail.lab import results, simulations
 
     todo = simulations.read_grid(options.grid, options.profile, **dict(options.set))
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _say
-            table = simulations.fill(options.out, todo, device=options.device)
-    except KeyboardInterrupt:
-        raise Stopped(f"stopped; what was done is in {options.out}, run the same again to go on") from None
+    with (
+        stopping.saying(f"stopped; what was done is in {options.out}, run the same again to go on"),
+        warnings.catch_warnings(),
+    ):
+        warnings.showwarning = _say
+        table = simulations.fill(options.out, todo, device=options.device)
     print(f"{options.out}: {results.describe(table)}")
 
 
@@ -112,7 +127,7 @@ def _bench(options: argparse.Namespace) -> None:
         told.append(figure)
         print(bench.as_text(figure), file=sys.stderr if options.json else sys.stdout, flush=True)
     if options.json:
-        print(json.dumps(bench.report(told, options.device), indent=1, ensure_ascii=False))
+        _print_json(bench.report(told, options.device))
 
 
 def _claims(options: argparse.Namespace) -> None:
@@ -120,7 +135,7 @@ def _claims(options: argparse.Namespace) -> None:
 
     entries = claims.ledger(options.results)
     if options.json:
-        print(json.dumps([entry.as_dict() for entry in entries], indent=1, ensure_ascii=False))
+        _print_json([entry.as_dict() for entry in entries])
     else:
         print(claims.as_text(entries))
 
@@ -141,7 +156,8 @@ def _data(options: argparse.Namespace) -> None:
 def _chapter(options: argparse.Namespace) -> None:
     from heavytail.book.run import run_one
 
-    run_one(options.name, options.out, dict(options.parameter))
+    with stopping.saying("stopped; no notebook was written"):
+        run_one(options.name, options.out, dict(options.parameter))
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -151,7 +167,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
     try:
         return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # the last two where it is nested deep
         return name, value
 
 

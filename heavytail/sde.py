@@ -117,8 +117,8 @@ def levy_path(
     generator  decides the path, and on which device it lies
     dtype      torch.float32 or torch.float64
 
-    Raises ValueError for an unknown noise, an alpha, horizon or number of steps out of range, TypeError for no number
-    or no generator.
+    Raises ValueError for an unknown noise, an alpha, horizon or number of steps out of range or whose scale the dtype
+    does not hold, TypeError for no number or no generator.
 
     >>> generator = torch.Generator().manual_seed(1)
     >>> path = levy_path(1.5, "isotropic", (50, 2), horizon=1.0, steps=16, generator=generator)
@@ -130,7 +130,13 @@ def levy_path(
     eta = horizon / steps
     unit = noises.vectors(alpha, noise, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)
-    return LevyPath(unit.mul_((eta ** (1 / index)).to(dtype)), eta)
+    size, held = eta ** (1 / index), torch.finfo(dtype)
+    if not bool(((size >= held.tiny) & (size <= held.max)).all()):
+        raise ValueError(
+            f"increments of scale (horizon/steps)^(1/alpha) are not what {dtype} holds, {held.tiny:.2g} to "
+            f"{held.max:.2g}, for alpha={float(index.min()):g}, horizon={horizon:g}, steps={steps}: take a larger alpha"
+        )
+    return LevyPath(unit.mul_(size.to(dtype)), eta)
 
 
 def initial(

@@ -163,7 +163,7 @@ def test_a_damaged_row_is_one_line_and_the_command_goes_on(tmp_path, capsys):
         (["--set", "network=vgg"], "network 'vgg' needs images"),
         (["--profile", "huge"], "digits.toml has no profile 'huge': it has quick, workstation"),
         (["--device", "nonsense"], "device 'nonsense' is not available here: use device='cpu'"),
-        (["--workers", "0"], "workers must be at least 1, got 0"),
+        (["--workers", "0"], "workers must be 1 to 1024, got 0"),
         (["--out", str(ROOT)], "is a folder: name the table"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

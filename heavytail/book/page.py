@@ -134,7 +134,7 @@ def changed_parameters(page: Path, notebook: Any, parameters: Mapping[str, Any])
     """The given parameters that differ from the chapter's defaults.
 
     Raises ValueError for a name that the chapter does not have (papermill alone only warns), for a value of another
-    type than the default's, and for an unknown profile.
+    type than the default's or one that no cell takes, and for an unknown profile.
     """
     defaults = parameters_of(notebook)
     for name, value in parameters.items():
@@ -148,9 +148,24 @@ def changed_parameters(page: Path, notebook: Any, parameters: Mapping[str, Any])
                 f"{page.name}: {name} is of type {type(default).__name__} (its default is {default!r}), "
                 f"and {value!r} is not"
             )
+        if not _is_plain(value):
+            raise ValueError(
+                f"{page.name}: {name} must be a word, True, False, None, a finite number of 64 bits, or a list of those"
+            )
         if name == "profile" and value not in PROFILES:
             raise ValueError(f"{page.name}: no profile {value!r}; the profiles are {', '.join(PROFILES)}")
     return {name: value for name, value in parameters.items() if value != defaults[name]}
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one that a cell can be given as text, and that a table can hold."""
+    if isinstance(value, list | tuple):
+        return all(type(item) is not list and type(item) is not tuple and _is_plain(item) for item in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or isinstance(value, str)
 
 
 def need(module: str) -> Any:

@@ -188,6 +188,10 @@ def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any]
         known = ", ".join(sorted(path.stem for path in pages(root)))
         raise ValueError(f"no chapter {name}; the pages are {known}")
     folder = root / "_build" / "chapters" / "custom"
+    if output is not None and output.is_dir():
+        raise ValueError(f"{output} is a folder: name the notebook, such as {output / page.stem}.ipynb")
+    if output is not None and output.suffix != ".ipynb":
+        raise ValueError(f"{output} does not end in .ipynb: name the notebook, such as {page.stem}.ipynb")
     output = (output or folder / f"{page.stem}.ipynb").resolve()
     if not has_code(read(page)):
         raise ValueError(f"book/{page.name} has no code to run")

@@ -40,7 +40,7 @@ class Html:
 def paper_form(table: pd.DataFrame) -> pd.DataFrame:
     """The paper's table: a row for each noise, α and σ; percentages as mean ± half of the 95 % interval over seeds.
 
-    "runs" counts the seeds that went in, "failed" those that diverged or did not fit in memory.
+    "runs" counts the seeds that went in, "failed" those without measurements: see `results.FAILED`.
     """
     cells = []
     for (noise, alpha, sigma, along, decay), rows in table.groupby(_CELL, dropna=False, sort=True):

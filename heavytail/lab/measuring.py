@@ -14,6 +14,7 @@ from heavytail import compress, noise, tails
 from heavytail.lab import results
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines.protocol import Criterion, Engine, Networks, Pruned
+from heavytail.lab.machine import devices
 from heavytail.lab.runs import Run
 from heavytail.lab.training import Training
 
@@ -33,33 +34,55 @@ class Outcome:
 
 
 def finish(one: Training, nets: Networks, row: int, engine: Engine[Networks], dataset: Dataset) -> Outcome:
-    """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share."""
+    """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share.
+
+    A run that cannot be measured has failed, and keeps its weights; want of memory is raised.
+    """
     started = time.perf_counter()
     weights = engine.weights(nets, row)
     numbers: dict[str, float] = {}
     if one.status != "diverged":
-        nets = engine.keep(nets, [row])
-        loss = float(engine.evaluate(nets, dataset.x_train, dataset.y_train)[1])
-        # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
-        if not (math.isfinite(loss) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
-            one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
-        else:
-            splits = [(dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)]
-            found = engine.pruned(nets, 0, CRITERIA, splits)
-            by_chance = engine.pruned(nets, 0, RANDOM, splits[1:], chance=one.run.seed)
-            numbers = {
-                "train_loss": loss,
-                **_measured(found, by_chance),
-                **_norms(engine.hidden(nets, 0), one.run.unit),
-            }
+        try:
+            numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset)
+        except Exception as error:
+            if devices.ran_out(error):
+                raise
+            one.status, one.reason = "failed", f"it could not be measured: {_said(error)}"
     seconds = one.seconds + time.perf_counter() - started
     measured = _row(one.run, dataset, one.status, one.reason, steps=one.step, seconds=seconds, **numbers)
     return Outcome(one.run, measured, weights)
 
 
-def too_large(run: Run, dataset: Dataset, reason: str) -> Outcome:
-    """A run that could not be trained for want of memory."""
-    return Outcome(run, _row(run, dataset, "out_of_memory", reason), {})
+def unfinished(run: Run, dataset: Dataset, error: Exception) -> Outcome:
+    """A run that could not be trained: there was too little memory for it alone, or it raised an error."""
+    if devices.ran_out(error):
+        reason = f"it does not fit in memory: {error}".partition("\n")[0]
+        return Outcome(run, _row(run, dataset, "out_of_memory", reason), {})
+    return Outcome(run, _row(run, dataset, "failed", _said(error)), {})
+
+
+def _said(error: Exception) -> str:
+    """An error in one line, as Python ends a traceback with it."""
+    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+
+
+def _numbers(
+    one: Training, nets: Networks, weights: Mapping[str, Tensor], engine: Engine[Networks], dataset: Dataset
+) -> dict[str, float]:
+    """What is measured of one network; nothing of one that diverged or has no weights left, and its status says so."""
+    loss = float(engine.evaluate(nets, dataset.x_train, dataset.y_train)[1])
+    # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
+    if not (math.isfinite(loss) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
+        one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
+        return {}
+    if not all(bool(weight.any()) for weight in engine.hidden(nets, 0)):
+        one.status = "failed"
+        one.reason = f"the weights of a hidden layer were all zero after step {one.step}: nothing was left to prune"
+        return {}
+    splits = [(dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)]
+    found = engine.pruned(nets, 0, CRITERIA, splits)
+    by_chance = engine.pruned(nets, 0, RANDOM, splits[1:], chance=one.run.seed)
+    return {"train_loss": loss, **_measured(found, by_chance), **_norms(engine.hidden(nets, 0), one.run.unit)}
 
 
 def _measured(pruned: Mapping[Criterion, Pruned], by_chance: Mapping[Criterion, Pruned]) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +19,8 @@ from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build
 from heavytail.lab.runs import FLAT, Run
 from heavytail.lab.training import Snapshot
+
+_LAYER = 1000  # bytes at least that a layer takes, however few weights it has
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
 
@@ -37,31 +40,63 @@ class Watch:
 def train(
     starts: Sequence[Snapshot], sets: Mapping[str, Dataset], own: Mapping[str, Build], watch: Watch
 ) -> Iterator[Outcome]:
-    """Each run's outcome: runs of one shape are trained together, as many as fit; fewer where that was too many."""
+    """Each run's outcome: runs of one shape are trained together, as many as fit; fewer where that was too many.
+
+    Where a run raises an error the others of its group begin again without it, and end with the bits they have alone.
+    """
     shapes: dict[tuple[object, ...], list[Snapshot]] = {}
     for start in starts:
         shapes.setdefault(_shape(start), []).append(start)
     for waiting in shapes.values():
         dataset = _cut(sets[waiting[0].run.dataset], waiting[0].run.samples)
+        if excess := _excess(waiting[0].run, dataset):
+            yield from (measuring.unfinished(start.run, dataset, MemoryError(excess)) for start in waiting)
+            continue
         limit = _at_once(waiting[0].run, dataset)
-        while waiting:
-            left = {start.run: start for start in waiting[:limit]}
-            del waiting[:limit]
+        groups = [waiting]
+        while groups:
+            group = groups.pop()
+            if len(group) > limit:
+                groups.append(group[limit:])
+                del group[limit:]
+            left = {start.run: start for start in group}
+            lost: Exception | None = None
             try:
-                for outcome in _train(list(left.values()), dataset, own, watch):
+                for outcome in _train(group, dataset, own, watch):
                     del left[outcome.run]
                     yield outcome
-            except (RuntimeError, MemoryError) as error:
-                if not devices.ran_out(error):
-                    raise
-                reason = f"it does not fit in memory: {error}".partition("\n")[0]
-                if limit == 1:
-                    for start in left.values():
-                        yield measuring.too_large(start.run, dataset, reason)
-                    left = {}
-            if left:
-                limit = max(1, limit // 2)
-                waiting[:0] = left.values()
+            except _Lost as failure:
+                lost = failure.error
+            if lost is None:
+                continue
+            if len(group) == 1:
+                for run in left:
+                    yield measuring.unfinished(run, dataset, lost)
+            elif devices.ran_out(lost):
+                limit = len(group) // 2
+                groups.append(list(left.values()))
+            else:  # some run fails, and the others are to go on without it
+                half = (len(left) + 1) // 2
+                groups += [part for part in (list(left.values())[half:], list(left.values())[:half]) if part]
+
+
+class _Lost(Exception):
+    """What runs in training raised themselves: not those who watch."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error.with_traceback(None)  # whose frames hold the networks
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """Where an error is that of the runs: all but one of the device, after which it does nothing more for any run."""
+    try:
+        yield
+    except Exception as error:
+        if devices.broke(error):
+            raise
+        raise _Lost(error) from None
 
 
 def _shape(start: Snapshot) -> tuple[object, ...]:
@@ -70,6 +105,15 @@ def _shape(start: Snapshot) -> tuple[object, ...]:
     step = None if run.batch_size is None else start.step
     kind = run.dataset, run.samples, run.network, run.width, run.depth
     return *kind, run.batch_size, run.products, run.unit, run.along, step
+
+
+def _excess(run: Run, dataset: Dataset) -> str:
+    """That the weights of a run alone are more than all memory, or "". Asking for them could take hours to fail."""
+    inputs, width = dataset.x_train[0].numel(), run.width
+    sizes = {"fcn": width * (inputs + (run.depth - 1) * width), "mean_field": width * inputs, "vgg": width * width}
+    least = 4 * sizes.get(run.network, 0) + _LAYER * run.depth
+    there = devices.total(dataset.x_train.device)
+    return f"its weights take {least:.1e} bytes at least, of {there:.1e}" if there and least > there else ""
 
 
 def _at_once(run: Run, dataset: Dataset) -> int:
@@ -104,34 +148,41 @@ def _together(
     """Train runs of one shape at once; each leaves when it is done, so that the rest go faster."""
     lap = kept = time.perf_counter()
     x, y = dataset.x_train, dataset.y_train
-    built = [models.reached(start.run, start.weights, dataset, build) for start in starts]
-    rates = torch.tensor([models.rate(start.run, model) for start, model in zip(starts, built, strict=True)]).to(x)
-    first = starts[0].run
-    sample = None if build is None else x[:2]
-    nets = engine.stack(built, first.products, first.unit, first.batch_size or len(y), sample)
-    del built
-    along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
     asked = watch.on_look is not None
-    going = [training.begin(s, dataset, along, asked or s.run.stop_accuracy is not None) for s in starts]
+    with _training():
+        built = [models.reached(start.run, start.weights, dataset, build) for start in starts]
+        rates = torch.tensor([models.rate(start.run, model) for start, model in zip(starts, built, strict=True)]).to(x)
+        first = starts[0].run
+        sample = None if build is None else x[:2]
+        nets = engine.stack(built, first.products, first.unit, first.batch_size or len(y), sample)
+        del built
+        along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
+        going = [training.begin(s, dataset, along, asked or s.run.stop_accuracy is not None) for s in starts]
     limit = 1
     while going:
         start = time.perf_counter()
         stride = training.stride(going, limit)
         looks = any(one.looks_after(stride) for one in going)
-        losses = training.steps(engine, nets, going, x, y, rates, stride, hold=looks)
+        with _training():
+            losses = training.steps(engine, nets, going, x, y, rates, stride, hold=looks)
         watch.bar.update(len(going) * stride)
         pace = (time.perf_counter() - start) / stride
         limit = CHECK_EVERY if watch.keep is None else int(min(CHECK_EVERY, max(1.0, watch.keep_every / pace)))
         due = watch.keep is not None and time.perf_counter() - kept >= watch.keep_every
-        training.check(going, losses)
+        with _training():
+            training.check(going, losses)
         if looks:
-            accuracies, means = (values.tolist() for values in engine.evaluate(nets, x, y))
+            with _training():
+                accuracies, means = (values.tolist() for values in engine.evaluate(nets, x, y))
             for one, accuracy, loss in zip(going, accuracies, means, strict=True):
                 if one.looks_after() and not one.status:
                     one.look(accuracy)
                     if watch.on_look is not None:
                         watch.on_look(one.run, one.step, loss, accuracy)
-            engine.perturb(nets, {row: kick for row, kick in training.kicks(going).items() if not going[row].status})
+            with _training():
+                engine.perturb(
+                    nets, {row: kick for row, kick in training.kicks(going).items() if not going[row].status}
+                )
         for one in going:
             if one.step == one.run.max_steps and not one.status:
                 one.status = "max_steps"
@@ -140,14 +191,19 @@ def _together(
         training.share_time(going, lap)
         for row, one in enumerate(going):
             if one.status:
-                yield measuring.finish(one, nets, row, engine, dataset)
+                with _training():
+                    outcome = measuring.finish(one, nets, row, engine, dataset)
+                yield outcome
                 watch.bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]
         if len(stay) < len(going):
-            nets, rates = engine.keep(nets, stay), rates[stay]
+            with _training():
+                nets, rates = engine.keep(nets, stay), rates[stay]
             going = [going[row] for row in stay]
         if due and watch.keep is not None:
             for row, one in enumerate(going):
-                watch.keep(Snapshot(one.run, one.step, engine.weights(nets, row), one.best, one.waited, one.seconds))
+                with _training():
+                    weights = engine.weights(nets, row)
+                watch.keep(Snapshot(one.run, one.step, weights, one.best, one.waited, one.seconds))
             kept = time.perf_counter()
         lap = time.perf_counter()

@@ -30,7 +30,7 @@ MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_")  # what these begin
 
 MIDDLE = SHARES[1:-1]
 
-FAILED = ("diverged", "out_of_memory")  # statuses of a run without measurements
+FAILED = ("diverged", "out_of_memory", "failed")  # statuses of a run without measurements
 
 #: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
 COLUMNS = {
@@ -49,8 +49,9 @@ COLUMNS = {
     "tail_index_error": "its standard error",
     "steps": "optimizer steps done",
     "seconds": "wall time of training and measuring, shared evenly among the runs that were trained at once",
-    "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory",
-    "reason": "one sentence on a run that diverged, stalled or did not fit; else empty",
+    "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory | "
+    "failed (an error, or nothing left to prune)",
+    "reason": "one sentence on a run that diverged, stalled, did not fit or failed; else empty",
     "verified": "whether the data had the official digest",
     "key": "the run's key",
     "code": "version of heavytail, with the commit where known",

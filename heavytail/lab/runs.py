@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -15,12 +16,17 @@ from typing import Any, TypeVar
 from heavytail import noise as noises
 from heavytail.lab.datasets import NAMES, identity
 from heavytail.networks import NETWORKS
+from heavytail.noise.kinds import shown
 
 Record = TypeVar("Record")
 
 PRODUCTS = ("float32", "bfloat16")
 
 ALONG = ("ones", "unseen")
+
+MOST = 10**6  # runs of one grid: more are a slip, and their list alone would fill the memory
+
+_LONGEST = 2**24  # bytes of a grid's file
 
 FLAT = ("fcn", "mean_field")  # networks that see an input as one vector
 
@@ -83,10 +89,15 @@ class Run:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        word(self, "dataset")
         identity.check_reference(self.dataset)
+        for name in ("network", "products", "along", "unit"):
+            word(self, name)
+        if self.noise is not None:
+            word(self, "noise")
         if self.network not in NETWORKS and not own_network(self.network):
             raise ValueError(
-                f"unknown network {self.network!r}: choose one of {', '.join(NETWORKS)}, or name your own as "
+                f"unknown network {shown(self.network)}: choose one of {', '.join(NETWORKS)}, or name your own as "
                 "'package.module:function'"
             )
         for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
@@ -95,7 +106,7 @@ class Run:
             if getattr(self, name) is not None:
                 whole(self, name, 1)
         if self.products not in PRODUCTS:
-            raise ValueError(f"unknown products {self.products!r}: choose one of {', '.join(PRODUCTS)}")
+            raise ValueError(f"unknown products {shown(self.products)}: choose one of {', '.join(PRODUCTS)}")
         if self.patience is not None and self.stop_accuracy is None:
             raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
         if self.network in NETWORKS and self.network != "fcn" and self.depth != 1:
@@ -110,7 +121,7 @@ class Run:
         if not 0 <= self.weight_decay * self.lr < 1:
             raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
         if self.along not in ALONG:
-            raise ValueError(f"unknown direction along={self.along!r}: choose one of {', '.join(ALONG)}")
+            raise ValueError(f"unknown direction along={shown(self.along)}: choose one of {', '.join(ALONG)}")
         if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network not in FLAT):
             raise ValueError("along='unseen' is for noise 'shared' on a network with one hidden layer")
         if self.stop_accuracy is not None and not 0 < self.stop_accuracy <= 1:
@@ -123,6 +134,7 @@ class Run:
             noises.check(2.0 if self.alpha is None else self.alpha, self.sigma, self.noise, self.unit)
             if self.alpha is None:
                 raise ValueError(f"noise {self.noise!r} needs a stability index: set alpha in (0, 2]")
+            noises.scale(self.alpha, self.sigma, self.lr)
 
     @property
     def key(self) -> str:
@@ -150,7 +162,7 @@ def number(record: object, name: str) -> None:
     """Make a field of a frozen record a float, or raise ValueError: 1 and 1.0 are one record, so are 0.0 and -0.0."""
     value = getattr(record, name)
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number, got {value!r}")
+        raise ValueError(f"{name} must be a number, got {shown(value)}")
     try:
         object.__setattr__(record, name, float(value) + 0.0)
     except OverflowError:
@@ -162,10 +174,16 @@ def whole(record: object, name: str, least: int) -> None:
     value = getattr(record, name)
     is_whole = isinstance(value, Integral) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not is_whole or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number >= {least}, got {shown(value)}")
     if value >= 2**63:
-        raise ValueError(f"{name} must be below 2^63, as a table holds 64 bits of it, got {value!r}")
+        raise ValueError(f"{name} must be below 2^63, as a table holds 64 bits of it, got {shown(value)}")
     object.__setattr__(record, name, int(value))
+
+
+def word(record: object, name: str) -> None:
+    """Raise ValueError unless a field of a record is a word."""
+    if not isinstance(value := getattr(record, name), str):
+        raise ValueError(f"{name} must be a word, got {shown(value)}")
 
 
 def key_of(record: dict[str, Any]) -> str:
@@ -177,7 +195,7 @@ def grid(**axes: Any) -> list[Run]:
     """All runs of a product: a list, tuple or range is an axis, anything else is held fixed.
 
     `grid(noise="shared", alpha=[1.75, 1.9], sigma=0.1, seed=range(3))` gives six runs, the last axis fastest.
-    Raises ValueError for a key that a Run does not have.
+    Raises ValueError for a key that a Run does not have, and for more than a million runs, before any of them is made.
 
     >>> runs = grid(dataset="digits", width=[100, 200], noise="entrywise", alpha=[1.5, 1.9], sigma=0.01, seed=[1, 2, 3])
     >>> len(runs), runs[0].width, runs[0].alpha, runs[0].seed
@@ -192,11 +210,20 @@ def expand(kind: type[Record], axes: Mapping[str, Any]) -> list[Record]:
     for name in axes:
         if name not in known:
             raise ValueError(f"a {kind.__name__} has no key {name!r}: its keys are {', '.join(known)}")
-    values = [list(v) if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
+    values = [v if isinstance(v, list | tuple | range) else [v] for v in axes.values()]
+    if (count := math.prod(map(_length, values))) > MOST:
+        raise ValueError(f"a grid holds at most {MOST} runs, and this one has {count}: name fewer values on its axes")
     return [kind(**dict(zip(axes, choice, strict=True))) for choice in itertools.product(*values)]
 
 
-def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Run]:
+def _length(axis: Sequence[Any]) -> int:
+    """How many values an axis has; that of a range may be more than `len` can say."""
+    if isinstance(axis, range):
+        return max(0, -((axis.start - axis.stop) // axis.step))
+    return len(axis)
+
+
+def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Run]:
     """The runs that a TOML file lists under `[[profile]]`, each entry a `grid`; `changes` replace its keys.
 
     Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
@@ -213,21 +240,31 @@ def read_toml(path: Path | str) -> dict[str, Any]:
     """What a TOML file holds; ValueError names one that is none."""
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise ValueError(f"it is longer than {_LONGEST} bytes")
+        return tomllib.loads(content.decode())
+    except RecursionError:
+        raise ValueError(f"{Path(path).name} is not a grid: its lists are nested too deep") from None
     except ValueError as error:  # of TOML, or of text that is no UTF-8
         raise ValueError(f"{Path(path).name} is not a TOML file: {error}") from error
 
 
-def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any]) -> list[Record]:
+def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any], /) -> list[Record]:
     """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
     profiles = {name: value for name, value in read_toml(path).items() if name != "study"}
     if profile not in profiles:
-        raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles)}")
+        raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles) or 'none'}")
     entries = profiles[profile]
     if not isinstance(entries, list) or not all(isinstance(axes, dict) for axes in entries):
         raise ValueError(f"{Path(path).name} must list the runs of a profile under [[{profile}]], in double brackets")
     try:
-        records = distinct([record for axes in entries for record in expand(kind, {**axes, **changes})])
+        listed: list[Record] = []
+        for axes in entries:
+            listed += expand(kind, {**axes, **changes})
+            if len(listed) > MOST:
+                raise ValueError(f"a grid holds at most {MOST} runs: split the profile in two")
+        records = distinct(listed)
     except (TypeError, ValueError) as error:
         raise ValueError(f"profile {profile!r} of {Path(path).name}: {error}") from error
     if not records:

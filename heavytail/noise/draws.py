@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from heavytail import _sampler, stable
-from heavytail.noise.kinds import Noise, Unit, check, check_generator
+from heavytail.noise.kinds import Noise, Unit, as_float, check, check_generator
+
+_FLOAT32 = torch.finfo(torch.float32)
+_LOG_FLOAT64 = 700.0  # e to the power of less, up or down, is a normal float64
 
 
 def draw(
@@ -151,13 +154,37 @@ def add(
 def scale(alpha: float, sigma: float, lr: float) -> float:
     """The factor `sigma * lr^(1/alpha)` before a unit draw: increments of a stable process over lr. [C]
 
+    It is 0 where sigma or lr is. Else it must be a normal number of float32: below, kicks would be lost, though the
+    tail of their law reaches far above 1; beyond, each of them would be infinite. Raises ValueError where it is not,
+    or for settings out of range; TypeError for an alpha or sigma that is no number.
+
     >>> scale(2.0, 0.3, 0.01)
     0.03
+    >>> scale(0.02, 0.3, 0.1)
+    Traceback (most recent call last):
+    ValueError: kicks of size sigma * lr^(1/alpha) = 10^-50.5 are below what float32 holds, 1.2e-38 to 3.4e+38, for \
+alpha=0.02, lr=0.1, sigma=0.3: take a larger alpha, lr or sigma, or sigma=0 for no noise
     """
-    try:
-        return sigma * lr ** (1 / alpha)
-    except OverflowError:  # a step size above 1 and a tiny alpha
-        return math.inf if sigma > 0 else 0.0
+    check(alpha, sigma, "shared")
+    alpha, sigma, lr = float(alpha), float(sigma), as_float(lr)
+    if not 0 <= lr < math.inf:
+        raise ValueError(f"the step size lr must be a finite number >= 0, got {lr:g}")
+    if sigma == 0 or lr == 0:
+        return 0.0
+    size = math.log(sigma) + math.log(lr) / alpha  # its logarithm: the power alone may be no float
+    if abs(size) < _LOG_FLOAT64 and abs(math.log(lr) / alpha) < _LOG_FLOAT64:
+        factor = sigma * lr ** (1 / alpha)
+    else:
+        factor = math.exp(size) if abs(size) < _LOG_FLOAT64 else (0.0 if size < 0 else math.inf)
+    if not _FLOAT32.tiny <= factor <= _FLOAT32.max:
+        small = factor < 1
+        raise ValueError(
+            f"kicks of size sigma * lr^(1/alpha) = 10^{size / math.log(10):.1f} are {'below' if small else 'above'} "
+            f"what float32 holds, {_FLOAT32.tiny:.2g} to {_FLOAT32.max:.2g}, for alpha={alpha:g}, lr={lr:g}, "
+            f"sigma={sigma:g}: take {'a larger alpha, lr or sigma' if small else 'a smaller lr or sigma'}, "
+            "or sigma=0 for no noise"
+        )
+    return factor
 
 
 def _unit_axes(unit: Unit, shape: Sequence[int]) -> int:

@@ -25,24 +25,47 @@ def check(alpha: Any, sigma: Any, noise: Any, unit: Any = "filter") -> None:
     ValueError: the stability index alpha must lie in (0, 2], got 2.5
     """
     if noise not in NOISES:
-        raise ValueError(f"unknown noise {noise!r}: choose one of {', '.join(NOISES)}")
+        raise ValueError(f"unknown noise {shown(noise)}: choose one of {', '.join(NOISES)}")
     if unit not in UNITS:
-        raise ValueError(f"unknown unit {unit!r}: choose one of {', '.join(UNITS)}")
+        raise ValueError(f"unknown unit {shown(unit)}: choose one of {', '.join(UNITS)}")
     if not isinstance(alpha, Real):
-        raise TypeError(f"the stability index alpha must be a number in (0, 2], not {_named(alpha)}")
-    if not 0 < float(alpha) <= 2:
-        raise ValueError(f"the stability index alpha must lie in (0, 2], got {float(alpha):g}")
+        raise TypeError(f"the stability index alpha must be a number in (0, 2], not {shown(alpha)}")
+    if not 0 < (index := as_float(alpha)) <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {index:g}")
     if not isinstance(sigma, Real):
-        raise TypeError(f"the noise scale sigma must be a finite number >= 0, not {_named(sigma)}")
-    if not (float(sigma) >= 0 and math.isfinite(sigma)):
-        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {float(sigma):g}")
+        raise TypeError(f"the noise scale sigma must be a finite number >= 0, not {shown(sigma)}")
+    if not 0 <= (size := as_float(sigma)) < math.inf:
+        raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {size:g}")
 
 
 def check_generator(generator: Any) -> None:
     """Raise TypeError unless it is a generator: noise is never drawn from the global random state."""
     if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator= must be a torch.Generator with a seed of yours, not {_named(generator)}")
+        raise TypeError(f"generator= must be a torch.Generator with a seed of yours, not {shown(generator)}")
 
 
-def _named(value: Any) -> str:
-    return f"a {type(value).__name__}" if isinstance(value, Tensor) else repr(value)
+def as_float(number: Any) -> float:
+    """A number as a float; infinite where it is larger than any.
+
+    >>> as_float(10**400)
+    inf
+    """
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence can hold it: its start, where it is long.
+
+    >>> shown("gaussian"), shown("x" * 100)
+    ("'gaussian'", "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...")
+    """
+    if isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # of more digits than Python writes out, or nested without end
+        return f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= 60 else f"{text[:57]}..."

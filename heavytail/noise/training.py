@@ -64,7 +64,8 @@ def perturb(
 
     Raises ValueError for settings out of range, an optimizer that has noise already, a weight that it does not hold, a
     generator on another device, or a model or optimizer whose output layer cannot be told; TypeError for an optimizer
-    that is not torch's own, or no generator.
+    that is not torch's own, or no generator. `optimizer.step()` raises ValueError, and adds no kick, where the size of
+    a kick is not what float32 can hold; see `heavytail.noise.scale`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -209,14 +210,17 @@ class Perturbation:
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             raise RuntimeError("a captured CUDA graph would repeat one kick for ever: step outside of the capture")
         rates = _rates(optimizer)  # looked up at every step: loading a state makes new groups
-        for number, target in enumerate(self._targets):
-            if id(target.weight) in rates and target.weight.requires_grad:
-                self._kick(number, target, rates[id(target.weight)])
+        sizes = {  # all before the first kick: a step is refused whole
+            number: scale(self._unit.alpha, self._unit.scale, rates[id(target.weight)])
+            for number, target in enumerate(self._targets)
+            if id(target.weight) in rates and target.weight.requires_grad
+        }
+        for number, size in sizes.items():
+            self._kick(number, self._targets[number], size)
         self._step += 1
 
-    def _kick(self, number: int, target: Target, lr: float) -> None:
+    def _kick(self, number: int, target: Target, size: float) -> None:
         weight, unit = target.weight, self._unit
-        size = scale(unit.alpha, unit.scale, lr)
         now = Kick(unit.alpha, unit.noise, unit.unit, size, self._key, self._step)
         spared = None if target.padding is None else weight[target.padding].clone()
         if weight.dtype == torch.float32:

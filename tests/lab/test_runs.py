@@ -41,7 +41,7 @@ BAD = [
     ({"dataset": "path/to/mine"}, r"a data set cannot be called 'path/to/mine'"),
     ({"dataset": "mine@0123"}, r"a data set cannot be called 'mine@0123'"),
     ({"dataset": ""}, r"a data set cannot be called ''"),
-    ({"dataset": 3}, r"a data set cannot be called 3"),
+    ({"dataset": 3}, r"^dataset must be a word, got 3$"),
     ({"network": "resnet"}, r"unknown network 'resnet': choose one of fcn, mean_field, vgg"),
     ({"unit": "row"}, r"unknown unit 'row': choose one of filter, kernel"),
     ({**NOISY, "unit": "row"}, r"unknown unit 'row': choose one of filter, kernel"),
@@ -82,7 +82,7 @@ def test_a_bad_field_is_refused_in_one_sentence(fields, sentence):
 
 def test_the_ends_of_every_range_are_allowed():
     Run(noise="shared", alpha=2, sigma=0)
-    Run(noise="isotropic", alpha=1e-3, sigma=1e30, unit="kernel")
+    Run(noise="isotropic", alpha=1e-3, sigma=1e30, lr=1, unit="kernel")
     Run(width=1, depth=1, batch_size=1, max_steps=1, eval_every=1, seed=0, lr=1e-30, stop_accuracy=1)
 
 

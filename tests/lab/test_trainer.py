@@ -503,13 +503,13 @@ def test_a_run_that_does_not_fit_alone_is_a_row_and_leaves_the_others_alone(erro
     assert table.iloc[0][MEASURED].isna().all()
 
 
-def test_an_error_that_is_not_about_memory_is_raised(memory_for):
-    memory_for(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        train(BASE)
+def test_an_error_that_is_not_about_memory_is_a_row_that_says_so(memory_for):
+    memory_for(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied\nand more"))
+    row = one_row(BASE)
+    assert (row.status, row.reason) == ("failed", "RuntimeError: mat1 and mat2 shapes cannot be multiplied")
+    assert row[MEASURED].isna().all()
 
 
-@pytest.mark.slow
 def test_a_network_larger_than_the_memory_is_a_row():
     row = one_row(replace(BASE, width=10**13))
     assert row.status == "out_of_memory"
@@ -520,8 +520,6 @@ def test_a_network_larger_than_the_memory_is_a_row():
 DIVERGE = {
     "step size": {"lr": 1e30},
     "noise": {**NOISE, "sigma": 1e30},
-    "noise scale above float32": {**NOISE, "lr": 1e18, "sigma": 1e30},
-    "noise scale above float64": {**NOISE, "lr": 1e6, "alpha": 0.01},
     # such a network puts out NaN, whose largest entry is the first: it is "accurate" on the first class
     "at a look at the accuracy": {"lr": 1e18, "stop_accuracy": 0.01, "eval_every": 2},
     "at the last step": {"lr": 1e30, "max_steps": 1},

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from torch import Tensor
 
 from heavytail.lab.datasets.official import NAMES
+from heavytail.noise.kinds import shown
 
 DIGITS = 12  # of the SHA-256: 48 bits tell contents apart that nobody chose to be alike
 FILE = ".npz"  # a name that ends so is the path of a file
@@ -23,7 +24,7 @@ def check(name: object) -> str:
     """The name of a data set of one's own as it is; ValueError unless it can be one."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith(FILE):
         raise ValueError(
-            f"a data set cannot be called {name!r}: use letters, digits, '_', '-' and '.', 100 at most, "
+            f"a data set cannot be called {shown(name)}: use letters, digits, '_', '-' and '.', 100 at most, "
             f"a letter or digit first, and no ending {FILE}, which is for a file"
         )
     return name

@@ -6,6 +6,8 @@ import os
 
 import torch
 
+_NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed")  # of torch, on a CPU and anywhere
+
 
 def available(device: torch.device) -> int:
     """Bytes that are free on a device."""
@@ -17,7 +19,22 @@ def available(device: torch.device) -> int:
         return 2**32
 
 
+def total(device: torch.device) -> int | None:
+    """Bytes that a device has in all, taken or free; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return None
+
+
 def ran_out(error: BaseException) -> bool:
     """Whether an error means that memory was not there; torch's CPU allocator has no class of its own for it."""
     told = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return told or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    return told or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_ROOM))
+
+
+def broke(error: BaseException) -> bool:
+    """Whether an error means that a device fails whatever it is asked from now on."""
+    return isinstance(error, torch.AcceleratorError)

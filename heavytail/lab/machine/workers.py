@@ -14,17 +14,19 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+MOST = 1024  # far more than a machine has cores
+
 
 @contextmanager
 def processes(count: int) -> Iterator[Executor | None]:
     """An executor of `count` processes; None for one, as a sweep then runs here.
 
     An exception inside the block, Ctrl-C too, ends the workers at once, in the middle of what they do. A process that
-    starts its own does so under `if __name__ == "__main__"`. Raises ValueError for a count below 1, RuntimeError where
-    no worker starts, as in a script without that line.
+    starts its own does so under `if __name__ == "__main__"`. Raises ValueError for a count outside 1 to MOST,
+    RuntimeError where no worker starts, as in a script without that line.
     """
-    if count < 1:
-        raise ValueError(f"workers must be at least 1, got {count}")
+    if not 1 <= count <= MOST:
+        raise ValueError(f"workers must be 1 to {MOST}, got {count}: one a core is enough")
     if count == 1:
         yield None
         return
@@ -58,20 +60,24 @@ def _context() -> multiprocessing.context.BaseContext:
     """How workers start: on Linux from one process that has imported torch once, elsewhere each anew."""
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["heavytail.lab.sweeps"])
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C in a terminal reaches all its processes
+    resource_tracker.ensure_running()  # the server starts it otherwise, and it lets go of what is held back here
+    # Inherited: Ctrl-C in a terminal reaches all its processes. Held back and not ignored: this process is to see it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
 def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a worker's own children are not to inherit that
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a worker that is killed
     threading.Thread(target=_follow_parent, daemon=True).start()
 

@@ -20,7 +20,7 @@ import torch
 
 from heavytail import streams
 from heavytail.lab import results, runs
-from heavytail.lab.machine import files
+from heavytail.lab.machine import devices, files
 from heavytail.lab.simulations import chaos, discretisation, pruning
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
@@ -38,7 +38,7 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
 def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
     """Run simulations of one study: a table with one row a measured number, in the columns of `results.SIMULATED`.
 
-    Raises ValueError if there are none, or for a device that is not there.
+    Raises ValueError if there are none, or for a device that is not there, RuntimeError if one fails.
     """
     if not (todo := list(simulations)):
         raise ValueError("there is nothing to simulate: the list is empty")
@@ -46,12 +46,22 @@ def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.Da
 
 
 def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[pd.DataFrame]:
-    """The rows of one simulation after the other, so that they can be kept as they come."""
+    """The rows of one simulation after the other, so that they can be kept as they come.
+
+    One that fails is left out. RuntimeError names it when all others are done.
+    """
     device = str(streams.present(device))
+    lost = []
     for simulation in simulations:
         _, measure = _MEASURES[simulation.study]
         start = time.perf_counter()
-        found = measure(simulation, device)
+        try:
+            found = measure(simulation, device)
+        except Exception as error:
+            if devices.broke(error):
+                raise
+            lost.append(f"{simulation} raised {type(error).__name__}: {error}".partition("\n")[0])
+            continue
         seconds = time.perf_counter() - start
         rows = []
         for name, values in found.items():
@@ -61,6 +71,8 @@ def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[
         yield results.simulated(
             simulation.study, simulation.key, asdict(simulation), table, seconds=seconds, device=device
         )
+    if lost:
+        raise RuntimeError(f"{len(lost)} of the simulations could not be done, and all others are: {lost[0]}")
 
 
 def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
@@ -135,7 +147,7 @@ def _spoiled(rows: pd.DataFrame | None, simulation: Simulation) -> str:
     return ""
 
 
-def read_grid(path: Path | str, profile: str, **changes: Any) -> list[Simulation]:
+def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Simulation]:
     """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
     study = str(runs.read_toml(path).get("study"))
     if study not in _MEASURES:

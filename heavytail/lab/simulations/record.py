@@ -81,6 +81,8 @@ class Simulation:
         """How many repeats to hold at once, chunk by chunk. A part of the record: it decides who gets which numbers."""
         each = max(1, CHUNK // (self.width * max(steps, 1)))
         full, rest = divmod(self.repeats, each)
+        if full > runs.MOST:
+            raise ValueError(f"repeats={self.repeats} are {full} chunks of work, and {runs.MOST} are the most")
         return [each] * full + ([rest] if rest else [])
 
 

@@ -18,8 +18,9 @@ def test_one_worker_is_no_executor():
         assert executor is None
 
 
-def test_fewer_than_one_worker_are_refused():
-    with pytest.raises(ValueError, match="workers must be at least 1, got 0"), processes(0):
+@pytest.mark.parametrize("count", [-1, 0, 1025, 10**11])
+def test_fewer_workers_than_one_or_far_too_many_are_refused(count):
+    with pytest.raises(ValueError, match=f"workers must be 1 to 1024, got {count}:"), processes(count):
         pass
 
 
