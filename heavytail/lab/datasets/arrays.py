@@ -27,6 +27,19 @@ class DataDamaged(ValueError):
         return f"{source} is damaged ({why}): {advice}."
 
 
+class DataUnreadable(DataDamaged):
+    """A file is there, but cannot be read, or is no file: a folder, a FIFO, a device, a link to nothing."""
+
+    def __init__(
+        self, source: Path | str, why: str, advice: str = "make it a file that you may read, or take it away"
+    ) -> None:
+        super().__init__(source, why, advice)
+
+    def __str__(self) -> str:
+        source, why, advice = self.args
+        return f"{source} cannot be read ({why}): {advice}."
+
+
 @dataclass(frozen=True, eq=False)
 class Arrays:
     """Values as published: inputs (N, *shape), labels (N,) in the original numbering."""
@@ -61,7 +74,9 @@ def checked_split(
     low, high = official.labels
     if x.shape[1:] != official.shape or y.shape != x.shape[:1] or not len(x):
         wanted = " x ".join(str(size) for size in ("rows", *official.shape))
-        raise DataDamaged(source, f"its {split} inputs are {x.shape} with labels {y.shape}, not {wanted}")
+        raise DataDamaged(
+            source, f"its {split} inputs are {x.shape} with labels {y.shape}, not {wanted} with at least one row"
+        )
     if x.dtype.kind != dtype.kind or (dtype.kind == "u" and x.dtype != dtype):
         raise DataDamaged(source, f"its {split} inputs are of type {x.dtype}, not {dtype}")
     with np.errstate(over="ignore"):

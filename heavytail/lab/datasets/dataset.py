@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.lab.datasets import identity, samples
-from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, verified
+from heavytail.lab.datasets import identity, reading, samples
+from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, DataUnreadable, checked, verified
 from heavytail.lab.datasets.download import advice, fetch
 from heavytail.lab.datasets.layouts import DataUnavailable, Place, folder, locate
 from heavytail.lab.datasets.official import NAMES, OFFICIAL, Official, lookup
@@ -191,15 +191,18 @@ def _status(official: Official, root: Path | str | None) -> Status:
         return Status(official.name, None, False, str(error))
     try:
         arrays, sound = _read(official, place)
-    except (DataDamaged, OSError) as error:
+    except DataDamaged as error:
         return Status(official.name, place.path, False, str(error))
     note = "official" if all(sound) else _difference(arrays, official, sound)
     return Status(official.name, place.path, all(sound), note)
 
 
 def _read(official: Official, place: Place) -> tuple[Arrays, tuple[bool, bool]]:
-    arrays = checked(place.read(), official, place.path)
-    return arrays, verified(arrays, official)
+    try:
+        arrays = checked(place.read(), official, place.path)
+        return arrays, verified(arrays, official)
+    except (OSError, MemoryError) as error:
+        raise DataUnreadable(place.path, reading.brief(error)) from error
 
 
 def _difference(arrays: Arrays, official: Official, sound: tuple[bool, bool]) -> str:
