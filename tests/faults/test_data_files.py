@@ -39,7 +39,7 @@ def outcome(act, *names):
         except OURS as error:
             said = str(error)
             assert said.isprintable(), said
-            assert len(said) < 1000 + len(os.getcwd())
+            assert len(said) < 2000
             assert all(name in said for name in names), said
             return ONE_SENTENCE
     assert not loaded.verified
@@ -128,6 +128,9 @@ HEADERS = {
 }  # fmt: skip
 
 
+SOUND = ("type ?", "bits", "brackets beside", "type <i")  # with the values that they say
+
+
 def zipped(path, members, packing=zipfile.ZIP_STORED):
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w", packing) as archive:
         warnings.simplefilter("ignore")  # of names that are there twice
@@ -149,7 +152,7 @@ def test_an_array_of_ones_own_that_is_not_what_it_claims_is_refused(header, memb
     before = listing(tmp_path)
     came = outcome(lambda: datasets.from_npz("mine.npz"), "mine.npz")
     assert listing(tmp_path) == before  # nothing was unpacked, and no code ran
-    assert came == ONE_SENTENCE or (header.startswith(("type <i", "type ?", "bits")) and member == "x_train")
+    assert came == ONE_SENTENCE or (header.startswith(SOUND) and member == "x_train")
     assert path.exists()
     tried("data files: own archives", came)
 
@@ -363,7 +366,7 @@ GZIPS = {
     **{f"cut after {part} of 5": lambda whole, part=part: whole[: len(whole) * part // 5] for part in range(1, 5)},
     "no sum": lambda whole: whole[:-8],
     "a wrong sum": lambda whole: whole[:-8] + bytes(8),
-    "garbled": lambda whole: whole[:40] + bytes(20) + whole[60:],
+    "garbled": lambda whole: whole[:12] + b"\xff" * 10 + whole[22:],
     "a tail": lambda whole: whole + b"tail",
     "a second part that is cut": lambda whole: whole + whole[:-9],
     "a bomb": lambda whole: gzip.compress(bytes(8 * 10**6), 9),
@@ -451,7 +454,7 @@ CSV = {
         f"a label of {value}": f"a,kind\n1,{value}\n2,1\n".encode()
         for value in ("-1", "0.5", "nan", "inf", "1e300", 2**63, 2**64, 10**30, "cat", "")
     },
-    "100 000 columns": b",".join(b"c%d" % n for n in range(100_000)) + b",kind\n" + b"1," * 100_000 + b"x\n",
+    "10 000 columns": b",".join(b"c%d" % n for n in range(10_000)) + b",kind\n" + b"1," * 10_000 + b"x\n",
     "a line of a megabyte": b"a,kind\n" + b"1" * 10**6 + b",0\n",
     "a header of a megabyte": b"a" * 10**6 + b",kind\nx,0\n",
     "CR alone": b"a,kind\r1,0\rx,1\r",
@@ -527,6 +530,8 @@ def test_what_stands_in_the_place_of_a_file_and_is_none_is_named_and_not_opened(
     hit.parent.mkdir(parents=True, exist_ok=True)
     if place.startswith("ECG"):  # its companion
         (hit.parent / "ECG5000_TEST.tsv").write_text(HEART)
+    if place.startswith("MNIST"):
+        write_idx(hit.parent, made_up("mnist"))[0].unlink()
     make, words = KINDS[kind]
     make(hit)
     assert outcome(lambda: datasets.load(name, tmp_path), str(hit), words) == ONE_SENTENCE
@@ -547,7 +552,6 @@ def test_what_is_no_file_is_no_data_set_of_ones_own(kind, form, tmp_path, tried,
     make(hit)
     if form == "npz":
         act = lambda: datasets.from_npz(hit)  # noqa: E731
-        words = "not a NumPy archive" if kind == "terabyte" else words
     else:
         act = lambda: datasets.from_csv("mine", hit, hit, label="kind")  # noqa: E731
     assert outcome(act, str(hit), words) == ONE_SENTENCE

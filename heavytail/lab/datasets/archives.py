@@ -38,9 +38,9 @@ _SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(((?:\s*\d{1,19}L?\s*,)*\s*(?:\d{1,
 _AXES = 32  # in older versions of NumPy no array has more
 
 
-def arrays_in(path: Path) -> list[str]:
+def arrays_in(path: Path, most: Most) -> list[str]:
     """The names of the arrays in a NumPy archive. Raises ValueError with the part of a sentence."""
-    with _numpy(path) as members:
+    with _numpy(path, most) as members:
         return list(_by_name(members))
 
 
@@ -50,7 +50,7 @@ def arrays(path: Path, names: Collection[str], most: Most) -> dict[str, np.ndarr
     Together they take no more than `most`.
     """
     left = most.size
-    with _numpy(path) as members:
+    with _numpy(path, most) as members:
         found = {}
         for name, member in _by_name(members).items():
             if name in names:
@@ -60,8 +60,8 @@ def arrays(path: Path, names: Collection[str], most: Most) -> dict[str, np.ndarr
 
 
 @contextmanager
-def _numpy(path: Path) -> Iterator[zipfile.ZipFile]:
-    with reading.opened(path) as file, _telling(NO_ARCHIVE), zipfile.ZipFile(file) as members:
+def _numpy(path: Path, most: Most) -> Iterator[zipfile.ZipFile]:
+    with reading.opened(path, most) as file, _telling(NO_ARCHIVE), zipfile.ZipFile(file) as members:
         yield members
 
 

@@ -11,6 +11,18 @@ import numpy as np
 from heavytail.lab.datasets.official import Official
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_LONG = 300  # characters of a path or word in a sentence; longer ones are cut
+
+
+def shown(text: object) -> str:
+    """A path or a word of a file as the part of a sentence: of one line, and short enough to read.
+
+    >>> print(shown("a\\nb"))
+    'a\\nb'
+    """
+    whole = str(text)
+    plain = whole if whole.isprintable() else ascii(whole)
+    return plain if len(plain) <= _LONG else f"{plain[:_LONG]}..."
 
 
 class DataDamaged(ValueError):
@@ -24,7 +36,7 @@ class DataDamaged(ValueError):
 
     def __str__(self) -> str:
         source, why, advice = self.args
-        return f"{source} is damaged ({why}): {advice}."
+        return f"{shown(source)} is damaged ({why}): {advice}."
 
 
 class DataUnreadable(DataDamaged):
@@ -37,7 +49,7 @@ class DataUnreadable(DataDamaged):
 
     def __str__(self) -> str:
         source, why, advice = self.args
-        return f"{source} cannot be read ({why}): {advice}."
+        return f"{shown(source)} cannot be read ({why}): {advice}."
 
 
 @dataclass(frozen=True, eq=False)

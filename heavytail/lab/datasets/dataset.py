@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from heavytail.lab.datasets import identity, reading, samples
-from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, DataUnreadable, checked, verified
+from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, DataUnreadable, checked, shown, verified
 from heavytail.lab.datasets.download import advice, fetch
 from heavytail.lab.datasets.layouts import DataUnavailable, Place, folder, locate
 from heavytail.lab.datasets.official import NAMES, OFFICIAL, Official, lookup
@@ -147,7 +147,9 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     if place is None:
         if not download:
             home = folder(root)
-            raise DataUnavailable(f"{name} is not in {home}: {advice(official, home)}, or load it with download=True.")
+            raise DataUnavailable(
+                f"{name} is not in {shown(home)}: {advice(official, home)}, or load it with download=True."
+            )
         fetch(name, root)
         return load(name, root, classes=classes, download=False)
     arrays, sound = _read(official, place)

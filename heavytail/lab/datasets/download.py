@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from heavytail.lab.datasets import archives, formats, layouts, reading, transfer
-from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, verified
+from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, shown, verified
 from heavytail.lab.datasets.layouts import DataUnavailable
 from heavytail.lab.datasets.official import NAMES, Official, lookup
 from heavytail.lab.datasets.vision import torchvision_datasets
@@ -60,9 +60,8 @@ def _pack(arrays: Arrays, path: Path) -> None:
 
 def advice(official: Official, home: Path) -> str:
     """What a user without a network can do."""
-    return (
-        f"put {official.files}, or {official.name}.npz, into {home}, or set HEAVYTAIL_DATA to the folder that holds it"
-    )
+    files = f"put {official.files}, or {official.name}.npz, into {shown(home)}"
+    return f"{files}, or set HEAVYTAIL_DATA to the folder that holds it"
 
 
 @contextmanager

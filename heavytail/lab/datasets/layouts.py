@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from heavytail.lab.datasets import formats, reading
-from heavytail.lab.datasets.arrays import Arrays, DataDamaged, DataUnreadable, checked_split
+from heavytail.lab.datasets.arrays import Arrays, DataDamaged, DataUnreadable, checked_split, shown
 from heavytail.lab.datasets.official import Official, lookup
 from heavytail.lab.datasets.vision import torchvision_datasets
 
@@ -68,10 +68,12 @@ def folder(root: Path | str | None = None) -> Path:
             is_folder = False
         except (OSError, ValueError) as error:
             raise DataUnavailable(
-                f"HEAVYTAIL_DATA names {named}, which cannot be looked at ({reading.brief(error)}): name another."
+                f"HEAVYTAIL_DATA names {shown(named)}, which nobody can look at ({reading.brief(error)}): name another."
             ) from error
         if not is_folder:
-            raise DataUnavailable(f"HEAVYTAIL_DATA names {named}, which is no folder: make it or correct the name.")
+            raise DataUnavailable(
+                f"HEAVYTAIL_DATA names {shown(named)}, which is no folder: make it or correct the name."
+            )
         return home
     import pooch
 
@@ -82,7 +84,9 @@ def _expanded(root: Path | str) -> Path:
     try:
         return Path(root).expanduser()
     except RuntimeError as error:
-        raise DataUnavailable(f"the data folder {root} is in the home of nobody here: correct its name.") from error
+        raise DataUnavailable(
+            f"the data folder {shown(root)} is in the home of nobody here: correct its name."
+        ) from error
 
 
 def find(name: str, root: Path | str | None = None) -> Path | None:
@@ -105,7 +109,7 @@ def locate(official: Official, root: Path | str | None = None) -> Place | None:
         return _located(official, home)
     except DataUnreadable as error:
         raise DataUnavailable(
-            f"{official.name} cannot be looked for in {home} ({error.args[0]}: {error.why}): "
+            f"{official.name} cannot be looked for in {shown(home)} ({error.why}): "
             "let yourself read that folder, or set HEAVYTAIL_DATA to another."
         ) from error
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch.utils.data import DataLoader, TensorDataset
 
 from heavytail.lab.datasets import archives, identity, reading, samples
-from heavytail.lab.datasets.arrays import ARRAYS, DataDamaged
+from heavytail.lab.datasets.arrays import ARRAYS, DataDamaged, shown
 from heavytail.lab.datasets.dataset import Dataset, sound
 from heavytail.lab.datasets.official import NAMES
 
@@ -83,7 +83,7 @@ def from_csv(name: str, train: Path | str, test: Path | str, *, label: str, clas
     frames = [_csv(Path(path), label) for path in (train, test)]
     columns = [column for column in frames[0].columns if column != label]
     if set(frames[1].columns) != {*columns, label}:
-        odd = ", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)}))
+        odd = shown(", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)})))
         raise ValueError(f"{train} and {test} do not have the same columns: only one of them has {odd}")
     if not columns:
         raise ValueError(f"{train} has no column but the labels: give at least one of inputs")
@@ -156,29 +156,33 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is left of the named columns for an index
         raise ValueError(f"{path} has rows of more values than its header has names: give each column one name")
     if twice := sorted(header[header.notna() & header.duplicated()]):  # pandas would number them: labels as inputs
-        raise ValueError(f"{path} has two columns {twice[0]!r}: give each column a name of its own")
+        raise ValueError(f"{path} has two columns {shown(repr(twice[0]))}: give each column a name of its own")
     if label not in frame.columns:
-        raise ValueError(f"{path} has no column {label!r} of labels: it has {', '.join(map(str, frame.columns))}")
+        raise ValueError(
+            f"{path} has no column {label!r} of labels: it has {shown(', '.join(map(str, frame.columns)))}"
+        )
     if not len(frame):
         raise ValueError(f"{path} has no rows: give at least one")
-    for column, values in frame.items():
-        if str(column).startswith("Unnamed:"):
-            raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
-        if values.dtype.kind not in "biuf":
-            numbers = pd.to_numeric(values, errors="coerce")
-            row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
-            raise ValueError(f"row {row} of {path} is {values.iloc[row]!r} in column {column}: give numbers alone")
-        if values.isna().any():
-            row = int(np.flatnonzero(values.isna())[0])
-            raise ValueError(f"row {row} of {path} is empty in column {column}: fill it or leave the row out")
+    if any(str(column).startswith("Unnamed:") for column in frame.columns):
+        raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
+    for column in [column for column, kind in zip(frame.columns, frame.dtypes, strict=True) if kind.kind not in "biuf"]:
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
+        value = shown(repr(frame[column].iloc[row]))
+        raise ValueError(f"row {row} of {path} is {value} in column {shown(column)}: give numbers alone")
+    for row, at in np.argwhere(frame.isna().to_numpy())[:1]:
+        raise ValueError(
+            f"row {row} of {path} is empty in column {shown(frame.columns[at])}: fill it or leave the row out"
+        )
     return frame
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
-    held = archives.arrays_in(path)
+    most = reading.of_memory()
+    held = archives.arrays_in(path, most)
     if missing := [name for name in ARRAYS if name not in held]:
         raise ValueError(f"it does not hold {', '.join(missing)}")
     if strangers := [name for name in held if name not in (*ARRAYS, "classes")]:
-        what = ", ".join(name[:40] if name.isprintable() else ascii(name[:40]) for name in strangers[:4])
+        what = shown(", ".join(strangers[:9]))
         raise ValueError(f"it holds {what} too: keep {', '.join(ARRAYS)} and classes alone")
-    return archives.arrays(path, held, reading.of_memory())
+    return archives.arrays(path, held, most)
