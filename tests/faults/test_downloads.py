@@ -121,7 +121,6 @@ BAD = {
             (b"ftp://127.0.0.1/x", "sent us on to an address of 'ftp', not of the web"),
             (b"data:text/plain,PK", "sent us on to an address of 'data', not of the web"),
             (b"javascript:0", "sent us on to an address of 'javascript', not of the web"),
-            (b"http:///x", "sent us on to an address of 'http', not of the web"),
             (b"http://[::1", "sent us on to no address"),
             (b"http://127.0.0.1:port/", "did not answer as a server of the web does"),
             (b"http://127.0.0.1:99999999/", "could not be reached"),

@@ -166,7 +166,8 @@ def _csv(path: Path, label: str) -> pd.DataFrame:
     if any(str(column).startswith("Unnamed:") for column in frame.columns):
         raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
     for column in [column for column, kind in zip(frame.columns, frame.dtypes, strict=True) if kind.kind not in "biuf"]:
-        numbers = pd.to_numeric(frame[column], errors="coerce")
+        values = frame[column].map(lambda value: value if len(str(value)) < 300 else None)  # more is no float
+        numbers = pd.to_numeric(values, errors="coerce")
         row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
         value = shown(repr(frame[column].iloc[row]))
         raise ValueError(f"row {row} of {path} is {value} in column {shown(column)}: give numbers alone")
