@@ -11,6 +11,18 @@ import numpy as np
 from heavytail.lab.datasets.official import Official
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_LONG = 300  # characters of a path or word in a sentence; longer ones are cut
+
+
+def shown(text: object) -> str:
+    """A path or a word of a file as the part of a sentence: of one line, and short enough to read.
+
+    >>> print(shown("a\\nb"))
+    'a\\nb'
+    """
+    whole = str(text)
+    plain = whole if whole.isprintable() else ascii(whole)
+    return plain if len(plain) <= _LONG else f"{plain[:_LONG]}..."
 
 
 class DataDamaged(ValueError):
@@ -24,7 +36,20 @@ class DataDamaged(ValueError):
 
     def __str__(self) -> str:
         source, why, advice = self.args
-        return f"{source} is damaged ({why}): {advice}."
+        return f"{shown(source)} is damaged ({why}): {advice}."
+
+
+class DataUnreadable(DataDamaged):
+    """A file is there, but cannot be read, or is no file: a folder, a FIFO, a device, a link to nothing."""
+
+    def __init__(
+        self, source: Path | str, why: str, advice: str = "make it a file that you may read, or take it away"
+    ) -> None:
+        super().__init__(source, why, advice)
+
+    def __str__(self) -> str:
+        source, why, advice = self.args
+        return f"{shown(source)} cannot be read ({why}): {advice}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +86,9 @@ def checked_split(
     low, high = official.labels
     if x.shape[1:] != official.shape or y.shape != x.shape[:1] or not len(x):
         wanted = " x ".join(str(size) for size in ("rows", *official.shape))
-        raise DataDamaged(source, f"its {split} inputs are {x.shape} with labels {y.shape}, not {wanted}")
+        raise DataDamaged(
+            source, f"its {split} inputs are {x.shape} with labels {y.shape}, not {wanted} with at least one row"
+        )
     if x.dtype.kind != dtype.kind or (dtype.kind == "u" and x.dtype != dtype):
         raise DataDamaged(source, f"its {split} inputs are of type {x.dtype}, not {dtype}")
     with np.errstate(over="ignore"):

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.lab.datasets import identity, samples
-from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, verified
+from heavytail.lab.datasets import identity, reading, samples
+from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, DataUnreadable, checked, shown, verified
 from heavytail.lab.datasets.download import advice, fetch
 from heavytail.lab.datasets.layouts import DataUnavailable, Place, folder, locate
 from heavytail.lab.datasets.official import NAMES, OFFICIAL, Official, lookup
@@ -147,7 +147,9 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     if place is None:
         if not download:
             home = folder(root)
-            raise DataUnavailable(f"{name} is not in {home}: {advice(official, home)}, or load it with download=True.")
+            raise DataUnavailable(
+                f"{name} is not in {shown(home)}: {advice(official, home)}, or load it with download=True."
+            )
         fetch(name, root)
         return load(name, root, classes=classes, download=False)
     arrays, sound = _read(official, place)
@@ -191,15 +193,18 @@ def _status(official: Official, root: Path | str | None) -> Status:
         return Status(official.name, None, False, str(error))
     try:
         arrays, sound = _read(official, place)
-    except (DataDamaged, OSError) as error:
+    except DataDamaged as error:
         return Status(official.name, place.path, False, str(error))
     note = "official" if all(sound) else _difference(arrays, official, sound)
     return Status(official.name, place.path, all(sound), note)
 
 
 def _read(official: Official, place: Place) -> tuple[Arrays, tuple[bool, bool]]:
-    arrays = checked(place.read(), official, place.path)
-    return arrays, verified(arrays, official)
+    try:
+        arrays = checked(place.read(), official, place.path)
+        return arrays, verified(arrays, official)
+    except (OSError, MemoryError) as error:
+        raise DataUnreadable(place.path, reading.brief(error)) from error
 
 
 def _difference(arrays: Arrays, official: Official, sound: tuple[bool, bool]) -> str:

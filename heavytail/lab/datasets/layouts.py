@@ -13,6 +13,7 @@ In the data folder the first of these that is there is read, and nothing else is
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heavytail.lab.datasets import formats
-from heavytail.lab.datasets.arrays import Arrays, DataDamaged, checked_split
+from heavytail.lab.datasets import formats, reading
+from heavytail.lab.datasets.arrays import Arrays, DataDamaged, DataUnreadable, checked_split, shown
 from heavytail.lab.datasets.official import Official, lookup
 from heavytail.lab.datasets.vision import torchvision_datasets
 
@@ -53,39 +54,70 @@ class Place:
 def folder(root: Path | str | None = None) -> Path:
     """The data folder: `root` if given, else $HEAVYTAIL_DATA, else `heavytail` in the user's cache.
 
-    Raises DataUnavailable if $HEAVYTAIL_DATA names no folder. The other two are made by the first download.
+    Raises DataUnavailable if $HEAVYTAIL_DATA names no folder, or nobody's home. The other two are made by the first
+    download.
     """
     if root is not None:
-        return Path(root).expanduser()
+        return _expanded(root)
     named = os.environ.get("HEAVYTAIL_DATA")
     if named:
-        if not Path(named).expanduser().is_dir():
-            raise DataUnavailable(f"HEAVYTAIL_DATA names {named}, which is no folder: make it or correct the name.")
-        return Path(named).expanduser()
+        home = _expanded(named)
+        try:
+            is_folder = stat.S_ISDIR(os.stat(home).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            is_folder = False
+        except (OSError, ValueError) as error:
+            raise DataUnavailable(
+                f"HEAVYTAIL_DATA names {shown(named)}, which nobody can look at ({reading.brief(error)}): name another."
+            ) from error
+        if not is_folder:
+            raise DataUnavailable(
+                f"HEAVYTAIL_DATA names {shown(named)}, which is no folder: make it or correct the name."
+            )
+        return home
     import pooch
 
     return Path(pooch.os_cache("heavytail"))
+
+
+def _expanded(root: Path | str) -> Path:
+    try:
+        return Path(root).expanduser()
+    except RuntimeError as error:
+        raise DataUnavailable(
+            f"the data folder {shown(root)} is in the home of nobody here: correct its name."
+        ) from error
 
 
 def find(name: str, root: Path | str | None = None) -> Path | None:
     """The file or folder that `load` would read without a download; None if there is none.
 
     Being there does not mean being sound: only `load` and `status` read it. For digits it is the folder of the
-    installed scikit-learn.
+    installed scikit-learn. Raises DataUnavailable where one cannot look.
     """
     place = locate(lookup(name), root)
     return place.path if place else None
 
 
 def locate(official: Official, root: Path | str | None = None) -> Place | None:
-    """The first place, in the order given above, that holds the data set."""
+    """The first place, in the order given above, that holds the data set, in a file or in what stands in its place."""
     if official.name == "digits":
         spec = find_spec("sklearn")
         return Place(Path(spec.origin).parent, digits) if spec and spec.origin else None
     home = folder(root)
+    try:
+        return _located(official, home)
+    except DataUnreadable as error:
+        raise DataUnavailable(
+            f"{official.name} cannot be looked for in {shown(home)} ({error.why}): "
+            "let yourself read that folder, or set HEAVYTAIL_DATA to another."
+        ) from error
+
+
+def _located(official: Official, home: Path) -> Place | None:
     stored = home / f"{official.name}.npz"
-    if stored.is_file():
-        return Place(stored, partial(formats.npz, stored))
+    if reading.stands(stored):
+        return Place(stored, partial(formats.npz, stored, official))
     if official.name == "ecg5000":
         for here in (home / "ECG5000", home):
             if any(_first(here, split, UCR_SUFFIXES) for split in UCR_SPLITS):
@@ -96,7 +128,7 @@ def locate(official: Official, root: Path | str | None = None) -> Place | None:
             return Place(raw, partial(mnist, raw, official))
     if official.name in CIFAR_FOLDERS:
         batches = home / CIFAR_FOLDERS[official.name]
-        if batches.is_dir():
+        if reading.stands(batches):
             return Place(batches, partial(cifar, batches, official))
     return None
 
@@ -112,21 +144,21 @@ def digits() -> Arrays:
 
 def ucr(here: Path, official: Official) -> Arrays:
     """ECG5000 as the UCR archive lays it out, one text file a split."""
-    splits = []
+    splits, most = [], reading.of(official)
     for stem, split in zip(UCR_SPLITS, ("train", "test"), strict=True):
         path = _present(here, stem, UCR_SUFFIXES)
         suffix = path.name.removeprefix(stem).removesuffix(".gz")
-        values, labels = formats.series(formats.contents(path), suffix, path)
+        values, labels = formats.series(reading.contents(path, most), suffix, path, official.most_rows)
         splits.append(checked_split(values, labels, split, official, path))
     return Arrays(*splits[0], *splits[1])
 
 
 def mnist(raw: Path, official: Official) -> Arrays:
     """MNIST as four idx files."""
-    splits = []
+    splits, most = [], reading.of(official)
     for stems, split in ((IDX_FILES[:2], "train"), (IDX_FILES[2:], "test")):
         paths = [_present(raw, stem, IDX_SUFFIXES) for stem in stems]
-        images, labels = (formats.idx(formats.contents(path), path) for path in paths)
+        images, labels = (formats.idx(reading.contents(path, most), path) for path in paths)
         splits.append(checked_split(images, labels, split, official, f"{paths[0]} or {paths[1].name}"))
     return Arrays(*splits[0], *splits[1])
 
@@ -137,21 +169,30 @@ def cifar(batches: Path, official: Official) -> Arrays:
     These files are pickles. They are opened by torchvision's classes alone, which check the MD5 of every file against
     the published one before they unpickle it.
     """
-    classes = torchvision_datasets()
+    classes, most = torchvision_datasets(), reading.of(official)
+    for file, _ in batch_files(official):
+        if reading.stands(batches / file):
+            with reading.opened(batches / file, most):  # torchvision would read a device, or what has no end
+                pass
     known = getattr(classes, str(official.torchvision))
     try:
         train, test = (known(str(batches.parent), train=split) for split in (True, False))
     except RuntimeError as error:
-        files = [*known.train_list, *known.test_list, (known.meta["filename"], known.meta["md5"])]
-        for file, md5 in files:
+        for file, md5 in batch_files(official):
             if not classes.utils.check_integrity(str(batches / file), md5):
                 raise DataDamaged(batches / file, "it is missing or its MD5 is not the published one") from error
         raise
     return Arrays(train.data, np.asarray(train.targets), test.data, np.asarray(test.targets))
 
 
+def batch_files(official: Official) -> list[tuple[str, str]]:
+    """The files of torchvision's folder, each with its MD5 as published."""
+    known = getattr(torchvision_datasets(), str(official.torchvision))
+    return [*known.train_list, *known.test_list, (known.meta["filename"], known.meta["md5"])]
+
+
 def _first(here: Path, stem: str, suffixes: tuple[str, ...]) -> Path | None:
-    return next((path for suffix in suffixes if (path := here / f"{stem}{suffix}").is_file()), None)
+    return next((path for suffix in suffixes if reading.stands(path := here / f"{stem}{suffix}")), None)
 
 
 def _present(here: Path, stem: str, suffixes: tuple[str, ...]) -> Path:

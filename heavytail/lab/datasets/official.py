@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -27,6 +28,20 @@ class Official:
     citation: str
     torchvision: str | None = None  # its class in torchvision.datasets, which lists the archives, their MD5 and mirrors
     mirrors: tuple[str, ...] = ()  # folders to download from, in this order; empty: those of torchvision
+
+    @property
+    def most_rows(self) -> int:
+        """Rows that a file of it can have; what claims more is something else."""
+        return 2 * sum(self.rows)
+
+    @property
+    def most_bytes(self) -> int:
+        """What a file of it can take, packed or not, in any layout; nothing larger is downloaded, unpacked or read.
+
+        A byte is stored as such, any other number in 32 characters at most; a container adds less than a mebibyte.
+        """
+        numbers = self.most_rows * (math.prod(self.shape) + 1)
+        return numbers * (1 if self.dtype == "|u1" else 32) + 2**20
 
 
 _CIFAR_CITATION = "A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.utils.data import DataLoader, TensorDataset
 
-from heavytail.lab.datasets import formats, identity, samples
-from heavytail.lab.datasets.arrays import ARRAYS
+from heavytail.lab.datasets import archives, identity, reading, samples
+from heavytail.lab.datasets.arrays import ARRAYS, DataDamaged, shown
 from heavytail.lab.datasets.dataset import Dataset, sound
 from heavytail.lab.datasets.official import NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_PACKED = (".zip", ".bz2", ".xz", ".zst", ".tar")  # pandas would unpack these without a bound
 
 
 def from_arrays(
@@ -80,7 +83,7 @@ def from_csv(name: str, train: Path | str, test: Path | str, *, label: str, clas
     frames = [_csv(Path(path), label) for path in (train, test)]
     columns = [column for column in frames[0].columns if column != label]
     if set(frames[1].columns) != {*columns, label}:
-        odd = ", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)}))
+        odd = shown(", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)})))
         raise ValueError(f"{train} and {test} do not have the same columns: only one of them has {odd}")
     if not columns:
         raise ValueError(f"{train} has no column but the labels: give at least one of inputs")
@@ -103,7 +106,7 @@ def from_npz(path: Path | str) -> Dataset:
     ('mine', 3)
     """
     path = Path(path)
-    if not path.is_file():
+    if not reading.stands(path):
         raise FileNotFoundError(f"there is no file {path}: a data set is the path of a NumPy archive, or a name")
     try:
         name, arrays = identity.check(path.stem), _archive(path)
@@ -111,8 +114,10 @@ def from_npz(path: Path | str) -> Dataset:
         if classes is not None and np.size(classes) != 1:
             raise ValueError(f"classes must be one whole number, got {np.size(classes)}")
         return sound(name, arrays, classes if classes is None else np.asarray(classes).item(), source=str(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    except DataDamaged:  # names the file
+        raise
+    except (ValueError, MemoryError) as error:
+        raise ValueError(f"{path}: {str(error) or 'there is not enough memory for it'}") from error
 
 
 def _free(name: object) -> str:
@@ -134,40 +139,51 @@ def _read(what: str, rows: Any) -> tuple[Any, Any]:
 
 
 def _csv(path: Path, label: str) -> pd.DataFrame:
-    if not path.is_file():
+    if not reading.stands(path):
         raise FileNotFoundError(f"there is no file {path}")
+    if path.suffix in _PACKED:
+        raise ValueError(f"{path} is packed: unpack it first, or pack it as .gz")
     import pandas as pd
 
+    text = reading.contents(path, reading.of_memory())
+    if b"\0" in text:  # pandas would end a value there
+        raise ValueError(f"{path} is not a readable CSV file: it holds a NUL byte, as no text does")
     try:
-        frame = pd.read_csv(path)
-        header = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0]
-    except ValueError as error:  # of pandas, or of a text that is no UTF-8
-        raise ValueError(f"{path} is not a readable CSV file: {str(error).strip().splitlines()[0]}") from error
+        frame = pd.read_csv(io.BytesIO(text), low_memory=False)
+        header = pd.read_csv(io.BytesIO(text), header=None, nrows=1, dtype=str).iloc[0]
+    except (ValueError, OverflowError, MemoryError) as error:  # of pandas, or of a text that is no UTF-8
+        raise ValueError(f"{path} is not a readable CSV file: {reading.brief(error)}") from error
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes what is left of the named columns for an index
         raise ValueError(f"{path} has rows of more values than its header has names: give each column one name")
     if twice := sorted(header[header.notna() & header.duplicated()]):  # pandas would number them: labels as inputs
-        raise ValueError(f"{path} has two columns {twice[0]!r}: give each column a name of its own")
+        raise ValueError(f"{path} has two columns {shown(repr(twice[0]))}: give each column a name of its own")
     if label not in frame.columns:
-        raise ValueError(f"{path} has no column {label!r} of labels: it has {', '.join(map(str, frame.columns))}")
+        raise ValueError(
+            f"{path} has no column {label!r} of labels: it has {shown(', '.join(map(str, frame.columns)))}"
+        )
     if not len(frame):
         raise ValueError(f"{path} has no rows: give at least one")
-    for column, values in frame.items():
-        if str(column).startswith("Unnamed:"):
-            raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
-        if values.dtype.kind not in "biuf":
-            numbers = pd.to_numeric(values, errors="coerce")
-            row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
-            raise ValueError(f"row {row} of {path} is {values.iloc[row]!r} in column {column}: give numbers alone")
-        if values.isna().any():
-            row = int(np.flatnonzero(values.isna())[0])
-            raise ValueError(f"row {row} of {path} is empty in column {column}: fill it or leave the row out")
+    if any(str(column).startswith("Unnamed:") for column in frame.columns):
+        raise ValueError(f"{path} has a column without a name, as an index has: name it or leave it out")
+    for column in [column for column, kind in zip(frame.columns, frame.dtypes, strict=True) if kind.kind not in "biuf"]:
+        values = frame[column].map(lambda value: value if len(str(value)) < 300 else None)  # more is no float
+        numbers = pd.to_numeric(values, errors="coerce")
+        row = int(np.flatnonzero(numbers.isna())[0]) if numbers.isna().any() else 0
+        value = shown(repr(frame[column].iloc[row]))
+        raise ValueError(f"row {row} of {path} is {value} in column {shown(column)}: give numbers alone")
+    for row, at in np.argwhere(frame.isna().to_numpy())[:1]:
+        raise ValueError(
+            f"row {row} of {path} is empty in column {shown(frame.columns[at])}: fill it or leave the row out"
+        )
     return frame
 
 
 def _archive(path: Path) -> dict[str, np.ndarray]:
-    held = formats.archive(path)
+    most = reading.of_memory()
+    held = archives.arrays_in(path, most)
     if missing := [name for name in ARRAYS if name not in held]:
         raise ValueError(f"it does not hold {', '.join(missing)}")
     if strangers := [name for name in held if name not in (*ARRAYS, "classes")]:
-        raise ValueError(f"it holds {', '.join(strangers)} too: keep {', '.join(ARRAYS)} and classes alone")
-    return held
+        what = shown(", ".join(strangers[:9]))
+        raise ValueError(f"it holds {what} too: keep {', '.join(ARRAYS)} and classes alone")
+    return archives.arrays(path, held, most)

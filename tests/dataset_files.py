@@ -39,7 +39,7 @@ def made_up(name, rows=(7, 5), seed=0):
             return random.integers(0, 256, (count, *official.shape), dtype=np.uint8), labels
         # eight significant digits, as many as the archive's text files have
         values = [float(f"{value:.7e}") for value in random.normal(size=count * official.shape[0])]
-        return np.array(values).reshape(count, -1), labels
+        return np.array(values).reshape(count, *official.shape), labels
 
     return Arrays(*split(rows[0]), *split(rows[1]))
 
