@@ -7,12 +7,17 @@ import sys
 from collections.abc import Sequence
 
 from heavytail.book.build import build, check, notebooks
+from heavytail.book.page import ChapterFailed
 from heavytail.book.run import run_all
 from heavytail.evidence.claims import PROFILES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; what goes wrong is one sentence on standard error and exit status 1."""
+    """Run one command; what goes wrong is one sentence on standard error.
+
+    Exit status 1 where a chapter or a page is not as it should be, 2 where the command could not do its work, as beside
+    another build.
+    """
     parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
     parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
     parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
@@ -27,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"open {build(options.profile)}")
         else:
             print(f"{len(notebooks())} notebooks in _build/notebooks")
+    except ChapterFailed as failure:
+        print(f"heavytail: {failure}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         print(f"heavytail: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         print("heavytail: stopped; chapters that were done are kept", file=sys.stderr)
         return 130

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import single_page, sphinx, stamps
+from heavytail.book import in_place, single_page, sphinx, stamps
+from heavytail.book.alone import alone
+from heavytail.book.children import Children, children
+from heavytail.book.children import run as run_child
 from heavytail.book.page import ChapterFailed, has_code, pages, project_root, read
-from heavytail.book.run import PATIENCE, executed, run_all, share_of_threads, side_by_side
+from heavytail.book.run import PATIENCE, executed, run_stale, share_of_threads, side_by_side
 
 
 def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
@@ -23,10 +26,15 @@ def check(profile: str = "quick", root: Path | None = None, *, again: bool = Fal
 
     One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
     if any gives other outputs. With `again` such a one is compared once more, and called flaky if it then passes.
-    `tests/notebooks/sanitize.cfg` lists what may differ.
+    `tests/notebooks/sanitize.cfg` lists what may differ. Raises Busy beside another build in the same project.
     """
     root = root or project_root()
-    chapters = run_all(profile, root)
+    with alone(root):
+        return _check(profile, root, again)
+
+
+def _check(profile: str, root: Path, again: bool) -> int:
+    chapters = run_stale(profile, root)
     settings = root / "tests" / "notebooks"
     sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
     how = f"nbval with {stamps.digest(sanitize.read_bytes() + plugin.read_bytes())}"
@@ -49,8 +57,8 @@ def check(profile: str = "quick", root: Path | None = None, *, again: bool = Fal
 def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Path, Path]:
     """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
     differ = {}
-    with ThreadPoolExecutor(side_by_side(len(notebooks))) as pool:
-        futures = {pool.submit(_compared, notebook, root): page for page, notebook in notebooks.items()}
+    with children(side_by_side(len(notebooks))) as group:
+        futures = {group.threads.submit(_compared, notebook, root, group): page for page, notebook in notebooks.items()}
         for number, future in enumerate(as_completed(futures), 1):
             page, (done, seconds) = futures[future], future.result()
             print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
@@ -63,22 +71,16 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
     return differ
 
 
-def _compared(notebook: Path, root: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+def _compared(notebook: Path, root: Path, group: Children) -> tuple[subprocess.CompletedProcess[str], float]:
     """What nbval says of one notebook, and how long it took."""
     start, settings = time.monotonic(), root / "tests" / "notebooks"
     search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
     # Cells go into a history of their own, not among what the reader typed into IPython.
     environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
-    pytest = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
+    options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
     nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
-    done = subprocess.run(
-        [*pytest, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)],
-        cwd=root,
-        env=environment | share_of_threads(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    arguments = [*options, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)]
+    done = run_child("pytest", arguments, group, folder=root, environment=environment | share_of_threads())
     return done, time.monotonic() - start
 
 
@@ -139,14 +141,20 @@ def build(profile: str = "quick", root: Path | None = None) -> Path:
     """Run what is stale, assemble, and build the pages with warnings as errors; return the first page.
 
     The pages are built from scratch whenever anything changed: Sphinx forgets the warnings of a page that it does not
-    read again, so a second build would pass. A failed build leaves the former pages in place.
+    read again, so a second build would pass. A build that fails or is killed leaves the former pages in place. Raises
+    Busy beside another build in the same project.
     """
     root = root or project_root()
-    run_all(profile, root)
+    with alone(root):
+        run_stale(profile, root)
+        return _build(profile, root)
+
+
+def _build(profile: str, root: Path) -> Path:
     source = assemble(profile, root)
-    work = root / "_build" / "book" / profile
+    home = root / "_build" / "book" / profile
     html = root / "_build" / ("html" if profile == "quick" else f"html-{profile}")
-    stamp, first = work / "built", html / "index.html"
+    stamp, first = home / "built", html / "index.html"
     files = sorted(path for path in source.rglob("*") if path.is_file())
     made_from = repr([(path.relative_to(source).as_posix(), stamps.digest(path.read_bytes())) for path in files])
     made_from += (root / "requirements.txt").read_text(encoding="utf-8") + repr(
@@ -154,31 +162,30 @@ def build(profile: str = "quick", root: Path | None = None) -> Path:
     )
     made_from += "".join(stamps.digest(path.read_bytes()) for path in sorted((root / "heavytail").rglob("*.py")))
     made_from = stamps.digest(made_from.encode())
-    if first.is_file() and stamp.is_file() and stamp.read_text() == made_from:
-        print("pages: up to date", flush=True)
-        return first
-    start = time.monotonic()
-    print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
-    shutil.rmtree(work, ignore_errors=True)
-    with ThreadPoolExecutor(2) as both:  # each is a process of its own
-        whole, single = both.map(lambda form: _jupyter_book(source, work / form, form, root), ("html", "singlehtml"))
-    stamps.write_text(whole / single_page.NAME, single_page.of(single))
-    shutil.rmtree(html, ignore_errors=True)
-    os.replace(whole, html)
-    stamps.write_text(stamp, made_from)
+    with in_place.work_folder(home, html) as work:
+        if first.is_file() and stamp.is_file() and stamp.read_text() == made_from:
+            print("pages: up to date", flush=True)
+            return first
+        start = time.monotonic()
+        print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
+        forms = ("html", "singlehtml")
+        with children(len(forms)) as group:
+            whole, single = group.threads.map(lambda form: _jupyter_book(source, work / form, form, root, group), forms)
+        stamps.write_text(whole / single_page.NAME, single_page.of(single))
+        stamp.unlink(missing_ok=True)  # before the move: a stamp never stands beside pages that it was not made for
+        in_place.put(whole, html, work)
+        stamps.write_text(stamp, made_from)
     print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
     return first
 
 
-def _jupyter_book(source: Path, work: Path, builder: str, root: Path) -> Path:
+def _jupyter_book(source: Path, work: Path, builder: str, root: Path, group: Children) -> Path:
     """Build by Jupyter Book with every warning an error; the folder of what was built."""
     program = shutil.which("jupyter-book", path=os.fspath(Path(sys.executable).parent))
     if program is None:
         raise RuntimeError("the pages need jupyter-book below 2: pip install 'heavytail[book]'")
     options = ["--builder", builder, "--path-output", str(work), "-n", "-W", "--keep-going", "-q"]
-    done = subprocess.run(
-        [program, "build", str(source), *options], cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = run_child(program, ["build", str(source), *options], group, folder=root, environment=os.environ)
     if done.returncode:
         print(done.stdout)
         raise ChapterFailed(f"the pages were not built ({builder}): every warning above is an error")
@@ -189,17 +196,21 @@ def notebooks(root: Path | None = None, folder: Path | None = None) -> list[Path
     """Write every chapter, not run, as a notebook that can be opened anywhere: its first cell fetches the project.
 
     They go to `folder` (default `_build/notebooks`); the buttons for Binder and Colab lead to them on a branch of their
-    own. Raises ValueError where the project's address is not known.
+    own. Raises ValueError where the project's address is not known, Busy beside a build in the same project.
     """
+    root = root or project_root()
+    with alone(root):
+        return _notebooks(root, folder or root / "_build" / "notebooks")
+
+
+def _notebooks(root: Path, folder: Path) -> list[Path]:
     import nbformat
 
-    root = root or project_root()
     address = sphinx.repository(root)
     if address is None:
         raise ValueError(
             "the project's address is not known: name it in HEAVYTAIL_REPOSITORY, https://github.com/NAME/PROJECT"
         )
-    folder = folder or root / "_build" / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for page in pages(root):

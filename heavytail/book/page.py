@@ -62,16 +62,21 @@ def _plain(key: str, value: object) -> int | float | str:
 def data_or_digits(name: str) -> tuple[str, str]:
     """The data set that a page can train on here: the named one, or the digits; and a sentence that says which.
 
-    Without data and without a network a page still builds, and says what to do.
+    Without data and without a network a page still builds, and says what to do. Neither sentence names a path of this
+    machine, for a page is shared.
     """
     from heavytail.lab import datasets
 
     warnings.simplefilter("ignore", datasets.UnofficialData)  # the sentence says it, without a path of this machine
     try:
         verified = datasets.load(name).verified
-    except datasets.DataUnavailable as error:
+    except datasets.DataUnavailable:
         told = f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
-        return "digits", f"{told} What to do: {error}"
+        todo = (
+            f"put {datasets.OFFICIAL[name].files}, or {name}.npz, into a folder and name that folder in the variable "
+            f"HEAVYTAIL_DATA, then run this page again; `heavytail data {name}` says what is missing on your machine."
+        )
+        return "digits", f"{told} What to do: {todo}"
     if verified:
         return name, f"The live part of this page trained on {name} itself."
     told = f"The live part of this page trained on the {name} of this machine, which is **not the official data set**"

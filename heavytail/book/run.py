@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import stamps
+from heavytail.book import stamps, traces
+from heavytail.book.alone import alone
 from heavytail.book.page import (
     ChapterFailed,
     changed_parameters,
@@ -27,11 +28,19 @@ from heavytail.lab.machine import workers
 PATIENCE = 300  # seconds after which a kernel that says nothing is lost; a busy machine takes long
 
 
-def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: Path | None = None) -> None:
-    """Run one chapter by papermill and write the executed notebook, which names no path of this machine.
+def execute(
+    page: Path,
+    output: Path,
+    *,
+    parameters: Mapping[str, Any],
+    folder: Path | None = None,
+    private: Mapping[str, str] | None = None,
+) -> None:
+    """Run one chapter by papermill and write the executed notebook.
 
-    The kernel starts in `folder` (default: that of `output`). If a cell raises, `output` stays as it was, what ran is
-    kept beside it as NAME.failed.ipynb, and ChapterFailed names the chapter, the cell and the error.
+    The kernel starts in `folder` (default: that of `output`). If a cell raises, or prints one of the traces `private`
+    (see `heavytail.book.traces`), `output` stays as it was, what ran is kept beside it as NAME.failed.ipynb, and
+    ChapterFailed names the chapter, the cell and the error.
     """
     papermill, nbclient = need("papermill"), need("nbclient.exceptions")
     notebook = read(page)
@@ -63,6 +72,11 @@ def execute(page: Path, output: Path, *, parameters: Mapping[str, Any], folder: 
         ) from None
     except (nbclient.CellTimeoutError, nbclient.DeadKernelError) as error:
         raise ChapterFailed(f"book/{page.name}: {error}; {kept}") from None
+    if trace := traces.in_outputs(done, private or {}):
+        raise ChapterFailed(
+            f"book/{page.name}: what cell {trace[0]} shows names {trace[1]} of this machine, and a page is for others: "
+            f"say it without the path; {kept}"
+        )
     stamps.write_text(output, need("nbformat").writes(_without_traces(done)) + "\n")
     failed.unlink(missing_ok=True)
 
@@ -107,9 +121,15 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
 
     One is valid while nothing it depends on has changed: see `heavytail.book.stamps`. A chapter without a parameter
     `profile` runs the same at every profile. Several run side by side. Raises ChapterFailed for those that failed when
-    all others are done.
+    all others are done, Busy beside another build in the same project.
     """
     root = root or project_root()
+    with alone(root):
+        return run_stale(profile, root)
+
+
+def run_stale(profile: str, root: Path) -> list[Path]:
+    """What `run_all` does, for a caller that has made sure of being alone in the project."""
     if profile not in PROFILES:
         raise ValueError(f"no profile {profile!r}; the profiles are {', '.join(PROFILES)}")
     chapters = [(page, notebook) for page in pages(root) if has_code(notebook := read(page))]
@@ -119,62 +139,78 @@ def run_all(profile: str = "quick", root: Path | None = None) -> list[Path]:
     for page, notebook in chapters:
         output = executed(root, profile, page)
         parameters = {"profile": profile} if "profile" in parameters_of(notebook) else {}
-        before = stamps.sources(root, page, {**parameters, "profile": profile})
-        reason = stamps.why_stale(output, before | stamps.data_sets())
+        chapter = _Chapter(root, profile, page, output, parameters)
+        reason = stamps.why_stale(output, chapter.inputs())
         if reason is None:
             print(f"  {page.stem}: up to date", flush=True)
             _failed(output).unlink(missing_ok=True)
         else:
-            stale.append(_Stale(page, output, parameters, before, reason))
-    failed = []
+            stale.append((chapter, reason))
+    reasons, failed = dict(stale), []
     with workers.processes(side_by_side(len(stale))) as executor:
-        for number, (chapter, outcome) in enumerate(_each(executor, stale), 1):
-            print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({chapter.reason}), ", end="")
+        for number, (chapter, outcome) in enumerate(_each(executor, [chapter for chapter, _ in stale]), 1):
+            print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({reasons[chapter]}), ", end="")
             if isinstance(outcome, ChapterFailed):
                 failed.append(outcome)
                 print("failed", flush=True)
             else:
-                stamps.write(chapter.output, chapter.before | stamps.data_sets())  # the run may have fetched data
-                print(f"{outcome:.1f} s, {time.monotonic() - began:.0f} s in all", flush=True)
+                changed = stamps.differing(outcome.before, outcome.after)
+                stamps.write(chapter.output, outcome.before, changed)
+                again = f"; {changed[0]} changed meanwhile, so the next build runs it again" if changed else ""
+                print(f"{outcome.seconds:.1f} s, {time.monotonic() - began:.0f} s in all{again}", flush=True)
     if failed:
         raise ChapterFailed("\n".join(map(str, failed)))
     return [page for page, _ in chapters]
 
 
-@dataclass(frozen=True)
-class _Stale:
-    """A chapter that has to run."""
+@dataclass(frozen=True, eq=False)
+class _Chapter:
+    """A chapter at a profile: what runs, and where the executed notebook goes."""
 
+    root: Path
+    profile: str
     page: Path
     output: Path
     parameters: dict[str, Any]
-    before: dict[str, str]  # what it depends on
-    reason: str
+
+    def inputs(self) -> dict[str, str]:
+        """All that makes its outputs, as it is now."""
+        return stamps.sources(self.root, self.page, {**self.parameters, "profile": self.profile}) | stamps.data_sets()
 
 
-def _each(executor: Executor | None, stale: Sequence[_Stale]) -> Iterator[tuple[_Stale, float | ChapterFailed]]:
-    """Every chapter as it is done, with its seconds or its failure."""
+@dataclass(frozen=True)
+class _Ran:
+    """How long a chapter took, and its inputs when it began and when it ended."""
+
+    seconds: float
+    before: dict[str, str]
+    after: dict[str, str]
+
+
+def _each(executor: Executor | None, chapters: Sequence[_Chapter]) -> Iterator[tuple[_Chapter, _Ran | ChapterFailed]]:
+    """Every chapter as it is done, with how it ran or its failure."""
     if executor is None:
-        for chapter in stale:
-            yield chapter, _seconds(chapter, share_of_threads())
+        for chapter in chapters:
+            yield chapter, _run(chapter, share_of_threads())
         return
-    futures = {executor.submit(_seconds, chapter, share_of_threads()): chapter for chapter in stale}
+    futures = {executor.submit(_run, chapter, share_of_threads()): chapter for chapter in chapters}
     for future in as_completed(futures):
         yield futures[future], future.result()
 
 
-def _seconds(chapter: _Stale, environment: Mapping[str, str]) -> float | ChapterFailed:
-    """Run a chapter from this process; its seconds, or its failure."""
-    start, before = time.monotonic(), dict(os.environ)
+def _run(chapter: _Chapter, environment: Mapping[str, str]) -> _Ran | ChapterFailed:
+    """Run a chapter from this process; how it went, or its failure."""
+    start, around = time.monotonic(), dict(os.environ)
     os.environ.update(environment)
+    before = chapter.inputs()  # now and not when it was queued: data may have come since
     try:
-        execute(chapter.page, chapter.output, parameters=chapter.parameters)
+        execute(chapter.page, chapter.output, parameters=chapter.parameters, private=traces.paths(chapter.root))
     except ChapterFailed as failure:
         return failure
     finally:
         os.environ.clear()
-        os.environ.update(before)
-    return time.monotonic() - start
+        os.environ.update(around)
+    return _Ran(time.monotonic() - start, before, chapter.inputs())
 
 
 def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any] | None = None) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,22 @@ def _read(notebook: Path) -> dict[str, Any]:
         stamp = json.loads(_beside(notebook).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return stamp if isinstance(stamp, dict) else {}
+    sound = isinstance(stamp, dict) and isinstance(stamp.get("inputs"), dict)
+    return stamp if sound and isinstance(stamp.get("changed", []), list) else {}
 
 
-def write(notebook: Path, inputs: Mapping[str, str], checked: str = "") -> None:
-    """Stamp an executed notebook with its inputs; `checked` says how its outputs were compared with a second run."""
-    stamp = {"notebook": digest(notebook.read_bytes()), "checked": checked, "inputs": dict(inputs)}
+def write(notebook: Path, inputs: Mapping[str, str], changed: Sequence[str] = (), checked: str = "") -> None:
+    """Stamp an executed notebook with its inputs as its run found them.
+
+    `changed` names those that were others when the run ended: nobody knows which of the two a cell has read, so the
+    notebook is out of date. `checked` says how its outputs were compared with a second run.
+    """
+    stamp = {
+        "notebook": digest(notebook.read_bytes()),
+        "checked": checked,
+        "inputs": dict(inputs),
+        "changed": list(changed),
+    }
     write_text(_beside(notebook), json.dumps(stamp, indent=1, sort_keys=True) + "\n")
 
 
@@ -84,12 +94,19 @@ def why_stale(notebook: Path, inputs: Mapping[str, str]) -> str | None:
         return "never run"
     if stamp.get("notebook") != digest(notebook.read_bytes()):
         return "its notebook is not the one that was stamped"
-    then = stamp.get("inputs", {})
-    differs = sorted(key for key in then.keys() | inputs.keys() if then.get(key) != inputs.get(key))
-    if not differs:
-        return None
-    more = f" and {len(differs) - 1} more" if len(differs) > 1 else ""
-    return f"{differs[0]}{more} changed"
+    if while_it_ran := stamp.get("changed", []):
+        return f"{_listed(while_it_ran)} changed while it ran"
+    differs = differing(stamp.get("inputs", {}), inputs)
+    return f"{_listed(differs)} changed" if differs else None
+
+
+def differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Names of the inputs that are not the same in both, in order."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def checked(notebook: Path) -> str:
@@ -101,4 +118,5 @@ def checked(notebook: Path) -> str:
 
 def mark_checked(notebook: Path, how: str) -> None:
     """Note that a second run gave the same outputs."""
-    write(notebook, _read(notebook).get("inputs", {}), how)
+    stamp = _read(notebook)
+    write(notebook, stamp.get("inputs", {}), stamp.get("changed", []), how)

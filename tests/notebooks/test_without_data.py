@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from heavytail.book import page, traces
 from heavytail.book.run import run_one
 
 nbformat = pytest.importorskip("nbformat")
@@ -19,7 +20,7 @@ def text_of(notebook: Path) -> str:
 
 # What a chapter trains on, the file that it must name, and neurons enough to run.
 WANTS = {
-    "ecg5000": ("ECG5000", "ECG5000_TRAIN", 8),
+    "ecg5000": ("ecg5000", "ECG5000_TRAIN", 8),
     "mnist": ("mnist", "train-images-idx3-ubyte", 8),
     "cifar": ("cifar10", "cifar-10-batches-py", 8),
     "heavy_tail": ("mnist", "train-images-idx3-ubyte", 8),
@@ -45,5 +46,7 @@ def test_a_chapter_without_its_data_says_so_and_trains_on_digits(name, tmp_path,
     shown = text_of(run_one(name, tmp_path / f"{name}.ipynb", {"width": width, "seed": 1}))
     assert f"{data} could not be had" in shown
     assert file in shown, "it must name the file to put there"
+    assert "HEAVYTAIL_DATA" in shown
+    assert traces.first(shown, traces.paths(page.project_root())) is None, "a page is for others"
     assert "rained for this page: digits" in shown
     assert "ommitted table" in shown
