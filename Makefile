@@ -43,27 +43,16 @@ help:
 	@echo 'make clean                     remove _build; the environment stays until you remove .venv'
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
 
-pip := $(PY) -m pip --disable-pip-version-check
-hashed := $(pip) install -q --no-compile --log _build/install.log --no-deps --only-binary :all: --require-hashes
-# Every file is held against its digest, and nothing is built. torch comes first and from a folder: of its builds pip
-# shall take the one that it prefers, the CPU's where there is one, and not the one whose digest the index names.
 # The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
 # package would double the time; those that are imported are compiled here, once.
-.venv/.installed: requirements.txt requirements-hashed.txt pyproject.toml setup.py
+.venv/.installed: requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
 	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
 	@mkdir -p _build
 	@test -f $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
-	@rm -rf _build/torch
-	@$(pip) download -q --no-deps --only-binary :all: --dest _build/torch "$$(grep '^torch==' requirements.txt)"
-	@awk '/^torch==/ { on = 1 } on { print } on && !/\\$$/ { exit }' requirements-hashed.txt > _build/torch/requirements.txt
-	@$(hashed) --no-index --find-links _build/torch -r _build/torch/requirements.txt
-	@$(hashed) -r requirements-hashed.txt
-	@$(PY) -c 'import importlib.metadata as m; assert not any("cuda" in r or "nvidia" in r for r in m.requires("torch") if "extra ==" not in r)' 2>/dev/null \
-	  || $(hashed) -r requirements-cuda.txt
-	@rm -rf _build/torch
-	@$(pip) install -q --log _build/install.log --no-build-isolation --no-deps -e .
+	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
+	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
 	@$(PY) -W ignore -c 'import $(imported); $(trained)'
 	@touch $@
 
