@@ -308,7 +308,7 @@ def test_a_trainer_that_leaves_out_a_run_is_an_error_and_not_a_wait_without_end(
 def test_after_an_exception_nothing_is_held_even_while_its_traceback_lives(swept, monkeypatch):
     more = [replace(RUNS[0], seed=seed) for seed in (7, 8)]
 
-    def fail(folder, run):
+    def fail(folder, run, **_):
         if run in more and (folder / "rows" / f"{run.key}.json").exists():
             raise KeyboardInterrupt
         return None
