@@ -123,7 +123,22 @@ def sequential(*middle, outputs=CLASSES):
     return build
 
 
+class DropsByItself(nn.Module):
+    """Random numbers that no layer shows."""
+
+    def __init__(self, inputs, width, classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(inputs, width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.second(nn.functional.dropout(self.first(x), 0.5))
+
+
 REFUSED = {
+    "random numbers in a call": (
+        lambda shape, classes, *, width, **_: DropsByItself(shape[0], width, classes),
+        r"cannot make a step of torch.func: .*random",
+    ),
     "dropout": (
         sequential(nn.Dropout(0.5)),
         r"the layer '1', a Dropout, which draws random numbers that no seed names",

@@ -6,16 +6,14 @@ It has the doors of `two_layer`, which is faster where it applies.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
-from torch.utils._pytree import tree_map
 
 from heavytail import compress, noise
 from heavytail.compress import shrinking
@@ -104,7 +102,10 @@ def descend(
     def loss(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(_outputs(networks, {**parameters, **fixed}, inputs), labels)
 
-    gradients, losses = _each(grad_and_value(loss), networks, x, y, own=y.ndim == 2)
+    axis = 0 if y.ndim == 2 else None
+    gradients, losses = vmap(grad_and_value(loss), in_dims=(0, 0, axis, axis))(
+        networks.parameters, networks.fixed, x, y
+    )
     with torch.no_grad():
         for name, p in networks.parameters.items():
             each = (-1, *[1] * (p.ndim - 1))
@@ -131,9 +132,17 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         outputs = _outputs(networks, {**parameters, **fixed}, inputs)
         return (outputs.argmax(1) == labels).sum(), cross_entropy(outputs, labels, reduction="sum")
 
+    def sums_of_one(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        own, rest = ({name: p[0] for name, p in named.items()} for named in (parameters, fixed))
+        right, loss = sums(own, rest, inputs, labels)
+        return right.unsqueeze(0), loss.unsqueeze(0)
+
+    # In a group of one, convolutions would take twice the time.
+    one = len(next(iter(networks.parameters.values()))) == 1
+    each = sums_of_one if one else vmap(sums, in_dims=(0, 0, None, None))
     right, loss = torch.zeros(()), torch.zeros(())
     for part, labels in _parts(networks, x, y):
-        more, lost = _each(sums, networks, part, labels)
+        more, lost = each(networks.parameters, networks.fixed, part, labels)
         right, loss = right.to(more) + more, loss.to(lost) + lost
     return right.double() / len(y), loss / len(y)
 
@@ -149,44 +158,63 @@ def pruned(
     """
     model = copy.deepcopy(networks.module)
     model.load_state_dict(weights(networks, row))
-    ratios: list[float] = []
-    smaller: list[nn.Module] = []
-    shrinks = False
+    before = _before_hidden(model, networks.hidden[0])
+    made = _smaller(networks, model, criteria, chance)
+    found: dict[Criterion, Pruned] = {}
+    # All at once only where they share work: they may be large.
+    for group in [list(made)] if before else ([one] for one in made):
+        cut = [_cut(small, before) for _, _, small in group]
+        head, rests = cut[0][0], [rest for _, rest in cut]
+        accuracies = [_accuracies(networks, head, rests, x, y) for x, y in splits]
+        for (criterion, ratio, _), own in zip(group, zip(*accuracies, strict=True), strict=True):
+            found[criterion] = Pruned(ratio, list(own))
+    return found
+
+
+def _smaller(
+    networks: Networks, model: nn.Module, criteria: Sequence[Criterion], chance: int | None
+) -> Iterator[tuple[Criterion, float, nn.Module]]:
+    """The model pruned by each criterion, with its pruning ratio, and without its zero units where it is a chain."""
+    first, shrinks = True, False
     for criterion in criteria:
         generator = compress.chance(chance)
         sparse = compress.prune(
             model, **criterion._asdict(), sample=networks.sample, unit=networks.unit, generator=generator
         )
-        ratios.append(compress.pruning_ratio(sparse, networks.sample))
+        ratio = compress.pruning_ratio(sparse, networks.sample)
         small = sparse
-        if not smaller:  # the first is held against the unshrunk network, those that follow have its form
+        if first:  # it is held against the unshrunk network, those that follow have its form
             with suppress(ValueError):  # no chain: it is evaluated whole
                 small, shrinks = compress.shrink(sparse, networks.sample), True
         elif shrinks:
             small = shrinking.smaller(sparse)
-        smaller.append(small)
-    head, rests = _split(smaller, networks.hidden[0])
-    accuracies = []
-    for x, y in splits:
-        right = torch.zeros(len(rests), dtype=torch.int64, device=x.device)
-        for part, labels in _parts(networks, x, y):
-            features = head(part)
-            right += torch.stack([(rest(features).argmax(1) == labels).sum() for rest in rests])
-        accuracies.append((right.double() / len(y)).tolist())
-    by_criterion = zip(criteria, ratios, zip(*accuracies, strict=True), strict=True)
-    return {criterion: Pruned(ratio, list(found)) for criterion, ratio, found in by_criterion}
+        first = False
+        yield criterion, ratio, small
 
 
-def _split(models: Sequence[nn.Module], name: str) -> tuple[nn.Module, Sequence[nn.Module]]:
-    """What all models do before the layer of the weight `name`, and what each does from there on.
+def _before_hidden(model: nn.Module, name: str) -> int:
+    """How many layers lie before that of the hidden weight `name`, if they have weights: no pruning changes them.
 
-    They differ in no layer before it. Only of a plain nn.Sequential it is known what comes before.
+    Only of a plain nn.Sequential it is known what comes before; of another module 0.
     """
-    plain = [model for model in models if type(model) is nn.Sequential and not model._forward_pre_hooks]
-    if len(plain) < len(models) or any(model._forward_hooks for model in plain):
-        return nn.Identity(), models
-    before = list(plain[0]._modules).index(name.partition(".")[0])
-    return plain[0][:before], [model[before:] for model in plain]
+    if type(model) is not nn.Sequential or model._forward_hooks or model._forward_pre_hooks:
+        return 0
+    before = list(model._modules).index(name.partition(".")[0])
+    return before if list(model[:before].parameters()) else 0
+
+
+def _cut(model: nn.Module, before: int) -> tuple[nn.Module, nn.Module]:
+    """So many layers of a model, and the rest of it."""
+    return (model[:before], model[before:]) if isinstance(model, nn.Sequential) and before else (nn.Identity(), model)
+
+
+def _accuracies(networks: Networks, head: nn.Module, rests: Sequence[nn.Module], x: Tensor, y: Tensor) -> list[float]:
+    """The accuracy on x, (N, ...), with labels y, (N,), of each of `rests` after what they share."""
+    right = torch.zeros(len(rests), dtype=torch.int64, device=x.device)
+    for part, labels in _parts(networks, x, y):
+        features = head(part)
+        right += torch.stack([(rest(features).argmax(1) == labels).sum() for rest in rests])
+    return (right.double() / len(y)).tolist()
 
 
 def _parts(networks: Networks, x: Tensor, y: Tensor) -> Iterator[Split]:
@@ -195,20 +223,6 @@ def _parts(networks: Networks, x: Tensor, y: Tensor) -> Iterator[Split]:
     if x.device.type == "cpu" and any(p.ndim == 5 for p in networks.parameters.values()):
         rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
     return zip(x.split(rows), y.split(rows), strict=True)
-
-
-def _each(function: Callable[..., Any], networks: Networks, x: Tensor, y: Tensor, own: bool = False) -> Any:
-    """What a function of parameters, fixed, inputs and labels gives for each network, with a leading run axis.
-
-    `own` says that inputs and labels have that axis too. One network is called as it is: as one of a group of one, its
-    convolutions take twice the time.
-    """
-    if len(next(iter(networks.parameters.values()))) > 1:
-        axis = 0 if own else None
-        return vmap(function, in_dims=(0, 0, axis, axis))(networks.parameters, networks.fixed, x, y)
-    alone = [{name: p[0] for name, p in named.items()} for named in (networks.parameters, networks.fixed)]
-    found = function(*alone, *((x[0], y[0]) if own else (x, y)))
-    return tree_map(lambda value: value.unsqueeze(0), found)
 
 
 def _outputs(networks: Networks, parameters: Parameters, x: Tensor) -> Tensor:

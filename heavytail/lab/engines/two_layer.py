@@ -30,7 +30,7 @@ from heavytail.networks import MeanField
 from heavytail.noise import Kick
 
 TILE = 2**19  # activations of a tile: larger ones leave a core's cache, with smaller ones the interpreter takes over
-PART = 1024  # samples at once of one network that is measured: few enough that every thread has some
+PART = 1024  # samples at once of one network that is pruned: few enough that every thread of a CPU has some
 NEURONS = 256  # but never fewer neurons: below it the products themselves get slower
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
@@ -172,7 +172,8 @@ def pruned(
     cuts = sorted({0, *gone.values(), len(order)})
     accuracies = []
     for x, y in splits:
-        parts = list(zip(x.split(PART), y.split(PART), strict=True))
+        rows = PART if x.device.type == "cpu" else ROWS
+        parts = list(zip(x.split(rows), y.split(rows), strict=True))
         right = torch.stack(threads.each(lambda part: _right(one, *part, cuts), parts, x.device)).sum(0).tolist()
         accuracies.append({cut: count / len(y) for cut, count in zip(cuts, right, strict=True)})
     return {c: Pruned(cut / len(order), [split[cut] for split in accuracies]) for c, cut in gone.items()}
@@ -191,7 +192,8 @@ def _right(one: Networks, x: Tensor, y: Tensor, cuts: Sequence[int]) -> Tensor:
             more = torch.empty_like(logits)
             _product(one.low, one.output[:, low:high].mT, h[:, low - span.start : high - span.start], more)
             logits += more
-            counts[low] = (_largest(logits[0], 0) == y).sum()
+            if low in cuts:
+                counts[low] = (_largest(logits[0], 0) == y).sum()
     return torch.stack([counts[cut] for cut in cuts])
 
 
