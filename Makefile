@@ -44,15 +44,18 @@ help:
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
 
 # The stamp is written last, so an interrupted install is done again, from nothing. Compiling every module of every
-# package would double the time; those that are imported are compiled here, once.
-.venv/.installed: requirements.txt pyproject.toml setup.py
+# package would double the time; those that are imported are compiled here, once. Every file is held against its digest
+# and nothing is built; torch alone has none, for it is the build, for the CPU or for CUDA, that the index gives.
+pip := $(PY) -m pip --disable-pip-version-check --log _build/install.log install -q
+.venv/.installed: requirements.txt requirements-hashed.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v[:2] <= (3, 13) or sys.exit("heavytail needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: name another, as in make book PYTHON=python3.12" % v[:2])'
 	$(call say,'environment: the pinned packages go into .venv$(comma) some minutes and 1 GB or more; watch _build/install.log')
 	@mkdir -p _build
 	@test -f $@ || $(PYTHON) -m venv --clear .venv
 	@rm -f $@
-	@$(PY) -m pip --disable-pip-version-check install -q --no-compile --log _build/install.log -r requirements.txt
-	@$(PY) -m pip --disable-pip-version-check install -q --log _build/install.log --no-build-isolation --no-deps -e .
+	@$(pip) --no-compile --only-binary :all: --no-deps --require-hashes -r requirements-hashed.txt
+	@$(pip) --no-compile --only-binary :all: "$$(grep '^torch==' requirements.txt)"
+	@$(pip) --no-build-isolation --no-deps -e .
 	@$(PY) -W ignore -c 'import $(imported); $(trained)'
 	@touch $@
 
@@ -98,13 +101,13 @@ bench: .venv/.installed
 
 lint: .venv/.installed
 	$(call say,'format$(comma) lint$(comma) types')
-	@$(PY) -m ruff format --check heavytail tests setup.py
-	@$(PY) -m ruff check heavytail tests setup.py
+	@$(PY) -m ruff format --check heavytail tests .ci setup.py
+	@$(PY) -m ruff check heavytail tests .ci setup.py
 	@$(PY) -m mypy
 
 format: .venv/.installed
-	@$(PY) -m ruff format heavytail tests setup.py
-	@$(PY) -m ruff check --fix heavytail tests setup.py
+	@$(PY) -m ruff format heavytail tests .ci setup.py
+	@$(PY) -m ruff check --fix heavytail tests .ci setup.py
 
 clean:
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache .hypothesis

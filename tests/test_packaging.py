@@ -331,7 +331,7 @@ EXTRAS = {
     "sklearn",
     "torchvision",
     "sphinx",
-    "pooch",
+    "platformdirs",
     "safetensors",
     "matplotlib",
     "seaborn",

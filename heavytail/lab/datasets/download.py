@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -162,8 +163,6 @@ def _torchvision_mirrors(official: Official) -> tuple[str, ...]:
 
 def _get(official: Official, mirror: str, file: str, into: Path, md5: str | None = None) -> Path:
     """Download one file, with a progress bar."""
-    import pooch
-
     path = into / file
     with tqdm(desc=file, unit="B", unit_scale=True, leave=False) as bar:
 
@@ -175,7 +174,9 @@ def _get(official: Official, mirror: str, file: str, into: Path, md5: str | None
     with open(path, "rb") as stream:
         if _PAGE.match(stream.read(512)):
             raise DataDamaged(path, f"it is a web page in place of {file}")
-    if md5 is not None and pooch.file_hash(str(path), alg="md5") != md5:
+        stream.seek(0)
+        digest = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    if md5 not in (None, digest):
         raise DataDamaged(path, f"the MD5 of {file} is not the published one")
     return path
 

@@ -75,9 +75,9 @@ def folder(root: Path | str | None = None) -> Path:
                 f"HEAVYTAIL_DATA names {shown(named)}, which is no folder: make it or correct the name."
             )
         return home
-    import pooch
+    import platformdirs
 
-    return Path(pooch.os_cache("heavytail"))
+    return Path(platformdirs.user_cache_dir("heavytail"))
 
 
 def _expanded(root: Path | str) -> Path:
