@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Any, TextIO
 from heavytail import _missing, stopping
 from heavytail.version import described
 
+UNREAD = 141  # the exit status that a shell gives to a process ended by SIGPIPE
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one sentence on standard error and exit status 2."""
@@ -22,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_anything(stream)
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options) or 0
+        options.command(options)
+        sys.stdout.flush()
     except KeyboardInterrupt as stop:
         return stopping.say(stop)
     except Exception as error:
         if stopping.asked():
             return stopping.say()
+        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
+            return UNREAD
         if isinstance(error, ModuleNotFoundError):
             print(f"heavytail: {_missing(f'`heavytail {options.verb}`', error, options.wing)}", file=sys.stderr)
         elif isinstance(error, ImportError | ValueError | RuntimeError | OSError):
@@ -35,6 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             raise
         return 2
+    return 0
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether nobody reads a stream any more, as where `head` has enough. Then nothing is written to it again."""
+    try:
+        print(file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains when it ends
+        return True
+    return False
 
 
 def _write_anything(stream: TextIO) -> None:

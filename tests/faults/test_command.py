@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from heavytail import cli, streams
 from heavytail.book.page import changed_parameters
+from heavytail.evidence import claims
 from heavytail.lab import results
 from heavytail.lab.machine import workers
 
@@ -210,6 +211,27 @@ def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, 
     if form:
         assert any("α" in str(entry) for entry in json.loads(text))
     tried("command", UNDISTURBED)
+
+
+@pytest.mark.long
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(tmp_path, tried):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "heavytail", "claims", "--results", str(tmp_path)]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (cli.UNREAD, "")
+    tried("command", UNDISTURBED)
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error(tmp_path, monkeypatch, capsys, tried):
+    def broken(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(claims, "ledger", broken)
+    assert cli.main(["claims", "--results", str(tmp_path)]) == 2
+    assert "Broken pipe" in capsys.readouterr().err
+    tried("command", ONE_SENTENCE)
 
 
 # Ctrl-C
