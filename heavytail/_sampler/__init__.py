@@ -18,7 +18,7 @@ from torch import Tensor
 from heavytail._sampler import law as laws
 from heavytail._sampler.law import Law
 
-SAMPLER_VERSION = 2  # raised whenever the same address would give other numbers; stored with every row of a training
+SAMPLER_VERSION = 3  # raised whenever the same address would give other numbers; stored with every row of a training
 
 
 def add(

@@ -31,7 +31,7 @@ _SMALLEST, _LARGEST = np.float32(-86.0), np.float32(88.722)  # of log|X|, so tha
 _ATANH = tuple(np.float32(2 / k) for k in (9, 7, 5, 3))
 _SIN = tuple(np.float32((-1) ** (k // 2) / math.factorial(k)) for k in (13, 11, 9, 7, 5, 3))
 _EXP = tuple(np.float32(1 / math.factorial(k)) for k in (7, 6, 5, 4, 3))
-_MASK = int32(0x7FFFFFFF)
+_MASK, _MIDDLE = int32(0x7FFFFFFF), int32(0x40000000)
 _COARSE = int32(1024)  # below it, 31 bits of a uniform are too coarse a grid, and more are drawn: once in 10^3 chunks
 
 # No "reassoc": the two parts of ln 2 must stay apart. Nothing here is NaN or infinite.
@@ -191,14 +191,25 @@ def stable(out, start, stop, scale, add, law, lane, key, step):  # type: ignore[
     for chunk in range(start // CHUNK, (stop + CHUNK - 1) // CHUNK):
         _pairs(chunk, lane, key, step, a, b, x, half)
         _exponentials(b, half, work, work_bits, e)
-        for j in range(CHUNK):
-            angle = x[j] * _RIGHT
-            near = a[j] >= int32(0)
-            u = (u_slope if near else u_slope2) * angle + (u_offset if near else u_offset2)
-            v = (v_slope if near else v_slope2) * angle + (v_offset if near else v_offset2)
-            narrow = _sin(angle)
-            half[j] = max(_sin(max(u, _ZERO)), float32(1e-30)) / narrow
-            e[j] = _sin(v) / (e[j] * narrow)
+        if law.signed:
+            for j in range(CHUNK):
+                k = a[j] & _MASK
+                near = k < _MIDDLE
+                rest = (float32(_MASK - k) + _HALF) * float32(2.0**-31)  # 1 - x to the last digit
+                angle = (x[j] if near else rest) * _RIGHT
+                u = (u_slope if near else u_slope2) * angle + (u_offset if near else u_offset2)
+                v = (v_slope if near else v_slope2) * angle + (v_offset if near else v_offset2)
+                narrow = _sin_of_acute(x[j] * _RIGHT)
+                half[j] = max(_sin(u), float32(1e-30)) / narrow
+                e[j] = _sin_of_acute(v) / (e[j] * narrow)
+        else:
+            for j in range(CHUNK):
+                angle, near = x[j] * _RIGHT, a[j] >= int32(0)
+                u = (u_slope if near else u_slope2) * angle + (u_offset if near else u_offset2)
+                v = (v_slope if near else v_slope2) * angle + (v_offset if near else v_offset2)
+                narrow = _sin_of_acute(angle)
+                half[j] = max(_sin(u), float32(1e-30)) / narrow
+                e[j] = _sin(v) / (e[j] * narrow)
         _log(half, half_bits, work)
         _log(e, e_bits, half)
         for j in range(CHUNK):

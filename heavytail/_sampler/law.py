@@ -19,12 +19,15 @@ class Angles(NamedTuple):
 
 
 class Law(NamedTuple):
-    """A law with index a: `log |X| = log(sin u / sin x) + (1 - a)/a * log(sin v / (E sin x))`, then |X|^exponent."""
+    """A law with index a: `log |X| = log(sin u / sin x) + (1 - a)/a * log(sin v / (E sin x))`, then |X|^exponent.
+
+    u and v are linear in an acute angle, x or what is left of it, so that no sine is taken next to π.
+    """
 
     power: float  # (1 - a)/a
-    signed: bool  # whether X has a sign, a fair one
-    near: Angles  # where the angle is x ...
-    far: Angles  # ... and where it lies on the other side
+    signed: bool  # whether X has a sign, a fair one; then near and far are the halves of x, else they are that bit's
+    near: Angles  # of x
+    far: Angles  # of π/2 - x where X is signed, else of x, for the angle π - x
     exponent: float
 
 
@@ -34,8 +37,8 @@ def symmetric(alpha: float) -> Law:
     alpha = max(alpha, _SMALLEST)
     slope, offset = (alpha, 2 - alpha) if alpha >= 1 else (-alpha, alpha)
     lean = abs(1 - alpha)
-    side = Angles(slope, offset * math.pi / 2, lean, (1 - lean) * math.pi / 2)
-    return Law((1 - alpha) / alpha, True, side, side, 1.0)
+    near = Angles(slope, offset * math.pi / 2, lean, (1 - lean) * math.pi / 2)
+    return Law((1 - alpha) / alpha, True, near, Angles(alpha, 0.0, -lean, math.pi / 2), 1.0)
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,269 @@
+"""The kernels on a GPU: the words, formulas and addresses of `kernels`, in Triton, for all runs of a grid at once.
+
+A launch kicks one layer of every run. A program of it makes a block of ciphers of one run; each cipher gives four
+words, so two stable draws or four normals, which lie half a chunk apart as `philox.words` lays them out. The series are
+those of `kernels`, so a draw differs from the CPU's in its last bits only.
+
+With TRITON_INTERPRET=1 in the environment the same functions run on CPU tensors, slowly: that is how they are tested.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from heavytail._sampler import law as laws
+from heavytail._sampler.law import Law
+from heavytail._sampler.philox import CHUNK
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+BLOCK = 2**14 if INTERPRETED else 256  # ciphers a program makes at a time
+_LARGEST_RADIUS = 1e37  # times a Gaussian it stays finite
+
+COLUMNS = tl.constexpr(11)  # of a row of `Kicks.laws`
+HALF_CHUNK = tl.constexpr(CHUNK // 2)
+PI, RIGHT = tl.constexpr(float(np.float32(math.pi))), tl.constexpr(float(np.float32(math.pi / 2)))
+ROOT2, LOG2E = tl.constexpr(float(np.float32(math.sqrt(2)))), tl.constexpr(float(np.float32(1 / math.log(2))))
+LN2 = tl.constexpr(float(np.float32(math.log(2))))
+LN2_LOW = tl.constexpr(float(np.float32(math.log(2) - float(np.float32(math.log(2))))))
+LN2_HIGH, LN2_REST = tl.constexpr(0.693359375), tl.constexpr(float(np.float32(math.log(2) - 0.693359375)))
+SMALLEST, LARGEST = tl.constexpr(-86.0), tl.constexpr(float(np.float32(88.722)))
+COARSE = tl.constexpr(1024)
+TO_EVEN = tl.constexpr(1.5 * 2.0**23)  # added to a small float32 and taken away again, it rounds to a whole number
+
+
+@dataclass(frozen=True, eq=False)
+class Kicks:
+    """The kicks of a layer of R runs after a step, on one device. A run whose size is 0 gets none."""
+
+    laws: Tensor  # (R, 11) float32: power, exponent, size, then the angles near and far: see `law.Law`
+    places: Tensor  # (R, 2) int64: key, as two's complement, and step
+
+
+def kicks(
+    chosen: Sequence[Law], sizes: Sequence[float], keys: Sequence[int], steps: Sequence[int], device: torch.device
+) -> Kicks:
+    """A row for each run: its law, the size of its draws, and its address but for lane and number."""
+    rows = [
+        [law.power, law.exponent, size, *law.near, *law.far]
+        for law, size in zip(chosen, sizes, strict=True)
+    ]
+    places = np.array([[key, step] for key, step in zip(keys, steps, strict=True)], np.uint64).reshape(-1, 2)
+    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, COLUMNS.value)
+    return Kicks(table.to(device), torch.from_numpy(places.view(np.int64)).to(device))
+
+
+def radii(alphas: Sequence[float]) -> list[Law]:
+    """The laws of an isotropic unit's radius over √2; at α = 2 it is 1, as the formulas give it for that index."""
+    return [laws.root(alpha / 2) for alpha in alphas]
+
+
+def add_symmetric(weights: Tensor, kicks: Kicks, lane: int) -> None:
+    """Add a draw of a symmetric law to every entry of float32 weights (R, ...), each run in one piece.
+
+    They are draws number 0, 1, ... of a lane.
+    """
+    _launch_stable(weights, kicks, lane, math.inf, signed=True, add=True)
+
+
+def symmetric(kicks: Kicks, count: int, lane: int) -> Tensor:
+    """Draws number 0 to count - 1 of a lane, of a symmetric law: (R, count)."""
+    return _drawn(kicks, count, lane, math.inf, signed=True)
+
+
+def positive(kicks: Kicks, count: int, lane: int, largest: float = math.inf) -> Tensor:
+    """Draws number 0 to count - 1 of a lane, of a positive law, none larger than `largest`: (R, count)."""
+    return _drawn(kicks, count, lane, largest, signed=False)
+
+
+def _drawn(kicks: Kicks, count: int, lane: int, largest: float, *, signed: bool) -> Tensor:
+    out = torch.zeros(len(kicks.laws), count, device=kicks.laws.device)
+    _launch_stable(out, kicks, lane, largest, signed=signed, add=False)
+    return out
+
+
+def _launch_stable(out: Tensor, kicks: Kicks, lane: int, largest: float, *, signed: bool, add: bool) -> None:
+    count = out[0].numel()
+    about = (out.stride(0), count, kicks.laws, kicks.places, lane, largest)
+    _stable_kernel[_grid(out, count, 2)](out, *about, SIGNED=signed, ADD=add, B=BLOCK)
+
+
+def add_normal(weights: Tensor, scales: Tensor, kicks: Kicks, lane: int) -> None:
+    """Add normals, each times its row's scale in `scales` (R, n), to float32 weights (R, n, d)."""
+    count, row = weights[0].numel(), weights.shape[2]
+    _normal_kernel[_grid(weights, count, 4)](
+        weights, weights.stride(0), count, row, scales, scales.stride(0), kicks.laws, kicks.places, lane, B=BLOCK
+    )
+
+
+def _grid(weights: Tensor, count: int, draws: int) -> tuple[int, int]:
+    """Programs for the draws of a run, so many of them a cipher, and for the runs. Whole chunks, whose halves meet."""
+    chunk = CHUNK * draws // 2
+    ciphers = -(-count // chunk) * (CHUNK // 2)
+    return triton.cdiv(ciphers, BLOCK), len(weights)
+
+
+@triton.jit
+def _sin_of_acute(z):  # type: ignore[no-untyped-def]
+    """Sine on [0, pi/2]."""
+    t = z * z
+    p = 1.6059043836821613e-10 * t - 2.505210838544172e-08
+    p = p * t + 2.7557319223985893e-06
+    p = p * t - 0.0001984126984126984
+    p = p * t + 0.008333333333333333
+    p = p * t - 0.16666666666666666
+    return z + z * t * p
+
+
+@triton.jit
+def _sin(angle):  # type: ignore[no-untyped-def]
+    """Sine on [0, pi]."""
+    return _sin_of_acute(tl.where(angle > RIGHT, PI - angle, angle))
+
+
+@triton.jit
+def _log(x):  # type: ignore[no-untyped-def]
+    """Logarithm of x > 0."""
+    bits = x.to(tl.int32, bitcast=True)
+    e = ((bits >> 23) - 127).to(tl.float32)
+    m = ((bits & 0x007FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
+    above = m > ROOT2
+    m = tl.where(above, m * 0.5, m)
+    e = tl.where(above, e + 1.0, e)
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = ((0.2222222222222222 * z + 0.2857142857142857) * z + 0.4) * z + 0.6666666666666666
+    return e * LN2 + (s * (p * z + 2.0) + e * LN2_LOW)
+
+
+@triton.jit
+def _exp(x):  # type: ignore[no-untyped-def]
+    """Exponential of x, held between the smallest and largest size of a draw."""
+    v = tl.minimum(tl.maximum(x, SMALLEST), LARGEST)
+    k = (v * LOG2E + TO_EVEN) - TO_EVEN
+    r = (v - k * LN2_HIGH) - k * LN2_REST
+    p = 0.0001984126984126984 * r + 0.001388888888888889
+    p = ((p * r + 0.008333333333333333) * r + 0.041666666666666664) * r + 0.16666666666666666
+    y = ((p * r + 0.5) * r + 1.0) * r + 1.0
+    half = ((k.to(tl.int32) + 126) << 23).to(tl.float32, bitcast=True)  # of 2^k: k = 128 has no float32
+    return half * y * 2.0
+
+
+@triton.jit
+def _words(group, key, step, lane, last):  # type: ignore[no-untyped-def]
+    """Four words of a cipher: a counter of the place in the lane, its high word and lane, the step, and `last`."""
+    high = (group >> 32).to(tl.uint32) ^ (lane.to(tl.uint32) << 8)
+    steps, lasts = tl.zeros_like(high) + step.to(tl.uint32), tl.zeros_like(high) + last
+    return tl.philox(key, group.to(tl.uint32), high, steps, lasts)
+
+
+@triton.jit
+def _uniforms(a, b, pair, key, step, lane):  # type: ignore[no-untyped-def]
+    """An angle's share in (0, 1), a uniform on (0, 1/2), and two signs, of a pair of words and its number in the lane."""
+    left, right = a.to(tl.int32, bitcast=True), b.to(tl.int32, bitcast=True)
+    one, other = left & 0x7FFFFFFF, right & 0x7FFFFFFF
+    x, half = (one.to(tl.float32) + 0.5) * 4.656612873077393e-10, (other.to(tl.float32) + 0.5) * 2.3283064365386963e-10
+    if tl.minimum(tl.min(one, 0), tl.min(other, 0)) < COARSE:  # 31 bits are too coarse a grid: some pairs want more
+        more, rest, _, _ = _words(pair, key, step, lane, 1)
+        finer = (one.to(tl.float64) + (more.to(tl.float64) + 0.5) * 2.3283064365386963e-10) * 4.656612873077393e-10
+        x = tl.where(one < COARSE, finer.to(tl.float32), x)
+        finer = (other.to(tl.float64) + (rest.to(tl.float64) + 0.5) * 2.3283064365386963e-10) * 2.3283064365386963e-10
+        half = tl.where(other < COARSE, finer.to(tl.float32), half)
+    return x, half, left, right
+
+
+@triton.jit
+def _exponential(half, sign):  # type: ignore[no-untyped-def]
+    """A standard exponential: `-log(half)` on one side, `-log(1 - half)` on the other, precise at both ends."""
+    logarithm = _log(tl.where(sign < 0, 1.0 - half, half))
+    taken = 1.0 - (1.0 - half)  # what was really taken: half over it puts the logarithm right
+    right = tl.where(taken > 0.0, -logarithm * (half / tl.where(taken > 0.0, taken, 1.0)), half)
+    return tl.where(sign < 0, right, -logarithm)
+
+
+@triton.jit
+def _stable(a, b, pair, key, step, lane, law, SIGNED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A draw of each pair of words; `law` points at its row."""
+    x, half, left, right = _uniforms(a, b, pair, key, step, lane)
+    e = _exponential(half, right)
+    if SIGNED:
+        k = left & 0x7FFFFFFF
+        near = k < 0x40000000
+        rest = ((0x7FFFFFFF - k).to(tl.float32) + 0.5) * 4.656612873077393e-10  # 1 - x to the last digit
+        angle = tl.where(near, x, rest) * RIGHT
+    else:
+        near = left >= 0
+        angle = x * RIGHT
+    u = tl.where(near, tl.load(law + 3), tl.load(law + 7)) * angle + tl.where(near, tl.load(law + 4), tl.load(law + 8))
+    v = tl.where(near, tl.load(law + 5), tl.load(law + 9)) * angle + tl.where(near, tl.load(law + 6), tl.load(law + 10))
+    narrow = _sin_of_acute(x * RIGHT)
+    first = _log(tl.maximum(_sin(u), 1e-30) / narrow)
+    second = _log(_sin(v) / (e * narrow))
+    size = _exp(tl.load(law + 1) * (first + tl.load(law) * second))
+    if SIGNED:
+        size = tl.where(left < 0, -size, size)
+    return size
+
+
+@triton.jit
+def _stable_kernel(  # type: ignore[no-untyped-def]
+    out, stride, count, laws, places, lane, largest, SIGNED: tl.constexpr, ADD: tl.constexpr, B: tl.constexpr
+):
+    run = tl.program_id(1).to(tl.int64)
+    law = laws + run * COLUMNS
+    size, key, step = tl.load(law + 2), tl.load(places + 2 * run), tl.load(places + 2 * run + 1)
+    if size != 0.0:
+        group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+        a, b, c, d = _words(group, key, step, lane, 0)
+        into, first = out + run * stride, group // HALF_CHUNK * (2 * HALF_CHUNK) + group % HALF_CHUNK
+        _put(into, first, count, size * _stable(a, b, first, key, step, lane, law, SIGNED), largest, ADD)
+        other = first + HALF_CHUNK
+        _put(into, other, count, size * _stable(c, d, other, key, step, lane, law, SIGNED), largest, ADD)
+
+
+@triton.jit
+def _put(out, number, count, draws, largest, ADD: tl.constexpr):  # type: ignore[no-untyped-def]
+    there = number < count
+    draws = tl.minimum(draws, largest)
+    if ADD:
+        draws += tl.load(out + number, there, 0.0)
+    tl.store(out + number, draws, there)
+
+
+@triton.jit
+def _normal_kernel(out, stride, count, row, scales, apart, laws, places, lane, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    run = tl.program_id(1).to(tl.int64)
+    key, step = tl.load(places + 2 * run), tl.load(places + 2 * run + 1)
+    if tl.load(laws + run * COLUMNS + 2) != 0.0:
+        group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+        a, b, c, d = _words(group, key, step, lane, 0)
+        chunk, place = group // HALF_CHUNK, group % HALF_CHUNK
+        into, own = out + run * stride, scales + run * apart
+        _two_normals(into, chunk, place, a, b, count, row, own, key, step, lane)
+        _two_normals(into, chunk, place + HALF_CHUNK, c, d, count, row, own, key, step, lane)
+
+
+@triton.jit
+def _two_normals(out, chunk, place, a, b, count, row, scales, key, step, lane):  # type: ignore[no-untyped-def]
+    """Box and Muller (1958): a pair of words is two normals, a chunk of pairs apart."""
+    x, half, left, right = _uniforms(a, b, chunk * (2 * HALF_CHUNK) + place, key, step, lane)
+    radius, angle = tl.sqrt(2.0 * _exponential(half, right)), x * RIGHT
+    along, across = radius * _sin_of_acute(RIGHT - angle), radius * _sin_of_acute(angle)
+    first = chunk * (4 * HALF_CHUNK) + place
+    _add_scaled(out, first, count, row, scales, tl.where(left < 0, -along, along))
+    _add_scaled(out, first + 2 * HALF_CHUNK, count, row, scales, tl.where((left & 1) == 0, -across, across))
+
+
+@triton.jit
+def _add_scaled(out, number, count, row, scales, draws):  # type: ignore[no-untyped-def]
+    there = number < count
+    scale = tl.load(scales + number // row, there, 0.0)
+    tl.store(out + number, tl.load(out + number, there, 0.0) + scale * draws, there)
