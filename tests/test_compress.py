@@ -172,6 +172,7 @@ def test_a_kernel_is_one_output_and_one_input_of_a_convolution_of_any_number_of_
     [
         (np.array(["a", "b"]), TypeError, "a weight holds real numbers, not <U1"),
         (torch.zeros(3, 2, dtype=torch.complex64), TypeError, "a weight holds real numbers, not torch.complex64"),
+        (torch.eye(3).to_sparse(), TypeError, r"a weight is a dense tensor: call to_dense\(\) on this one first"),
         (torch.ones(3, 2, dtype=torch.bool), TypeError, "a weight holds real numbers, not torch.bool"),
         ([[1.0, 2.0], [3.0]], TypeError, "a weight is a tensor, an array or lists of numbers, as long as each other"),
         (None, TypeError, "a weight holds real numbers, not object"),

@@ -93,6 +93,8 @@ def units(weight: Weight, unit: Unit) -> Tensor:
     tensor = weight.detach() if isinstance(weight, Tensor) else _tensor(weight)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"a weight holds real numbers, not {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError("a weight is a dense tensor: call to_dense() on this one first")
     if tensor.ndim == 0:
         raise ValueError("a weight has one axis or more, the first of which numbers its units: got a single number")
     if tensor.ndim == 1:
