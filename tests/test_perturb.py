@@ -200,6 +200,7 @@ AMBIGUOUS = {
     "square": square_network,
     "an autoencoder": lambda: nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 6)),
     "two heads": lambda: nn.ModuleList([nn.Linear(6, 5), nn.Linear(5, 2), nn.Linear(5, 3)]),
+    "convolutions alone": lambda: nn.Sequential(nn.Conv1d(3, 4, 2), nn.Conv1d(4, 5, 2), nn.Conv1d(5, 2, 2)),
     "a convolution": biased_convolutional_network,
     "an embedding": lambda: nn.Sequential(nn.Embedding(9, 5), nn.Linear(5, 5), nn.Linear(5, 3)),
     "a layer that is not used": with_unused,
@@ -213,6 +214,12 @@ def test_an_optimizer_whose_output_layer_cannot_be_told_is_refused(name: str) ->
     sentence = r"^which of the optimizer's weights is the output layer cannot be told .*: pass model=, or name the weig"
     with pytest.raises(ValueError, match=sentence):
         noise.perturb(sgd(model), generator=generator(9), **SETTINGS)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 4), nn.Conv2d(3, 4, 2), nn.LayerNorm(4)])
+def test_an_optimizer_of_one_layer_has_nothing_below_its_output(layer: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"^no weight to perturb: .* is trained; name them in params=$"):
+        noise.perturb(sgd(layer), generator=generator(9), **SETTINGS)
 
 
 def test_a_model_tells_what_shapes_cannot() -> None:

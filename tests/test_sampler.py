@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from heavytail import _sampler
-from heavytail._sampler import kernels, law, philox
+from heavytail._sampler import jit, kernels, law, philox
 from heavytail._sampler.philox import CHUNK
 
 NOISES = ("shared", "entrywise", "isotropic")
@@ -67,9 +68,10 @@ def test_the_cipher_gives_the_published_answers(counter: tuple, key: tuple, answ
 
 def words(chunk: int, lane: int = 0, key: int = KEY, step: int = 3) -> np.ndarray:
     """The pairs of a chunk, uint32 (2, CHUNK)."""
-    both = np.empty((2, CHUNK), np.uint32)
+    both = np.zeros((2, CHUNK + 9), np.uint32)
     philox.words(chunk, lane, np.uint64(key), step, *both)
-    return both
+    assert not both[:, CHUNK:].any()
+    return both[:, :CHUNK]
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 2**23 - 1, 2**23, 2**30 + 5])
@@ -245,6 +247,19 @@ def test_the_sign_of_a_draw_says_nothing_of_its_size() -> None:
     large = abs(draws) > np.median(abs(draws))
     assert is_fair(int((draws > 0).sum()), len(draws))
     assert is_fair(int(((draws > 0) == large).sum()), len(draws))
+
+
+def test_loops_run_beside_other_threads_and_are_compiled_once_for_all_processes() -> None:
+    _sampler.symmetric(1.5, 1, key=KEY)
+    for loop in (kernels.stable, kernels.normal, kernels.add_scalars):
+        assert loop.targetoptions["nogil"]
+        assert loop.stats.cache_path
+    nowhere: dict[str, Any] = {}
+    exec("def double(x):\n    return 2 * x", nowhere)  # what is in no file has no folder beside it
+    loop = jit.compiled()(nowhere["double"])
+    assert loop(3) == 6
+    assert loop.targetoptions["nogil"]
+    assert not loop.stats.cache_path
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heavytail import _sampler, stable
-from heavytail.noise.kinds import Noise, Unit, as_float, check, check_generator
+from heavytail.noise.kinds import Noise, Unit, as_float, check, check_alpha, check_generator, check_noise, check_unit
 
 _FLOAT32 = torch.finfo(torch.float32)
 _LOG_FLOAT64 = 700.0  # e to the power of less, up or down, is a normal float64
@@ -39,7 +39,9 @@ def draw(
     >>> draw(1.75, "shared", (100, 20), generator=generator).shape  # one scalar a neuron, which broadcasts
     torch.Size([100, 1])
     """
-    check(alpha, 0.0, noise, unit)
+    check_noise(noise)
+    check_unit(unit)
+    check_alpha(alpha)
     shape = _sizes(shape)
     if len(shape) < 2:
         raise ValueError(f"noise is defined on weights of at least two axes, got shape {shape}")
@@ -67,7 +69,9 @@ def vectors(
     >>> vectors(alphas.unsqueeze(1), "isotropic", (2, 100, 20), generator=generator).shape
     torch.Size([2, 100, 20])
     """
-    check(2.0 if isinstance(alpha, Tensor) else alpha, 0.0, noise)
+    check_noise(noise)
+    if not isinstance(alpha, Tensor):
+        check_alpha(alpha)
     check_generator(generator)
     shape = _sizes(shape)
     if not shape:
@@ -126,7 +130,9 @@ def add(
     >>> bool((weight != 0).all())
     True
     """
-    check(alpha, 0.0, noise, unit)
+    check_noise(noise)
+    check_unit(unit)
+    check_alpha(alpha)
     if weight.ndim < 2 or weight.dtype != torch.float32 or not weight.is_contiguous():
         raise ValueError(
             f"noise is added in place to a contiguous float32 weight of two axes or more, not {weight.dtype} of "
