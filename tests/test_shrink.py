@@ -134,6 +134,48 @@ def test_a_unit_that_cannot_be_told_by_a_bias_stays():
     assert compress.shrink(model)[0].weight.shape[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("pool", "even"),
+    [
+        (nn.MaxPool2d(3, 1, 1), True),
+        (nn.AvgPool2d(2), True),
+        (nn.AvgPool2d((2, 1)), True),
+        (nn.AvgPool2d(2, padding=1), False),
+        (nn.AvgPool2d(3, padding=(0, 1)), False),
+        (nn.AvgPool2d(2, ceil_mode=True), False),
+        (nn.AvgPool2d(2, divisor_override=3), False),
+        (nn.AdaptiveAvgPool2d(3), True),
+    ],
+    ids=str,
+)
+def test_a_unit_that_says_the_same_everywhere_goes_through_a_pooling_unless_it_is_an_uneven_average(pool, even):
+    model = chain(nn.Conv2d(1, 3, 3), nn.Sigmoid(), pool, nn.Sigmoid(), nn.Conv2d(3, 2, 1))
+    with torch.no_grad():
+        model[0].weight[1:] = 0
+    shrunk, x = compress.shrink(model), torch.randn(2, 1, 9, 9, generator=gen())
+    assert shrunk[0].weight.shape[0] == (1 if even else 3)
+    torch.testing.assert_close(shrunk(x), model(x))
+
+
+def test_an_average_along_one_axis_is_even_without_padding():
+    model = chain(nn.Conv1d(1, 3, 3), nn.Sigmoid(), nn.AvgPool1d(2), nn.Conv1d(3, 2, 1))
+    with torch.no_grad():
+        model[0].weight[1:] = 0
+    assert compress.shrink(model)[0].weight.shape[0] == 1
+
+
+USUAL = [(axes, size) for axes in (1, 2, 3) for size in (1, 4, 8, 16, 28, 32)] + [(1, 64), (1, 224), (2, 64), (2, 224)]
+
+
+@pytest.mark.parametrize(("axes", "size"), USUAL)
+def test_a_network_for_images_of_one_usual_size_needs_no_sample(axes, size):
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    model = chain(kind(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * size**axes, 1))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    assert compress.shrink(model)[3].in_features == size**axes
+
+
 def test_what_dead_units_said_goes_into_the_next_bias():
     model = chain(nn.Linear(6, 3), nn.Sigmoid(), nn.Linear(3, 2, bias=False))
     with torch.no_grad():
@@ -271,6 +313,10 @@ REFUSED = {
     "Flatten of other axes": (
         lambda: chain(nn.Conv2d(1, 4, 3), nn.Flatten(2), nn.Conv1d(4, 2, 3)),
         r"knows a Flatten of all axes but the first",
+    ),
+    "several units in one input, laid side by side": (
+        lambda: chain(nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 2)),
+        r"each unit to feed inputs of its own",
     ),
     "several units in one input": (
         lambda: chain(nn.Linear(4, 5), nn.Linear(15, 2)),

@@ -24,8 +24,8 @@ _POOLS: dict[type, int] = {Mean: 2}
 for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
-_SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
-_PLACES = 2**16  # at most, of a made-up image
+_FLAT = (32, 28, 64, 224, 16, 8, 4, 1)  # sizes of made-up images, until one fits
+_SIZES: dict[int, Sequence[int]] = {1: _FLAT, 2: _FLAT, 3: (32, 28, 16, 8, 4, 1)}  # by number of axes
 
 
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
@@ -268,9 +268,7 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
         whole.hidden if isinstance(whole, MeanField) else next(m for m in _chain(whole) if type(m) in _WEIGHTED)
     )
     axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
-    for size in _SIZES if axes else (1,):
-        if size**axes > _PLACES:
-            continue
+    for size in _SIZES.get(axes, [0]):
         shape = (2, first.weight.shape[1], *[size] * axes)
         yield torch.randn(shape, generator=generator, dtype=torch.float64).to(first.weight.device)
 
