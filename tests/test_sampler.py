@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -200,6 +201,38 @@ def test_the_same_address_keeps_its_numbers_across_versions() -> None:
     assert _sampler.symmetric(1.75, 3, key=KEY, step=3).tolist() == pytest.approx(FROZEN["symmetric"], rel=1e-5)
     for noise in NOISES:
         assert added(noise, (2, 2), layer=1).flatten().tolist() == pytest.approx(FROZEN[noise], rel=1e-5)
+
+
+def test_addresses_end_where_their_words_do() -> None:
+    ends = {"key": 2**64, "step": 2**32, "layer": 2**23}
+    for name, end in ends.items():
+        drawn = [added("entrywise", (100, 100), **{name: value}).numpy() for value in (0, end - 1)]
+        assert strangers(*drawn)
+        for wrong in (-1, end):
+            with pytest.raises(ValueError, match=rf"^no such address: .*{name}={wrong}"):
+                added("entrywise", (2, 2), **{name: wrong})
+
+
+def test_an_address_begins_at_0_where_it_is_not_given() -> None:
+    for of, alpha in ((_sampler.symmetric, 1.5), (_sampler.positive, 0.5)):
+        assert np.array_equal(of(alpha, 9, key=KEY), of(alpha, 9, key=KEY, step=0, lane=0))
+    weight = torch.zeros(2, 3)
+    _sampler.add(weight, "entrywise", 1.5, 1.0, key=KEY, step=3)
+    assert torch.equal(weight, added("entrywise", (2, 3), layer=0, first=0))
+
+
+def test_nothing_is_read_that_was_not_written_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    kicks, draws = [added(noise, (50, 3)) for noise in NOISES], _sampler.symmetric(1.5, 50, key=KEY)
+    monkeypatch.setattr(_sampler.np, "empty", lambda size, dtype: np.full(size, math.nan, dtype))
+    assert all(torch.equal(kick, added(noise, (50, 3))) for kick, noise in zip(kicks, NOISES, strict=True))
+    assert np.array_equal(draws, _sampler.symmetric(1.5, 50, key=KEY))
+
+
+def test_the_radius_of_an_isotropic_kick_ends_where_its_entries_would_be_infinite() -> None:
+    normals = added("isotropic", (200, 50), alpha=2.0) / math.sqrt(2)
+    radii = (added("isotropic", (200, 50), alpha=1e-3) / normals).median(1).values
+    assert 0.3 < (radii > 1e36).double().mean() < 0.7  # a law this heavy has little between 0 and infinity
+    assert radii.max() == pytest.approx(1e37, rel=1e-5)
 
 
 # ---- independence

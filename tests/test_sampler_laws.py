@@ -111,7 +111,7 @@ def chunks_with_coarse_pairs() -> list[int]:
     return [chunk for chunk in range(10_000) if ((words(chunk) & MASK) < COARSE).any()]
 
 
-# Chunks of lane 0 with a word that is a border, a few among 10^10 words: a first word of 0, of 2^31 and of COARSE, and a
+# Chunks of lane 0 with a word that is a border, a few among 10^10: a first word of 0, of 2^31 and of COARSE, and a
 # second word of each.
 BORDERS = {12892738: (0, 0), 1036120: (0, 2**31), 3612078: (0, COARSE)}
 BORDERS |= {4494265: (1, 0), 5307213: (1, 2**31), 1479769: (1, COARSE)}

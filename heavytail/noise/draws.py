@@ -151,10 +151,14 @@ def add(
         return
     if (first, last) != (0, len(matrix)):
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
-    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator(weight.device).manual_seed(int(place) % 2**63)
-    drawn = vectors(alpha, noise, matrix.shape, generator=generator)
+    drawn = vectors(alpha, noise, matrix.shape, generator=_at(weight.device, key, step, layer))
     matrix.add_(drawn if along is None else drawn * along, alpha=scale)
+
+
+def _at(device: torch.device, key: int, step: int, layer: int) -> torch.Generator:
+    """The generator of an address on a device."""
+    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64).item()
+    return torch.Generator(device).manual_seed(place % 2**63)
 
 
 def scale(alpha: float, sigma: float, lr: float) -> float:
@@ -177,13 +181,12 @@ alpha=0.02, lr=0.1, sigma=0.3: take a larger alpha, lr or sigma, or sigma=0 for 
         raise ValueError(f"the step size lr must be a finite number >= 0, got {lr:g}")
     if sigma == 0 or lr == 0:
         return 0.0
-    size = math.log(sigma) + math.log(lr) / alpha  # its logarithm: the power alone may be no float
-    if abs(size) < _LOG_FLOAT64 and abs(math.log(lr) / alpha) < _LOG_FLOAT64:
-        factor = sigma * lr ** (1 / alpha)
-    else:
-        factor = math.exp(size) if abs(size) < _LOG_FLOAT64 else (0.0 if size < 0 else math.inf)
-    if not _FLOAT32.tiny <= factor <= _FLOAT32.max:
-        small = factor < 1
+    power = math.log(lr) / alpha
+    size = math.log(sigma) + power
+    # The power alone may be no float.
+    factor = sigma * lr ** (1 / alpha) if abs(power) < _LOG_FLOAT64 else math.exp(min(size, _LOG_FLOAT64))
+    small, large = factor < _FLOAT32.tiny, factor > _FLOAT32.max
+    if small or large:
         raise ValueError(
             f"kicks of size sigma * lr^(1/alpha) = 10^{size / math.log(10):.1f} are {'below' if small else 'above'} "
             f"what float32 holds, {_FLOAT32.tiny:.2g} to {_FLOAT32.max:.2g}, for alpha={alpha:g}, lr={lr:g}, "
