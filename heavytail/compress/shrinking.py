@@ -102,7 +102,7 @@ def _refuse_hidden_ways(model: nn.Module) -> None:
         raise ValueError(
             f"shrink knows a chain of layers (torch.nn.Sequential itself) or a MeanField, not a {type(model).__name__}"
         )
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in model.named_modules():
         place = f"layer {name!r}" if name else "the model"
         if parametrize.is_parametrized(module):
             raise ValueError(f"{place} is parametrized: remove the parametrization before shrink")
@@ -191,7 +191,7 @@ def _places(layer: Any, way: _Way, following: Any) -> int:
 def _pads_zeros(conv: Any) -> bool:
     if conv.padding == "valid" or conv.padding_mode != "zeros":
         return False
-    return conv.padding == "same" or any(conv.padding)
+    return any(conv.padding)  # numbers, or the word "same"
 
 
 def _uneven(pool: Any) -> bool:
@@ -268,9 +268,10 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
         whole.hidden if isinstance(whole, MeanField) else next(m for m in _chain(whole) if type(m) in _WEIGHTED)
     )
     axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
-    for size in _SIZES.get(axes, [0]):
-        shape = (2, first.weight.shape[1], *[size] * axes)
-        yield torch.randn(shape, generator=generator, dtype=torch.float64).to(first.weight.device)
+    for places in [[size] * axes for size in _SIZES[axes]] if axes else [[]]:
+        yield torch.randn((2, first.weight.shape[1], *places), generator=generator, dtype=torch.float64).to(
+            first.weight.device
+        )
 
 
 def _moved(sample: Any, device: torch.device) -> Any:
