@@ -136,6 +136,20 @@ def test_a_run_of_numbers_is_cut_from_its_lane(start: int, length: int) -> None:
     assert np.array_equal(part, whole[start - low : -1])
 
 
+@pytest.mark.parametrize("stop", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1])
+def test_nothing_is_written_beyond_the_last_number(stop: int) -> None:
+    lane = (4, np.uint64(KEY), 3)
+    for add in (False, True):
+        room = np.zeros(stop + 3 * CHUNK, np.float32)
+        kernels.stable(room[:stop], 0, stop, np.float64(1), add, law.symmetric(1.75), *lane)
+        assert room[:stop].all()
+        assert not room[stop:].any()
+    room = np.zeros(stop + 3 * CHUNK, np.float32)
+    kernels.normal(room[:stop], 0, stop, np.ones(1, np.float32), 2**62, *lane)
+    assert room[:stop].all()
+    assert not room[stop:].any()
+
+
 @pytest.mark.parametrize("start", [2**32, 2**33, 2**33 + 2**32, 2**34, 2**40])
 def test_numbers_far_out_in_a_lane_are_no_repeats_of_its_beginning(start: int) -> None:
     def numbers(first: int) -> np.ndarray:

@@ -230,6 +230,49 @@ def test_the_short_series_are_those_of_the_textbook() -> None:
     assert math.log(np.finfo(np.float32).tiny) < kernels._SMALLEST
 
 
+def horner(coefficients: tuple[np.float32, ...], z: np.ndarray) -> np.ndarray:
+    """A polynomial of the highest power first, in float32."""
+    value = coefficients[0]
+    for coefficient in coefficients[1:]:
+        value = value * z + coefficient
+    return value
+
+
+def plain(loop: Callable[..., None]) -> Callable[..., None]:
+    """A loop as plain Python, which rounds alike on every processor."""
+    return getattr(loop, "py_func", loop)
+
+
+def test_the_sine_is_its_series_to_the_last_bit() -> None:
+    z = np.linspace(0, math.pi / 2, 2000, dtype=np.float32)
+    wanted = z + z * (z * z) * horner(kernels._SIN, z * z)
+    assert [plain(kernels._sin_of_acute)(angle) for angle in z] == wanted.tolist()
+
+
+def test_the_logarithm_is_its_series_to_the_last_bit() -> None:
+    x = np.exp(np.linspace(-60, 60, CHUNK)).astype(np.float32)
+    m, e = (part.astype(np.float32) for part in np.frexp(x))
+    m, e = np.where(2 * m > kernels._ROOT2, m, 2 * m), np.where(2 * m > kernels._ROOT2, e, e - 1)
+    s = (m - kernels._ONE) / (m + kernels._ONE)
+    wanted = e * kernels._LN2 + (s * (horner(kernels._ATANH, s * s) * (s * s) + 2) + e * kernels._LN2_LOW)
+    out = np.empty(CHUNK, np.float32)
+    plain(kernels._log)(x, x.view(np.int32), out)
+    assert out.dtype == wanted.dtype
+    assert out.tolist() == wanted.tolist()
+
+
+def test_the_exponential_is_its_series_to_the_last_bit() -> None:
+    v = np.linspace(-85, 88, CHUNK, dtype=np.float32)
+    k = np.rint(v * kernels._LOG2E)
+    r = (v - k * kernels._LN2_HIGH) - k * kernels._LN2_REST
+    one, half = kernels._ONE, kernels._HALF
+    wanted = np.ldexp(horner((*kernels._EXP, half, one, one), r), k.astype(np.int32))
+    out = np.empty(CHUNK, np.float32)
+    plain(kernels._exp)(v, out.view(np.int32), out)
+    assert out.dtype == wanted.dtype
+    assert out.tolist() == wanted.tolist()
+
+
 # ---- laws
 
 
