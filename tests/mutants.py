@@ -1,12 +1,13 @@
 """One small change at a time to the sampler, the noise and the pruning: does some test see it?
 
     python tests/mutants.py                           a sample of all changes
-    python tests/mutants.py --one-in 1                all of them: hours
+    python tests/mutants.py --one-in 1                all of them: the better part of an hour
     python tests/mutants.py noise/draws.py            those of one file
 
 A change swaps an operator, a comparison or a truth value, takes a sign away, or moves a number. It survives if the
 tests of its room pass with it. `tests/mutants_explained.toml` says of some survivors why no test can see them; if
-another one is left the exit status is 1. `make slow` runs it. It needs a system that can fork.
+another one is left, or one is explained that cannot be made any more, the exit status is 1. `make slow` runs it. It
+needs a system that can fork.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ class _Places(ast.NodeVisitor):
                     self.visit(child)
 
 
-def mutants(path: str) -> Iterator[Mutant]:
-    """All changes of a file of the package."""
+def mutants(path: str, *, sources: bool = True) -> Iterator[Mutant]:
+    """All changes of a file of the package; without sources, which take most of the time, only what they are."""
     tree, names, places = ast.parse((PACKAGE / path).read_text(encoding="utf-8")), Counter[str](), _Places()
     places.visit(tree)
     for where, parent, field, number in places.all:
@@ -134,7 +135,7 @@ def mutants(path: str) -> Iterator[Mutant]:
         names[name] += 1
         again = f" ({names[name]})" if names[name] > 1 else ""
         setattr(parent, field, new if number is None else [*value[:number], new, *value[number + 1 :]])
-        yield Mutant(path, node.lineno, name + again, ast.unparse(tree))
+        yield Mutant(path, node.lineno, name + again, ast.unparse(tree) if sources else "")
         setattr(parent, field, value)
 
 
@@ -231,11 +232,11 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="add a line of JSON for each, and leave out those that are in it")
     options = parser.parse_args()
     files = options.files or all_files()
-    every = {path: list(mutants(path)) for path in all_files()}
-    reasons = tomllib.loads((ROOT / "tests" / "mutants_explained.toml").read_text(encoding="utf-8"))
-    for name in stale(reasons, every):
-        print(f"STALE      there is no such change any more: {name}", flush=True)
-    tried = [mutant for path in files for mutant in every[path]]
+    reasons = explained()
+    old = stale(reasons)
+    for name in old:
+        print(f"STALE      explained, but there is no such change: {name}", flush=True)
+    tried = [mutant for path in files for mutant in mutants(path)]
     chosen = tried[options.first :: options.one_in]
     logged = options.log.read_text(encoding="utf-8").splitlines() if options.log and options.log.exists() else []
     known: dict[str, bool] = dict(json.loads(line) for line in logged)
@@ -260,14 +261,19 @@ def main() -> int:
             else:
                 left += 1
                 print(f"SURVIVED   line {mutant.line}: {mutant.name}", flush=True)
-    explained = len(chosen) - seen - left
-    print(f"{len(tried)} changes, {len(chosen)} tried: {seen} seen by a test, {explained} explained, {left} not seen")
-    return int(left > 0 or any(stale(reasons, every)))
+    rest = len(chosen) - seen - left
+    print(f"{len(tried)} changes, {len(chosen)} tried: {seen} seen by a test, {rest} explained, {left} not seen")
+    return int(left > 0 or len(old) > 0)
 
 
-def stale(reasons: Mapping[str, str], every: Mapping[str, Sequence[Mutant]]) -> list[str]:
-    """The names in `mutants_explained.toml` of changes that there are no more."""
-    return sorted(reasons.keys() - {mutant.name for made in every.values() for mutant in made})
+def explained() -> dict[str, str]:
+    """Why no test can see a change, by its name."""
+    return tomllib.loads((ROOT / "tests" / "mutants_explained.toml").read_text(encoding="utf-8"))
+
+
+def stale(reasons: Mapping[str, str]) -> list[str]:
+    """The names among these of changes that there are no more."""
+    return sorted(reasons.keys() - {mutant.name for path in all_files() for mutant in mutants(path, sources=False)})
 
 
 def all_files() -> list[str]:

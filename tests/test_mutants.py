@@ -37,6 +37,13 @@ def test_operators_comparisons_truth_values_signs_and_numbers_are_changed_and_wo
     ]
 
 
+def test_every_change_that_is_explained_can_still_be_made():
+    reasons = mutants.explained()
+    assert mutants.stale(reasons) == []
+    assert mutants.stale(reasons | {"noise/kinds.py shown: 1 -> 2": "an old one"}) == ["noise/kinds.py shown: 1 -> 2"]
+    assert all(reason.endswith(".") for reason in reasons.values())
+
+
 def test_every_file_of_the_rooms_has_tests_that_are_there():
     for path in mutants.all_files():
         assert all(mutants.Path(name).is_file() for name in mutants.tests_of(path))
