@@ -128,7 +128,7 @@ def test_what_a_sweep_cannot_use_is_refused_in_one_sentence(options, sentence, t
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("networks", [[lambda: None], {3: lambda: None}, "mine", 3], ids=repr)
+@pytest.mark.parametrize("networks", [[print], {3: print}, "mine", 3], ids=repr)
 def test_networks_without_names_are_refused_in_one_sentence(networks):
     with pytest.raises(TypeError, match=r"^networks= is a mapping such as \{'mine': function\}, from names to what"):
         heavytail.train([RUN], networks=networks, progress=False)
