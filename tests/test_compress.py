@@ -125,7 +125,9 @@ def test_one_giant_row_leaves_the_rest_prunable():
     assert compress.prunable_share(weight) == 0.999
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 2), torch.zeros(0, 2), torch.tensor([[1.0], [math.nan]])])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 2), torch.zeros(0, 2), *(torch.tensor([[1.0], [x]]) for x in (math.nan, math.inf))]
+)
 def test_a_weight_without_a_finite_size_is_refused(bad):
     with pytest.raises(ValueError, match=r"needs a finite weight that is not all zero"):
         compress.error_curve(bad)
@@ -172,6 +174,7 @@ def test_a_kernel_is_one_output_and_one_input_of_a_convolution_of_any_number_of_
     [
         (np.array(["a", "b"]), TypeError, "a weight holds real numbers, not <U1"),
         (torch.zeros(3, 2, dtype=torch.complex64), TypeError, "a weight holds real numbers, not torch.complex64"),
+        (torch.eye(3).to_sparse(), TypeError, r"a weight is a dense tensor: call to_dense\(\) on this one first"),
         (torch.ones(3, 2, dtype=torch.bool), TypeError, "a weight holds real numbers, not torch.bool"),
         ([[1.0, 2.0], [3.0]], TypeError, "a weight is a tensor, an array or lists of numbers, as long as each other"),
         (None, TypeError, "a weight holds real numbers, not object"),
@@ -205,6 +208,12 @@ def test_pruning_by_error_removes_the_most_units_the_bound_allows(kind, squared_
         assert compress.prunable_share(before, squared_error) == most / len(before)
         smallest = before[stays].detach().double().flatten(1).norm(dim=1).argmin()
         assert squared_error_without(before.detach(), [*gone, stays[smallest]]) > squared_error
+
+
+def test_the_criterion_is_the_papers_tenth_unless_another_is_named():
+    assert compress.SQUARED_ERROR == 0.1
+    weight = torch.tensor([1.0] * 10 + [89.5**0.5])  # each of the ten holds a little more than a hundredth
+    assert compress.prunable_share(weight) == compress.prunable_share(weight, 0.1) == 9 / 11
 
 
 def test_an_error_exactly_at_the_bound_is_within_it():
@@ -428,6 +437,38 @@ def test_a_layer_that_cannot_be_pruned_is_named_and_no_other_is_touched(fault, o
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
 
 
+def empty():
+    model = nn.Sequential(nn.Linear(6, 1), nn.ReLU(), nn.Linear(1, 3))
+    model[0].weight = nn.Parameter(torch.zeros(0, 6))
+    return model
+
+
+def test_units_go_at_random_where_a_generator_says_which():
+    model = network("fcn2")
+    once, again, other = (compress.prune(model, keep=0.5, generator=gen(seed)) for seed in (7, 7, 8))
+    smallest = compress.prune(model, keep=0.5)
+    for pruned in (once, again, other, smallest):
+        assert [int((pruned[k].weight == 0).all(dim=1).sum()) for k in (1, 3)] == [6, 6]
+    assert torch.equal(once[1].weight, again[1].weight)
+    assert not torch.equal(once[1].weight, other[1].weight)
+    assert not torch.equal(once[1].weight, smallest[1].weight)
+    drawn = compress.order(model[1].weight, generator=gen(7))
+    assert {k for k in range(12) if not once[1].weight[k].any()} == set(drawn[:6].tolist())
+    with pytest.raises(ValueError, match=r"^pruning at random wants a share of units: name keep= with generator=$"):
+        compress.prune(model, squared_error=0.1, generator=gen())
+
+
+def test_the_chance_of_a_run_is_that_of_its_seed():
+    assert compress.chance(None) is None
+    orders = [compress.order(torch.ones(50, 2), generator=compress.chance(seed)) for seed in (3, 3, 4)]
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+
+
+def test_units_of_one_size_go_in_their_order():
+    assert compress.order(torch.ones(3000, 2)).tolist() == list(range(3000))
+
+
 def test_a_layer_that_is_all_zero_can_be_pruned_by_share():
     model = compress.prune(network("fcn2"), keep=0)
     assert compress.pruning_ratio(compress.prune(model, keep=0.5)) == 1
@@ -443,6 +484,7 @@ def test_biases_and_norm_layers_do_not_count_in_the_pruning_ratio():
     [
         (lambda: nn.Linear(6, 3), r"^this Linear has no hidden weights: output layers and a first convolution are not"),
         (lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2)), r"has no hidden weights"),
+        (empty, r"^'0.weight' has no units to prune$"),
         (
             lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 4, 3), nn.Conv2d(4, 1, 1)),
             r"^'1.weight' is of a transposed convolution, whose rows are its inputs",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import heavytail
+from heavytail import Run
 from heavytail.book import rooms
 
 ROOT = Path(__file__).parents[1]
@@ -98,3 +99,41 @@ def test_a_text_names_no_file_and_no_module_that_is_not_there(text):
     for dotted in modules - {"heavytail.book"}:
         if not re.search(r"\.(py|md|toml|html)$", dotted):
             found(dotted)
+
+
+RUN = Run(dataset="digits", width=2, lr=0.1, max_steps=1)
+NO_RUNS = ["a", 3, None, [RUN, "a"], {"a": 1}, [[RUN]], RUN.key]
+
+
+@pytest.mark.parametrize("runs", NO_RUNS, ids=repr)
+@pytest.mark.parametrize("door", ["train", "sweep"])
+def test_what_is_no_run_is_refused_in_one_sentence(door, runs, tmp_path):
+    options = {"store": tmp_path / "store"} if door == "sweep" else {}
+    with pytest.raises(TypeError, match=r"^runs are a Run or a list of them, as from grid\(\): got .* among them$"):
+        getattr(heavytail, door)(runs, progress=False, **options)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"store": 3}, r"store= is the path of a folder, not 3"),
+        ({"store": None}, r"store= is the path of a folder, not None"),
+        ({"executor": 3}, r"an executor has a method submit, as those of concurrent.futures: got 3"),
+    ],
+)
+def test_what_a_sweep_cannot_use_is_refused_in_one_sentence(options, sentence, tmp_path):
+    with pytest.raises(TypeError, match=f"^{sentence}$"):
+        heavytail.sweep([RUN], **{"store": tmp_path / "store", "progress": False} | options)
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("networks", [[print], {3: print}, "mine", 3], ids=repr)
+def test_networks_without_names_are_refused_in_one_sentence(networks):
+    with pytest.raises(TypeError, match=r"^networks= is a mapping such as \{'mine': function\}, from names to what"):
+        heavytail.train([RUN], networks=networks, progress=False)
+
+
+def test_what_cannot_be_called_at_a_look_is_refused_in_one_sentence():
+    with pytest.raises(TypeError, match=r"^on_look= is a function of a run, its step, loss and accuracy, not 3$"):
+        heavytail.train([RUN], on_look=3, progress=False)

@@ -21,6 +21,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from heavytail import networks, noise
+from heavytail.noise import draws
 
 UNITS = 300_000
 HEAVY = (1.2, 1.75, 1.9)
@@ -132,6 +133,23 @@ def test_an_isotropic_neuron_has_one_radius(alpha: float, entries: int) -> None:
     assert not follows_continuous(independent, law, points)
 
 
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_every_unit_may_have_an_index_of_its_own(kind: str) -> None:
+    alphas = torch.tensor([1.2, 1.9]).unsqueeze(1)
+    drawn = noise.vectors(alphas, kind, (2, 50_000, 3), generator=generator(12))
+    assert drawn.shape == (2, 50_000, 1 if kind == "shared" else 3)
+    for own, alpha, other in zip(drawn, (1.2, 1.9), (1.9, 1.2), strict=True):
+        assert follows_symmetric(own[:, -1], alpha)
+        assert not follows_symmetric(own[:, -1], other)
+
+
+def test_an_index_of_vectors_is_checked_like_that_of_a_draw() -> None:
+    with pytest.raises(ValueError, match=r"^the stability index alpha must lie in \(0, 2\], got 2.1$"):
+        noise.vectors(2.1, "entrywise", (4, 3), generator=generator(1))
+    with pytest.raises(TypeError, match=r"^the stability index alpha must be a number in \(0, 2\], not None$"):
+        noise.vectors(None, "entrywise", (4, 3), generator=generator(1))
+
+
 def test_a_draw_repeats_with_its_generator_and_leaves_the_global_state_alone() -> None:
     before = torch.random.get_rng_state()
     for kind in noise.NOISES:
@@ -148,6 +166,31 @@ def test_the_scale_is_that_of_increments_over_one_step() -> None:
     # Stable increments add up: n steps of lr / n have the scale of one step of lr.
     alpha, steps = 1.75, 64
     assert steps ** (1 / alpha) * noise.scale(alpha, 0.3, 0.1 / steps) == pytest.approx(noise.scale(alpha, 0.3, 0.1))
+
+
+@pytest.mark.parametrize("power", [-735.0, 735.0])
+def test_the_scale_is_right_where_the_power_of_the_step_size_alone_is_no_float(power: float) -> None:
+    alpha, log_sigma = 0.01, -math.copysign(700.0, power)
+    lr, sigma = math.exp(power * alpha), math.exp(log_sigma)
+    assert noise.scale(alpha, sigma, lr) == pytest.approx(math.exp(log_sigma + math.log(lr) / alpha), rel=1e-12)
+
+
+@pytest.mark.parametrize(("lr", "word"), [(1e-10, "below"), (math.exp(7.35), "above"), (1e10, "above")])
+def test_a_scale_far_beyond_every_float_is_refused_like_others(lr: float, word: str) -> None:
+    with pytest.raises(ValueError, match=rf"^kicks of size .* are {word} what float32 holds"):
+        noise.scale(0.01, 1.0, lr)
+
+
+def test_the_scale_may_be_any_normal_number_of_float32() -> None:
+    ends = torch.finfo(torch.float32)
+    for size in (ends.tiny, 1.0, ends.max):
+        assert noise.scale(1.5, size, 1.0) == size
+    with pytest.raises(
+        ValueError, match=r"are below what .*: take a larger alpha, lr or sigma, or sigma=0 for no noise"
+    ):
+        noise.scale(1.5, ends.tiny * (1 - 1e-9), 1.0)
+    with pytest.raises(ValueError, match=r"are above what .*: take a smaller lr or sigma, or sigma=0 for no noise"):
+        noise.scale(1.5, ends.max * (1 + 1e-9), 1.0)
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
@@ -167,6 +210,10 @@ WRONG = [
     ({"alpha": torch.tensor([1.5, 1.6])}, r"^the stability index alpha must be a number in \(0, 2\], not a Tensor$"),
     ({"sigma": None}, r"^the noise scale sigma must be a finite number >= 0, not None$"),
     ({"noise": None}, r"^unknown noise None: choose one of shared, entrywise, isotropic$"),
+    ({"alpha": -(10**400)}, r"^the stability index alpha must lie in \(0, 2\], got -inf$"),
+    ({"alpha": 10**400}, r"^the stability index alpha must lie in \(0, 2\], got inf$"),
+    ({"noise": "x" * 58}, rf"^unknown noise '{'x' * 58}': choose one of shared, entrywise, isotropic$"),
+    ({"noise": "x" * 59}, rf"^unknown noise '{'x' * 56}\.\.\.: choose one of shared, entrywise, isotropic$"),
     ({"sigma": -0.1}, r"^the noise scale sigma must be a finite number >= 0, got -0.1$"),
     ({"sigma": math.inf}, r"^the noise scale sigma must be a finite number >= 0, got inf$"),
     ({"sigma": math.nan}, r"^the noise scale sigma must be a finite number >= 0, got nan$"),
@@ -286,7 +333,9 @@ def test_added_noise_is_linear_in_its_scale_and_is_added(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_an_infinite_scale_makes_the_weight_infinite(kind: str) -> None:
-    assert not kicked(kind, (5, 4), scale=math.inf).isfinite().any()
+    for scale in (math.inf, 3e38):  # of the second, times the root of 2, float32 holds nothing either
+        assert (kicked(kind, (5, 4), scale=scale) == math.inf).all()
+    assert kicked(kind, (5, 4), scale=2.2e38).isfinite().any()
     assert not kicked(kind, (5, 4), scale=math.nan).isfinite().any()
     weight = torch.full((5, 4), math.nan)
     noise.add(weight, 1.75, kind, 1.0, key=1, step=0)
@@ -329,6 +378,19 @@ def test_noise_added_to_a_parameter_leaves_no_gradient_and_no_global_state() -> 
     assert torch.equal(weight.detach(), kicked("entrywise", (4, 3)))
     assert weight.grad_fn is None
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_generator_of_an_address_elsewhere_keeps_its_seed() -> None:
+    for key in range(6):
+        word = int(np.random.SeedSequence([key, 5, 2]).generate_state(1, np.uint64)[0])
+        assert draws._at(torch.device("cpu"), key, 5, 2).initial_seed() == word & (2**63 - 1)
+
+
+def test_without_a_layer_noise_is_that_of_layer_0() -> None:
+    added, kick = torch.zeros(4, 3), noise.Kick(1.75, "entrywise", "filter", 1.0, 11, 5)
+    noise.kick(added, kick)
+    assert torch.equal(added, kicked("entrywise", (4, 3)))
+    assert torch.equal(added, kicked("entrywise", (4, 3), layer=0))
 
 
 def test_part_of_a_weight_on_another_device_is_refused() -> None:

@@ -200,6 +200,7 @@ AMBIGUOUS = {
     "square": square_network,
     "an autoencoder": lambda: nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 6)),
     "two heads": lambda: nn.ModuleList([nn.Linear(6, 5), nn.Linear(5, 2), nn.Linear(5, 3)]),
+    "convolutions alone": lambda: nn.Sequential(nn.Conv1d(3, 4, 2), nn.Conv1d(4, 5, 2), nn.Conv1d(5, 2, 2)),
     "a convolution": biased_convolutional_network,
     "an embedding": lambda: nn.Sequential(nn.Embedding(9, 5), nn.Linear(5, 5), nn.Linear(5, 3)),
     "a layer that is not used": with_unused,
@@ -213,6 +214,12 @@ def test_an_optimizer_whose_output_layer_cannot_be_told_is_refused(name: str) ->
     sentence = r"^which of the optimizer's weights is the output layer cannot be told .*: pass model=, or name the weig"
     with pytest.raises(ValueError, match=sentence):
         noise.perturb(sgd(model), generator=generator(9), **SETTINGS)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(3, 4), nn.Conv2d(3, 4, 2), nn.LayerNorm(4)])
+def test_an_optimizer_of_one_layer_has_nothing_below_its_output(layer: nn.Module) -> None:
+    with pytest.raises(ValueError, match=r"^no weight to perturb: .* is trained; name them in params=$"):
+        noise.perturb(sgd(layer), generator=generator(9), **SETTINGS)
 
 
 def test_a_model_tells_what_shapes_cannot() -> None:
@@ -298,13 +305,28 @@ def test_the_displacement_by_kicks_below_one_rounding_has_the_stable_law(dtype: 
 def test_a_half_precision_weight_that_overflows_is_infinite_and_stays_so() -> None:
     layer = nn.Linear(4, 3, bias=False).half()
     optimizer = sgd(layer)
-    noise.perturb(
+    handle = noise.perturb(
         optimizer, alpha=1.5, sigma=1e30, noise="entrywise", generator=generator(3), params=layer.parameters()
     )
     for _ in range(2):
         zero_gradients(layer)
         optimizer.step()
     assert layer.weight.isinf().all()
+    (rest,) = handle.state_dict()["rest"].values()
+    assert (rest == 0).all()
+
+
+def test_a_step_in_a_captured_graph_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_network()
+    optimizer = sgd(model)
+    noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    zero_gradients(model)
+    optimizer.step()
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match=r"^a captured CUDA graph would repeat one kick for ever"):
+        optimizer.step()
 
 
 def test_a_double_weight_gets_the_kicks_of_a_single_one() -> None:
@@ -373,8 +395,10 @@ def test_a_copy_of_the_optimizer_has_no_noise_and_says_so(name: str) -> None:
     model = small_network()
     optimizer = sgd(model)
     handle = noise.perturb(optimizer, generator=generator(9), **SETTINGS)
-    with pytest.warns(UserWarning, match=r"^a copy or pickle of a perturbed optimizer has no noise: perturb the copy$"):
+    sentence = r"^a copy or pickle of a perturbed optimizer has no noise: perturb the copy$"
+    with pytest.warns(UserWarning, match=sentence) as warned:
         other = COPIES[name](optimizer)
+    assert [warning.filename for warning in warned] == [__file__]  # it names the line that makes the copy
     weights = [p for group in other.param_groups for p in group["params"]]
     for p in weights:
         p.grad = torch.zeros_like(p)

@@ -159,6 +159,14 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("state", [{"key": 0, "step": 0}, {"key": 2**64 - 1, "step": 2**32 - 1}])
+def test_the_first_and_the_last_address_can_be_loaded(state: dict[str, int]) -> None:
+    model = network()
+    handle = heavytail.perturb(adam(model), model=model, generator=generator(1), **SETTINGS)
+    handle.load_state_dict(handle.state_dict() | state)
+    assert handle.state_dict().items() >= state.items()
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> None:
     change, sentence = WRONG[name]

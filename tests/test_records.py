@@ -1,4 +1,4 @@
-"""Records that hold tensors, arrays or tables do not define ==, which would be an array and no truth."""
+"""Records are frozen; those that hold tensors, arrays or tables do not define ==, which would be an array, no truth."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ WITH_TENSORS = [kind for kind in RECORDS if with_tensors(kind)]
 def test_a_record_with_tensors_does_not_define_equality(kind):
     assert kind.__eq__ is object.__eq__
     assert kind.__hash__ is object.__hash__
+
+
+def test_a_record_is_frozen_unless_its_work_is_to_change():
+    changing = {f"{kind.__module__}.{kind.__name__}" for kind in RECORDS if not kind.__dataclass_params__.frozen}
+    assert changing == {"heavytail.lab.training.Training", "heavytail.stopping._State"}
 
 
 def test_the_records_with_tensors_are_told_from_the_others():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from heavytail import _sampler
-from heavytail._sampler import kernels, law, philox
+from heavytail._sampler import jit, kernels, law, philox
 from heavytail._sampler.philox import CHUNK
 
 NOISES = ("shared", "entrywise", "isotropic")
@@ -67,9 +69,10 @@ def test_the_cipher_gives_the_published_answers(counter: tuple, key: tuple, answ
 
 def words(chunk: int, lane: int = 0, key: int = KEY, step: int = 3) -> np.ndarray:
     """The pairs of a chunk, uint32 (2, CHUNK)."""
-    both = np.empty((2, CHUNK), np.uint32)
+    both = np.zeros((2, CHUNK + 9), np.uint32)
     philox.words(chunk, lane, np.uint64(key), step, *both)
-    return both
+    assert not both[:, CHUNK:].any()
+    return both[:, :CHUNK]
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 2**23 - 1, 2**23, 2**30 + 5])
@@ -131,6 +134,20 @@ def test_a_run_of_numbers_is_cut_from_its_lane(start: int, length: int) -> None:
     kernels.normal(whole, low, start + length + 1, one, 2**62, *lane)
     kernels.normal(part, start, start + length, one, 2**62, *lane)
     assert np.array_equal(part, whole[start - low : -1])
+
+
+@pytest.mark.parametrize("stop", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1])
+def test_nothing_is_written_beyond_the_last_number(stop: int) -> None:
+    lane = (4, np.uint64(KEY), 3)
+    for add in (False, True):
+        room = np.zeros(stop + 3 * CHUNK, np.float32)
+        kernels.stable(room[:stop], 0, stop, np.float64(1), add, law.symmetric(1.75), *lane)
+        assert room[:stop].all()
+        assert not room[stop:].any()
+    room = np.zeros(stop + 3 * CHUNK, np.float32)
+    kernels.normal(room[:stop], 0, stop, np.ones(1, np.float32), 2**62, *lane)
+    assert room[:stop].all()
+    assert not room[stop:].any()
 
 
 @pytest.mark.parametrize("start", [2**32, 2**33, 2**33 + 2**32, 2**34, 2**40])
@@ -200,6 +217,38 @@ def test_the_same_address_keeps_its_numbers_across_versions() -> None:
         assert added(noise, (2, 2), layer=1).flatten().tolist() == pytest.approx(FROZEN[noise], rel=1e-5)
 
 
+def test_addresses_end_where_their_words_do() -> None:
+    ends = {"key": 2**64, "step": 2**32, "layer": 2**23}
+    for name, end in ends.items():
+        drawn = [added("entrywise", (100, 100), **{name: value}).numpy() for value in (0, end - 1)]
+        assert strangers(*drawn)
+        for wrong in (-1, end):
+            with pytest.raises(ValueError, match=rf"^no such address: .*{name}={wrong}"):
+                added("entrywise", (2, 2), **{name: wrong})
+
+
+def test_an_address_begins_at_0_where_it_is_not_given() -> None:
+    for of, alpha in ((_sampler.symmetric, 1.5), (_sampler.positive, 0.5)):
+        assert np.array_equal(of(alpha, 9, key=KEY), of(alpha, 9, key=KEY, step=0, lane=0))
+    weight = torch.zeros(2, 3)
+    _sampler.add(weight, "entrywise", 1.5, 1.0, key=KEY, step=3)
+    assert torch.equal(weight, added("entrywise", (2, 3), layer=0, first=0))
+
+
+def test_nothing_is_read_that_was_not_written_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    kicks, draws = [added(noise, (50, 3)) for noise in NOISES], _sampler.symmetric(1.5, 50, key=KEY)
+    monkeypatch.setattr(_sampler.np, "empty", lambda size, dtype: np.full(size, math.nan, dtype))
+    assert all(torch.equal(kick, added(noise, (50, 3))) for kick, noise in zip(kicks, NOISES, strict=True))
+    assert np.array_equal(draws, _sampler.symmetric(1.5, 50, key=KEY))
+
+
+def test_the_radius_of_an_isotropic_kick_ends_where_its_entries_would_be_infinite() -> None:
+    normals = added("isotropic", (200, 50), alpha=2.0) / math.sqrt(2)
+    radii = (added("isotropic", (200, 50), alpha=1e-3) / normals).median(1).values
+    assert 0.3 < (radii > 1e36).double().mean() < 0.7  # a law this heavy has little between 0 and infinity
+    assert radii.max() == pytest.approx(1e37, rel=1e-5)
+
+
 # ---- independence
 
 
@@ -245,6 +294,19 @@ def test_the_sign_of_a_draw_says_nothing_of_its_size() -> None:
     large = abs(draws) > np.median(abs(draws))
     assert is_fair(int((draws > 0).sum()), len(draws))
     assert is_fair(int(((draws > 0) == large).sum()), len(draws))
+
+
+def test_loops_run_beside_other_threads_and_are_compiled_once_for_all_processes() -> None:
+    _sampler.symmetric(1.5, 1, key=KEY)
+    for loop in (kernels.stable, kernels.normal, kernels.add_scalars):
+        assert loop.targetoptions["nogil"]
+        assert loop.stats.cache_path
+    nowhere: dict[str, Any] = {}
+    exec("def double(x):\n    return 2 * x", nowhere)  # what is in no file has no folder beside it
+    loop = jit.compiled()(nowhere["double"])
+    assert loop(3) == 6
+    assert loop.targetoptions["nogil"]
+    assert not loop.stats.cache_path
 
 
 @pytest.mark.long

@@ -111,11 +111,35 @@ def chunks_with_coarse_pairs() -> list[int]:
     return [chunk for chunk in range(10_000) if ((words(chunk) & MASK) < COARSE).any()]
 
 
+# Chunks of lane 0 with a word that is a border, a few among 10^10: a first word of 0, of 2^31 and of COARSE, and a
+# second word of each.
+BORDERS = {12892738: (0, 0), 1036120: (0, 2**31), 3612078: (0, COARSE)}
+BORDERS |= {4494265: (1, 0), 5307213: (1, 2**31), 1479769: (1, COARSE)}
+WHERE = {"everywhere": lambda: range(300), "where bits are few": chunks_with_coarse_pairs}
+
+
 def drawn(of: Law, chunks: range | list[int]) -> np.ndarray:
     out = np.empty((len(chunks), CHUNK), np.float32)
     for row, chunk in zip(out, chunks, strict=True):
         kernels.stable(row, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(KEY), 3)
     return out.reshape(-1).astype(np.float64)
+
+
+def drawn_normals(chunks: range | list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the second normal of each pair."""
+    out = np.zeros((len(chunks), 2 * CHUNK), np.float32)
+    for row, chunk in zip(out, chunks, strict=True):
+        start = chunk * 2 * CHUNK
+        kernels.normal(row, start, start + 2 * CHUNK, np.ones(1, np.float32), 2**62, 0, np.uint64(KEY), 3)
+    first, second = out[:, :CHUNK], out[:, CHUNK:]
+    return first.reshape(-1).astype(np.float64), second.reshape(-1).astype(np.float64)
+
+
+def normal_formula(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Box and Muller."""
+    radius, angle = np.sqrt(2 * pairs.waiting), math.pi / 2 * pairs.share
+    along = np.where(pairs.behind, -1, 1) * radius * np.cos(angle)
+    return along, np.where(pairs.last_bit, 1, -1) * radius * np.sin(angle)
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -130,6 +154,19 @@ def test_there_are_pairs_with_few_bits_to_test() -> None:
     assert of_words(chunks).waiting.max() > 24 * math.log(2)
 
 
+@pytest.mark.parametrize("alpha", [1e-9, 0.3, 0.48, 0.5, 0.52, 0.7, 1.0, 1.3, 1.999])
+def test_no_offset_of_an_angle_lies_beyond_the_top_of_the_sine(alpha: float) -> None:
+    for of in (law.symmetric(alpha), law.positive(min(alpha, 1 - alpha / 2)), law.root(alpha / 2)):
+        for side in (of.near, of.far):
+            assert 0 <= side.u_offset <= math.pi / 2
+            assert 0 <= side.v_offset <= math.pi / 2
+
+
+def test_there_is_a_pair_at_every_border_to_test() -> None:
+    for chunk, (which, border) in BORDERS.items():
+        assert (words(chunk)[which] == border).sum() == 1
+
+
 def test_pairs_with_few_bits_get_different_digits() -> None:
     digits = np.array([philox.finer(0, 0, np.uint64(KEY), 3, j) for j in range(10_000)])
     assert ((digits > 0) & (digits < 1)).all()
@@ -137,10 +174,10 @@ def test_pairs_with_few_bits_get_different_digits() -> None:
     assert np.abs(digits.mean(0) - 0.5).max() < 5 / math.sqrt(12 * 10_000)  # false alarm 1.2e-6
 
 
-@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, 1 - 1e-9, 1.0, 1 + 1e-9, 1.3, 1.75, 1.99, 2 - 1e-9, 2.0])
 def test_symmetric_draws_are_their_formula_in_float64(alpha: float, where: str) -> None:
-    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    chunks = WHERE[where]()
     pairs = of_words(chunks)
     wanted = symmetric_formula(alpha, pairs)
     error = off(drawn(law.symmetric(alpha), chunks), wanted)
@@ -149,28 +186,91 @@ def test_symmetric_draws_are_their_formula_in_float64(alpha: float, where: str) 
     assert error[pairs.share < 0.5].max() < 1.5e-6 / min(alpha, 1)
 
 
-@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+@pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.65, 0.875, 0.95, 0.99])
 def test_positive_draws_are_their_formula_in_float64(alpha: float, where: str) -> None:
-    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    chunks = WHERE[where]()
     error = off(drawn(law.positive(alpha), chunks), positive_formula(alpha, of_words(chunks)))
     assert error.max() < 1.5e-6 / alpha
 
 
-@pytest.mark.parametrize("where", ["everywhere", "where bits are few"])
+@pytest.mark.parametrize("where", WHERE)
 def test_normals_are_their_formula_in_float64(where: str) -> None:
-    chunks = range(300) if where == "everywhere" else chunks_with_coarse_pairs()
+    chunks = WHERE[where]()
     pairs = of_words(chunks)
-    got = np.zeros((len(chunks), 2 * CHUNK), np.float32)
-    for row, chunk in zip(got, chunks, strict=True):
-        start = chunk * 2 * CHUNK
-        kernels.normal(row, start, start + 2 * CHUNK, np.ones(1, np.float32), 2**62, 0, np.uint64(KEY), 3)
-    radius, angle = np.sqrt(2 * pairs.waiting), math.pi / 2 * pairs.share
-    along = np.where(pairs.behind, -1, 1) * radius * np.cos(angle)
-    across = np.where(pairs.last_bit, 1, -1) * radius * np.sin(angle)
-    first, second = (got[:, half].reshape(-1).astype(np.float64) for half in (slice(CHUNK), slice(CHUNK, None)))
+    (first, second), (along, across) = drawn_normals(chunks), normal_formula(pairs)
     assert (off(first, along) * (1 - pairs.share)).max() < 1e-6
     assert off(second, across).max() < 1e-6
+
+
+def test_draws_are_their_formula_where_a_word_is_a_border() -> None:
+    pairs, chunks = of_words(list(BORDERS)), list(BORDERS)
+    few = np.concatenate([(words(chunk)[which] == border) for chunk, (which, border) in BORDERS.items()])
+    for alpha in (0.6, 1.3, 2.0):
+        assert off(drawn(law.symmetric(alpha), chunks), symmetric_formula(alpha, pairs))[few].max() < 1e-5
+    for alpha in (0.3, 0.8):
+        assert off(drawn(law.positive(alpha), chunks), positive_formula(alpha, pairs))[few].max() < 1e-5
+    for got, wanted in zip(drawn_normals(chunks), normal_formula(pairs), strict=True):
+        assert off(got, wanted)[few].max() < 1e-5
+
+
+def test_the_short_series_are_those_of_the_textbook() -> None:
+    def rounded(*values: float) -> tuple[np.float32, ...]:
+        return tuple(np.float32(value) for value in values)
+
+    assert rounded(1 / 6227020800, -1 / 39916800, 1 / 362880, -1 / 5040, 1 / 120, -1 / 6) == kernels._SIN
+    assert rounded(1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6) == kernels._EXP
+    assert rounded(2 / 9, 2 / 7, 2 / 5, 2 / 3) == kernels._ATANH
+    assert rounded(1.4426950408889634, 1.4142135623730951) == (kernels._LOG2E, kernels._ROOT2)
+    assert float(kernels._LN2_HIGH) * 2**9 == 355  # so that 88 * 2 times it has no digit too many
+    for high, low in ((kernels._LN2, kernels._LN2_LOW), (kernels._LN2_HIGH, kernels._LN2_REST)):
+        assert abs(float(high) + float(low) - math.log(2)) < 1e-11
+    # The largest size of a draw is finite and the smallest is above 0, with less than a thousandth left on either side.
+    assert math.log(np.finfo(np.float32).max) - 0.001 < kernels._LARGEST < math.log(np.finfo(np.float32).max)
+    assert math.log(np.finfo(np.float32).tiny) < kernels._SMALLEST
+
+
+def horner(coefficients: tuple[np.float32, ...], z: np.ndarray) -> np.ndarray:
+    """A polynomial of the highest power first, in float32."""
+    value = coefficients[0]
+    for coefficient in coefficients[1:]:
+        value = value * z + coefficient
+    return value
+
+
+def plain(loop: Callable[..., None]) -> Callable[..., None]:
+    """A loop as plain Python, which rounds alike on every processor."""
+    return getattr(loop, "py_func", loop)
+
+
+def test_the_sine_is_its_series_to_the_last_bit() -> None:
+    z = np.linspace(0, math.pi / 2, 2000, dtype=np.float32)
+    wanted = z + z * (z * z) * horner(kernels._SIN, z * z)
+    assert [plain(kernels._sin_of_acute)(angle) for angle in z] == wanted.tolist()
+
+
+def test_the_logarithm_is_its_series_to_the_last_bit() -> None:
+    x = np.exp(np.linspace(-60, 60, CHUNK)).astype(np.float32)
+    m, e = (part.astype(np.float32) for part in np.frexp(x))
+    m, e = np.where(2 * m > kernels._ROOT2, m, 2 * m), np.where(2 * m > kernels._ROOT2, e, e - 1)
+    s = (m - kernels._ONE) / (m + kernels._ONE)
+    wanted = e * kernels._LN2 + (s * (horner(kernels._ATANH, s * s) * (s * s) + 2) + e * kernels._LN2_LOW)
+    out = np.empty(CHUNK, np.float32)
+    plain(kernels._log)(x, x.view(np.int32), out)
+    assert out.dtype == wanted.dtype
+    assert out.tolist() == wanted.tolist()
+
+
+def test_the_exponential_is_its_series_to_the_last_bit() -> None:
+    v = np.linspace(-85, 88, CHUNK, dtype=np.float32)
+    k = np.rint(v * kernels._LOG2E)
+    r = (v - k * kernels._LN2_HIGH) - k * kernels._LN2_REST
+    one, half = kernels._ONE, kernels._HALF
+    wanted = np.ldexp(horner((*kernels._EXP, half, one, one), r), k.astype(np.int32))
+    out = np.empty(CHUNK, np.float32)
+    plain(kernels._exp)(v, out.view(np.int32), out)
+    assert out.dtype == wanted.dtype
+    assert out.tolist() == wanted.tolist()
 
 
 # ---- laws

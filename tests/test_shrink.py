@@ -134,6 +134,93 @@ def test_a_unit_that_cannot_be_told_by_a_bias_stays():
     assert compress.shrink(model)[0].weight.shape[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("pool", "even"),
+    [
+        (nn.MaxPool2d(3, 1, 1), True),
+        (nn.AvgPool2d(2), True),
+        (nn.AvgPool2d((2, 1)), True),
+        (nn.AvgPool2d(2, padding=1), False),
+        (nn.AvgPool2d(3, padding=(0, 1)), False),
+        (nn.AvgPool2d(2, ceil_mode=True), False),
+        (nn.AvgPool2d(2, divisor_override=3), False),
+        (nn.AdaptiveAvgPool2d(3), True),
+    ],
+    ids=str,
+)
+def test_a_unit_that_says_the_same_everywhere_goes_through_a_pooling_unless_it_is_an_uneven_average(pool, even):
+    model = chain(nn.Conv2d(1, 3, 3), nn.Sigmoid(), pool, nn.Sigmoid(), nn.Conv2d(3, 2, 1))
+    with torch.no_grad():
+        model[0].weight[1:] = 0
+    shrunk, x = compress.shrink(model), torch.randn(2, 1, 9, 9, generator=gen())
+    assert shrunk[0].weight.shape[0] == (1 if even else 3)
+    torch.testing.assert_close(shrunk(x), model(x))
+
+
+def test_an_average_along_one_axis_is_even_without_padding():
+    model = chain(nn.Conv1d(1, 3, 3), nn.Sigmoid(), nn.AvgPool1d(2), nn.Conv1d(3, 2, 1))
+    with torch.no_grad():
+        model[0].weight[1:] = 0
+    assert compress.shrink(model)[0].weight.shape[0] == 1
+
+
+USUAL = [(axes, size) for axes in (1, 2, 3) for size in (1, 4, 8, 16, 28, 32)] + [(1, 64), (1, 224), (2, 64), (2, 224)]
+
+
+@pytest.mark.parametrize(("axes", "size"), USUAL)
+def test_a_network_for_images_of_one_usual_size_needs_no_sample(axes, size):
+    kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    model = chain(kind(1, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(2 * size**axes, 1))
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    assert compress.shrink(model)[3].in_features == size**axes
+
+
+@pytest.mark.parametrize(
+    ("options", "adds_zeros"),
+    [
+        ({}, False),
+        ({"padding": "valid"}, False),
+        ({"padding": 1}, True),
+        ({"padding": (0, 1)}, True),
+        ({"padding": "same"}, True),
+        ({"padding": 1, "padding_mode": "reflect"}, False),
+        ({"padding": 1, "padding_mode": "circular"}, False),
+    ],
+    ids=str,
+)
+def test_only_before_zeros_at_the_border_a_unit_stays_for_what_it_says(options, adds_zeros):
+    model = chain(nn.Conv2d(1, 3, 3), nn.Sigmoid(), nn.Conv2d(3, 2, 3, **options))
+    with torch.no_grad():
+        model[0].weight[1:] = 0
+    assert compress.shrink(model)[0].weight.shape[0] == (3 if adds_zeros else 1)
+
+
+def test_the_only_unit_of_a_layer_stays():
+    model = chain(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 2))
+    with torch.no_grad():
+        model[0].weight[:] = 0
+    assert compress.shrink(model)[0].weight.shape == (1, 4)
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e9])
+def test_outputs_are_compared_by_their_size(size):
+    model = with_zero_rows(CHAINS["ReLU"]())
+    with torch.no_grad():
+        model[-1].weight *= size
+        model[-1].bias *= size
+    assert compress.shrink(model)[0].weight.shape[0] < 9
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_output_that_is_no_number_is_none_of_the_smaller_network_either(value):
+    model = with_zero_rows(CHAINS["ReLU"]())
+    for places in ([0], [0, 1, 2]):
+        with torch.no_grad():
+            model[-1].bias[places] = value
+        assert compress.shrink(model)[0].weight.shape[0] < 9
+
+
 def test_what_dead_units_said_goes_into_the_next_bias():
     model = chain(nn.Linear(6, 3), nn.Sigmoid(), nn.Linear(3, 2, bias=False))
     with torch.no_grad():
@@ -272,6 +359,10 @@ REFUSED = {
         lambda: chain(nn.Conv2d(1, 4, 3), nn.Flatten(2), nn.Conv1d(4, 2, 3)),
         r"knows a Flatten of all axes but the first",
     ),
+    "several units in one input, laid side by side": (
+        lambda: chain(nn.Linear(4, 5), nn.Flatten(), nn.Linear(15, 2)),
+        r"each unit to feed inputs of its own",
+    ),
     "several units in one input": (
         lambda: chain(nn.Linear(4, 5), nn.Linear(15, 2)),
         r"each unit to feed inputs of its own",
@@ -279,6 +370,10 @@ REFUSED = {
     "groups": (
         lambda: chain(nn.Conv2d(4, 4, 3, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)),
         r"groups=1",
+    ),
+    "an input that no unit feeds": (
+        lambda: chain(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 9 + 1, 2)),
+        r"each unit to feed inputs of its own",
     ),
     "a single layer": (lambda: nn.Linear(4, 5), r"not a Linear"),
     "no weighted layer": (lambda: nn.Sequential(nn.ReLU()), r"finds no Linear or Conv layer"),
@@ -311,7 +406,7 @@ def test_a_sample_serves_where_none_can_be_made_up():
     tokens = torch.tensor([[1, 2, 8], [0, 4, 4]])
     for sample in (tokens, (tokens,), {"input": tokens}):
         torch.testing.assert_close(compress.shrink(model, sample=sample)(tokens), model(tokens))
-    with pytest.raises(ValueError, match=r"the model cannot be called with sample=: "):
+    with pytest.raises(ValueError, match=r"the model cannot be called with sample=: Expected tensor .*indices"):
         compress.shrink(model, sample=torch.ones(2, 3))
 
 
@@ -326,6 +421,17 @@ def test_a_layer_that_took_on_a_bias_is_found_when_both_are_run():
 
 def test_both_networks_are_run_so_that_a_layer_that_is_not_what_its_type_says_is_found(monkeypatch):
     model = with_zero_rows(chain(nn.Linear(6, 9), nn.Sigmoid(), nn.Linear(9, 3)))
-    monkeypatch.setattr(nn.Sigmoid, "forward", lambda self, x: x.cumsum(-1))  # no longer elementwise
-    with pytest.raises(ValueError, match=r"the shrunk network does not say what the model says of the sample"):
-        compress.shrink(model)
+    for wrong in (lambda self, x: x.cumsum(-1), lambda self, x: x + 1e-7 * x.shape[-1]):  # no longer elementwise
+        monkeypatch.setattr(nn.Sigmoid, "forward", wrong)
+        with pytest.raises(ValueError, match=r"the shrunk network does not say what the model says of the sample"):
+            compress.shrink(model)
+
+
+def test_an_error_without_words_is_told_by_its_kind():
+    class Silent(nn.Embedding):
+        def forward(self, x):
+            raise NotImplementedError
+
+    model = nn.Sequential(Silent(9, 4), nn.Linear(4, 5), nn.Linear(5, 2))
+    with pytest.raises(ValueError, match=r"the model cannot be called with sample=: NotImplementedError$"):
+        compress.shrink(model, sample=torch.tensor([[1, 2]]))

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.noise.kinds import Unit, check
+from heavytail.noise.kinds import Unit, check_unit
 
 Weight = Tensor | np.ndarray | Sequence[Any]
 
@@ -89,10 +89,12 @@ def check_criterion(squared_error: float | None, keep: float | None) -> None:
 
 def units(weight: Weight, unit: Unit) -> Tensor:
     """The weight as a matrix with one unit a row."""
-    check(2.0, 0.0, "shared", unit)
+    check_unit(unit)
     tensor = weight.detach() if isinstance(weight, Tensor) else _tensor(weight)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"a weight holds real numbers, not {tensor.dtype}")
+    if tensor.layout != torch.strided:
+        raise TypeError("a weight is a dense tensor: call to_dense() on this one first")
     if tensor.ndim == 0:
         raise ValueError("a weight has one axis or more, the first of which numbers its units: got a single number")
     if tensor.ndim == 1:

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from heavytail import streams
 from heavytail.compress.curves import by_kernel, check_criterion, count, norms, units
 from heavytail.networks import hidden_weights, output_weights
-from heavytail.noise.kinds import Unit, check
+from heavytail.noise.kinds import Unit, check_unit
 
 
 def order(weight: Tensor, unit: Unit = "filter", *, generator: torch.Generator | None = None) -> Tensor:
@@ -75,7 +75,7 @@ def prune(
     (10, 100)
     """
     check_criterion(squared_error, keep)
-    check(2.0, 0.0, "shared", unit)
+    check_unit(unit)
     if generator is not None and keep is None:
         raise ValueError("pruning at random wants a share of units: name keep= with generator=")
     if generator is not None and not isinstance(generator, torch.Generator):

@@ -24,8 +24,8 @@ _POOLS: dict[type, int] = {Mean: 2}
 for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
-_SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
-_PLACES = 2**16  # at most, of a made-up image
+_FLAT = (32, 28, 64, 224, 16, 8, 4, 1)  # sizes of made-up images, until one fits
+_SIZES: dict[int, Sequence[int]] = {1: _FLAT, 2: _FLAT, 3: (32, 28, 16, 8, 4, 1)}  # by number of axes
 
 
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
@@ -102,7 +102,7 @@ def _refuse_hidden_ways(model: nn.Module) -> None:
         raise ValueError(
             f"shrink knows a chain of layers (torch.nn.Sequential itself) or a MeanField, not a {type(model).__name__}"
         )
-    for name, module in model.named_modules(remove_duplicate=False):
+    for name, module in model.named_modules():
         place = f"layer {name!r}" if name else "the model"
         if parametrize.is_parametrized(module):
             raise ValueError(f"{place} is parametrized: remove the parametrization before shrink")
@@ -191,7 +191,7 @@ def _places(layer: Any, way: _Way, following: Any) -> int:
 def _pads_zeros(conv: Any) -> bool:
     if conv.padding == "valid" or conv.padding_mode != "zeros":
         return False
-    return conv.padding == "same" or any(conv.padding)
+    return any(conv.padding)  # numbers, or the word "same"
 
 
 def _uneven(pool: Any) -> bool:
@@ -268,11 +268,10 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
         whole.hidden if isinstance(whole, MeanField) else next(m for m in _chain(whole) if type(m) in _WEIGHTED)
     )
     axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
-    for size in _SIZES if axes else (1,):
-        if size**axes > _PLACES:
-            continue
-        shape = (2, first.weight.shape[1], *[size] * axes)
-        yield torch.randn(shape, generator=generator, dtype=torch.float64).to(first.weight.device)
+    for places in [[size] * axes for size in _SIZES[axes]] if axes else [[]]:
+        yield torch.randn((2, first.weight.shape[1], *places), generator=generator, dtype=torch.float64).to(
+            first.weight.device
+        )
 
 
 def _moved(sample: Any, device: torch.device) -> Any:

@@ -45,8 +45,11 @@ class Build(Protocol):
 def builders(names: Iterable[str], given: Mapping[str, Build] | None = None) -> dict[str, Build]:
     """The makers of those networks that are one's own, by what the runs call them.
 
-    Raises ValueError for one that cannot be imported, is not in `given`, or for one in `given` that no run names.
+    Raises TypeError if `given` is no mapping from names, ValueError for one that cannot be imported, is not in `given`,
+    or for one in `given` that no run names.
     """
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise TypeError("networks= is a mapping such as {'mine': function}, from names to what makes a network")
     own = {name for name in names if own_network(name)}
     unused = sorted(set(given or {}) - {name[1:] for name in own if name.startswith(":")})
     if unused:

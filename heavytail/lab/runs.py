@@ -272,6 +272,16 @@ def read_records(kind: type[Record], path: Path | str, profile: str, changes: Ma
     return records
 
 
+def distinct_runs(runs: Any) -> list[Run]:
+    """One run or several as a list. Raises TypeError for anything else, ValueError for a run that is there twice."""
+    if isinstance(runs, Run):
+        return [runs]
+    several = list(runs) if isinstance(runs, Iterable) else [runs]
+    if wrong := [one for one in several if not isinstance(one, Run)]:
+        raise TypeError(f"runs are a Run or a list of them, as from grid(): got {shown(wrong[0])} among them")
+    return distinct(several)
+
+
 def distinct(records: Iterable[Record]) -> list[Record]:
     """The records as a list; ValueError if one stands in it twice."""
     seen: set[Record] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -18,8 +19,9 @@ from heavytail.lab import store as stores
 from heavytail.lab.datasets import NAMES, Dataset, references
 from heavytail.lab.machine import files
 from heavytail.lab.results import Results
-from heavytail.lab.runs import Run, distinct, settled
+from heavytail.lab.runs import Run, distinct_runs, settled
 from heavytail.lab.tasks import Task
+from heavytail.noise.kinds import shown
 
 RUNS_AT_ONCE = 256  # in one call of the trainer at most; each holds a lock, which is an open file
 PATIENCE = 0.5  # seconds between two looks at what other processes are at
@@ -64,9 +66,9 @@ def sweep(
     data set, network, width and depth: `runs_per_task` of them (default: 1 on the CPU, else 256), on `threads` CPU
     threads. Every `checkpoint_every` seconds a run in the middle is kept too.
 
-    Raises ValueError for a run listed twice, one that does not fit its data, or data that `train` would refuse, OSError
-    if the store cannot be written, RuntimeError if a task did not come back. What was finished before is safe in the
-    store.
+    Raises TypeError for what is no run, folder or executor, ValueError for a run listed twice, one that does not fit
+    its data, or data that `train` would refuse, OSError if the store cannot be written, RuntimeError if a task did not
+    come back. What was finished before is safe in the store.
 
     >>> import tempfile
     >>> from heavytail import grid
@@ -77,7 +79,11 @@ def sweep(
     >>> first.table.equals(again.table)
     True
     """
-    runs = distinct([runs] if isinstance(runs, Run) else runs)
+    runs = distinct_runs(runs)
+    if not isinstance(store, str | os.PathLike):
+        raise TypeError(f"store= is the path of a folder, not {shown(store)}")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(f"an executor has a method submit, as those of concurrent.futures: got {shown(executor)}")
     for run in runs:
         if run.network.startswith(":"):
             raise ValueError(f"network {run.network!r} is known here alone: name it in a sweep as 'module:function'")

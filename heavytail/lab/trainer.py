@@ -17,9 +17,10 @@ from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build, final_model, initial_model
 from heavytail.lab.queue import Look, Watch
 from heavytail.lab.results import Results
-from heavytail.lab.runs import Run, distinct, settled
+from heavytail.lab.runs import Run, distinct_runs, settled
 from heavytail.lab.training import Snapshot, batches
 from heavytail.networks import NETWORKS, check
+from heavytail.noise.kinds import shown
 
 __all__ = ["Outcome", "Snapshot", "batches", "final_model", "initial_model", "outcomes", "train"]
 
@@ -51,8 +52,9 @@ def train(
     `networks` holds functions that make networks of your own, which runs name as `Run(network=":name")`. A run's key
     knows them by this name alone: give another name to another network. One that can be imported needs no entry.
 
-    Raises ValueError for a run listed twice, a network that cannot be trained, a batch larger than its data, a data set
-    that is unknown, unused or not sound, or a device that is not there, all before any training.
+    Raises TypeError for what is no run, ValueError for a run listed twice, a network that cannot be trained, a batch
+    larger than its data, a data set that is unknown, unused or not sound, or a device that is not there, all before any
+    training.
 
     >>> from heavytail import grid
     >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)
@@ -62,7 +64,9 @@ def train(
     >>> results.weights(runs[0])["1.weight"].shape
     torch.Size([50, 64])
     """
-    runs = distinct([runs] if isinstance(runs, Run) else runs)
+    runs = distinct_runs(runs)
+    if on_look is not None and not callable(on_look):
+        raise TypeError(f"on_look= is a function of a run, its step, loss and accuracy, not {shown(on_look)}")
     ids, sets = references.resolve((run.dataset for run in runs), data)
     runs = settled(runs, ids)
     looks: dict[tuple[str, int], tuple[float, float]] = {}  # a run that begins again replaces its own

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heavytail import _sampler, stable
-from heavytail.noise.kinds import Noise, Unit, as_float, check, check_generator
+from heavytail.noise.kinds import Noise, Unit, as_float, check, check_alpha, check_generator, check_noise, check_unit
 
 _FLOAT32 = torch.finfo(torch.float32)
 _LOG_FLOAT64 = 700.0  # e to the power of less, up or down, is a normal float64
@@ -39,7 +39,9 @@ def draw(
     >>> draw(1.75, "shared", (100, 20), generator=generator).shape  # one scalar a neuron, which broadcasts
     torch.Size([100, 1])
     """
-    check(alpha, 0.0, noise, unit)
+    check_noise(noise)
+    check_unit(unit)
+    check_alpha(alpha)
     shape = _sizes(shape)
     if len(shape) < 2:
         raise ValueError(f"noise is defined on weights of at least two axes, got shape {shape}")
@@ -67,7 +69,9 @@ def vectors(
     >>> vectors(alphas.unsqueeze(1), "isotropic", (2, 100, 20), generator=generator).shape
     torch.Size([2, 100, 20])
     """
-    check(2.0 if isinstance(alpha, Tensor) else alpha, 0.0, noise)
+    check_noise(noise)
+    if not isinstance(alpha, Tensor):
+        check_alpha(alpha)
     check_generator(generator)
     shape = _sizes(shape)
     if not shape:
@@ -126,7 +130,9 @@ def add(
     >>> bool((weight != 0).all())
     True
     """
-    check(alpha, 0.0, noise, unit)
+    check_noise(noise)
+    check_unit(unit)
+    check_alpha(alpha)
     if weight.ndim < 2 or weight.dtype != torch.float32 or not weight.is_contiguous():
         raise ValueError(
             f"noise is added in place to a contiguous float32 weight of two axes or more, not {weight.dtype} of "
@@ -145,10 +151,14 @@ def add(
         return
     if (first, last) != (0, len(matrix)):
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
-    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator(weight.device).manual_seed(int(place) % 2**63)
-    drawn = vectors(alpha, noise, matrix.shape, generator=generator)
+    drawn = vectors(alpha, noise, matrix.shape, generator=_at(weight.device, key, step, layer))
     matrix.add_(drawn if along is None else drawn * along, alpha=scale)
+
+
+def _at(device: torch.device, key: int, step: int, layer: int) -> torch.Generator:
+    """The generator of an address on a device."""
+    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64).item()
+    return torch.Generator(device).manual_seed(place % 2**63)
 
 
 def scale(alpha: float, sigma: float, lr: float) -> float:
@@ -171,13 +181,12 @@ alpha=0.02, lr=0.1, sigma=0.3: take a larger alpha, lr or sigma, or sigma=0 for 
         raise ValueError(f"the step size lr must be a finite number >= 0, got {lr:g}")
     if sigma == 0 or lr == 0:
         return 0.0
-    size = math.log(sigma) + math.log(lr) / alpha  # its logarithm: the power alone may be no float
-    if abs(size) < _LOG_FLOAT64 and abs(math.log(lr) / alpha) < _LOG_FLOAT64:
-        factor = sigma * lr ** (1 / alpha)
-    else:
-        factor = math.exp(size) if abs(size) < _LOG_FLOAT64 else (0.0 if size < 0 else math.inf)
-    if not _FLOAT32.tiny <= factor <= _FLOAT32.max:
-        small = factor < 1
+    power = math.log(lr) / alpha
+    size = math.log(sigma) + power
+    # The power alone may be no float.
+    factor = sigma * lr ** (1 / alpha) if abs(power) < _LOG_FLOAT64 else math.exp(min(size, _LOG_FLOAT64))
+    small, large = factor < _FLOAT32.tiny, factor > _FLOAT32.max
+    if small or large:
         raise ValueError(
             f"kicks of size sigma * lr^(1/alpha) = 10^{size / math.log(10):.1f} are {'below' if small else 'above'} "
             f"what float32 holds, {_FLOAT32.tiny:.2g} to {_FLOAT32.max:.2g}, for alpha={alpha:g}, lr={lr:g}, "

@@ -24,18 +24,33 @@ def check(alpha: Any, sigma: Any, noise: Any, unit: Any = "filter") -> None:
     Traceback (most recent call last):
     ValueError: the stability index alpha must lie in (0, 2], got 2.5
     """
-    if noise not in NOISES:
-        raise ValueError(f"unknown noise {shown(noise)}: choose one of {', '.join(NOISES)}")
-    if unit not in UNITS:
-        raise ValueError(f"unknown unit {shown(unit)}: choose one of {', '.join(UNITS)}")
-    if not isinstance(alpha, Real):
-        raise TypeError(f"the stability index alpha must be a number in (0, 2], not {shown(alpha)}")
-    if not 0 < (index := as_float(alpha)) <= 2:
-        raise ValueError(f"the stability index alpha must lie in (0, 2], got {index:g}")
+    check_noise(noise)
+    check_unit(unit)
+    check_alpha(alpha)
     if not isinstance(sigma, Real):
         raise TypeError(f"the noise scale sigma must be a finite number >= 0, not {shown(sigma)}")
     if not 0 <= (size := as_float(sigma)) < math.inf:
         raise ValueError(f"the noise scale sigma must be a finite number >= 0, got {size:g}")
+
+
+def check_noise(noise: Any) -> None:
+    """Raise ValueError unless it is the name of a noise."""
+    if noise not in NOISES:
+        raise ValueError(f"unknown noise {shown(noise)}: choose one of {', '.join(NOISES)}")
+
+
+def check_unit(unit: Any) -> None:
+    """Raise ValueError unless it is the name of a unit."""
+    if unit not in UNITS:
+        raise ValueError(f"unknown unit {shown(unit)}: choose one of {', '.join(UNITS)}")
+
+
+def check_alpha(alpha: Any) -> None:
+    """Raise TypeError unless alpha is a number, ValueError unless it lies in (0, 2]."""
+    if not isinstance(alpha, Real):
+        raise TypeError(f"the stability index alpha must be a number in (0, 2], not {shown(alpha)}")
+    if not 0 < (index := as_float(alpha)) <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {index:g}")
 
 
 def check_generator(generator: Any) -> None:

@@ -37,9 +37,9 @@ def of_optimizer(optimizer: torch.optim.Optimizer, params: Iterable[Tensor] | No
     places: dict[int, str] = {}
     held: list[Tensor] = []
     for number, group in enumerate(optimizer.param_groups):
-        own = group.get("param_names") or [f"group {number}, parameter {k}" for k in range(len(group["params"]))]
-        for name, p in zip(own, group["params"], strict=True):
-            places[id(p)] = name
+        names = group.get("param_names")
+        for k, p in enumerate(group["params"]):
+            places[id(p)] = names[k] if names else f"group {number}, parameter {k}"
             held.append(p)
     chosen = _below_the_output(held) if params is None else {id(p): p for p in params if p.ndim >= 2}.values()
     for p in chosen:
@@ -54,13 +54,13 @@ def _below_the_output(held: list[Tensor]) -> list[Tensor]:
     The output layer is then the one whose number of rows is no number of columns.
     """
     matrices = [p for p in held if p.ndim >= 2]
-    fed = [any(p.shape[0] == q.shape[1] for q in matrices if q is not p) for p in matrices]
-    if len(matrices) > 1 and (any(p.ndim > 2 for p in matrices) or sum(fed) != len(fed) - 1):
+    feeding = [p for p in matrices if any(p.shape[0] == q.shape[1] for q in matrices if q is not p)]
+    if len(matrices) > 1 and (any(p.ndim > 2 for p in matrices) or len(feeding) != len(matrices) - 1):
         raise ValueError(
             "which of the optimizer's weights is the output layer cannot be told from their shapes: pass model=, or "
             "name the weights in params="
         )
-    return [p for p, feeds in zip(matrices, fed, strict=True) if feeds]
+    return feeding
 
 
 def check(target: Target, generator: torch.Generator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
@@ -101,7 +102,8 @@ def perturb(
         raise ValueError(f"no weight to perturb: the optimizer holds no hidden weight matrix that is trained; {wanted}")
     for target in taken:
         targets.check(target, generator)
-    return Perturbation(optimizer, chosen, _shared(streams.word(generator)), Kick(alpha, noise, unit, sigma, 0, 0))
+    first = Kick(alpha, noise, unit, sigma, _shared(streams.word(generator)), 0)
+    return Perturbation(optimizer, chosen, first)
 
 
 class Perturbation:
@@ -118,12 +120,11 @@ class Perturbation:
     1
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, chosen: list[Target], key: int, unit: Kick) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, chosen: list[Target], unit: Kick) -> None:
         self._optimizer = weakref.ref(optimizer)
         self._targets = chosen
         self._unit = unit  # its scale is sigma; key and step are put in at each step
-        self._key = key
-        self._step = 0
+        self._key, self._step = unit.key, unit.step
         self._rest: dict[int, Tensor] = {}  # by number of a low-precision weight: what was too small to be stored
         hook = torch.compiler.disable(self._after_step)  # never part of a compiled graph
         self._hook: RemovableHandle | None = optimizer.register_step_post_hook(hook)
@@ -289,5 +290,5 @@ def _check_optimizer(optimizer: Any) -> None:
     if isinstance(vars(optimizer).get("__getstate__"), _Bare):
         raise ValueError("this optimizer has noise already: call remove() of the handle before you perturb it again")
     for number, group in enumerate(optimizer.param_groups):
-        if not float(group.get("lr", -1)) >= 0:
+        if not float(group.get("lr", math.nan)) >= 0:
             raise ValueError(f"group {number} of the optimizer has no lr >= 0, with which the noise grows")
