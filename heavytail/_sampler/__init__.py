@@ -39,8 +39,7 @@ def add(
     a layer may be added in any order, by any number of threads. "shared" kicks go along the vector `along`, (d,), in
     place of ones. `noise.add` is the door that checks what it is given.
     """
-    if not (0 <= key < 2**64 and 0 <= step < 2**32 and 0 <= layer < 2**23):
-        raise ValueError(f"no such address: key={key}, step={step}, layer={layer}")
+    check_address(key, step, layer)
     from heavytail._sampler import kernels
 
     units, entries = weight.shape
@@ -68,6 +67,12 @@ def add(
         kernels.normal(flat, first * entries, last * entries, radii, entries, 2 * layer, word, step)
     else:
         raise ValueError(f"the compiled sampler has no noise {noise!r}")
+
+
+def check_address(key: int, step: int, layer: int) -> None:
+    """Raise ValueError unless a run has that step, and a network that layer."""
+    if not (0 <= key < 2**64 and 0 <= step < 2**32 and 0 <= layer < 2**23):
+        raise ValueError(f"no such address: key={key}, step={step}, layer={layer}")
 
 
 def symmetric(alpha: float, size: int, *, key: int, step: int = 0, lane: int = 0) -> np.ndarray:

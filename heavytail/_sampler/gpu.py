@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,12 +22,11 @@ import triton.language as tl
 from torch import Tensor
 
 from heavytail._sampler import law as laws
-from heavytail._sampler.law import Law
 from heavytail._sampler.philox import CHUNK
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BLOCK = 2**14 if INTERPRETED else 256  # ciphers a program makes at a time
-_LARGEST_RADIUS = 1e37  # times a Gaussian it stays finite
+_LARGEST = {"shared": math.inf, "isotropic": 1e37}  # of what a unit shares: times a Gaussian it stays finite
 
 COLUMNS = tl.constexpr(11)  # of a row of `Kicks.laws`
 HALF_CHUNK = tl.constexpr(CHUNK // 2)
@@ -42,66 +42,77 @@ TO_EVEN = tl.constexpr(1.5 * 2.0**23)  # added to a small float32 and taken away
 
 @dataclass(frozen=True, eq=False)
 class Kicks:
-    """The kicks of a layer of R runs after a step, on one device. A run whose size is 0 gets none."""
+    """The kicks of one noise that R runs get after a step, on one device. A run whose size is 0 gets none."""
 
     laws: Tensor  # (R, 11) float32: power, exponent, size, then the angles near and far: see `law.Law`
-    places: Tensor  # (R, 2) int64: key, as two's complement, and step
+    keys: Tensor  # (R,) int64, as two's complement
+    steps: Tensor  # (R,) int64
 
 
 def kicks(
-    chosen: Sequence[Law], sizes: Sequence[float], keys: Sequence[int], steps: Sequence[int], device: torch.device
+    noise: str,
+    alphas: Sequence[float],
+    sizes: Sequence[float],
+    keys: Sequence[int],
+    steps: Sequence[int],
+    device: torch.device,
 ) -> Kicks:
-    """A row for each run: its law, the size of its draws, and its address but for lane and number."""
-    rows = [
-        [law.power, law.exponent, size, *law.near, *law.far]
-        for law, size in zip(chosen, sizes, strict=True)
-    ]
-    places = np.array([[key, step] for key, step in zip(keys, steps, strict=True)], np.uint64).reshape(-1, 2)
-    table = torch.tensor(rows, dtype=torch.float32).reshape(-1, COLUMNS.value)
-    return Kicks(table.to(device), torch.from_numpy(places.view(np.int64)).to(device))
+    """The kicks of R runs: `sizes` times a unit draw, at their addresses but for the lane.
 
-
-def radii(alphas: Sequence[float]) -> list[Law]:
-    """The laws of an isotropic unit's radius over √2; at α = 2 it is 1, as the formulas give it for that index."""
-    return [laws.root(alpha / 2) for alpha in alphas]
-
-
-def add_symmetric(weights: Tensor, kicks: Kicks, lane: int) -> None:
-    """Add a draw of a symmetric law to every entry of float32 weights (R, ...), each run in one piece.
-
-    They are draws number 0, 1, ... of a lane.
+    Laws and keys stay on the device from step to step; only the numbers of the steps go there.
     """
-    _launch_stable(weights, kicks, lane, math.inf, signed=True, add=True)
+    laws, words = _table(noise, tuple(alphas), tuple(sizes), tuple(keys), device)
+    return Kicks(laws, words, torch.tensor(steps, dtype=torch.int64).to(device, non_blocking=True))
+
+
+@lru_cache(maxsize=256)
+def _table(
+    noise: str, alphas: tuple[float, ...], sizes: tuple[float, ...], keys: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    rows = []
+    for alpha, size in zip(alphas, sizes, strict=True):
+        # At alpha = 2 the radius is √2: the formulas give the root of a positive variable of index 1 as 1.
+        law, size = (
+            (laws.root(alpha / 2), size * math.sqrt(2)) if noise == "isotropic" else (laws.symmetric(alpha), size)
+        )
+        rows.append([law.power, law.exponent, size, *law.near, *law.far])
+    words = np.array(keys, np.uint64).view(np.int64)
+    return torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(words).to(device)
+
+
+def add(weights: Tensor, noise: str, kicks: Kicks, *, layer: int, along: Tensor | None = None) -> None:
+    """Add the kicks of R runs to their weights of one layer, float32 (R, units, d), each run's in one piece.
+
+    "shared" kicks go along the vectors `along`, (R, d), in place of ones.
+    """
+    if noise == "entrywise":
+        _stable_draws(weights, kicks, 2 * layer, signed=True, add=True)
+        return
+    per_unit = weights.new_zeros(weights.shape[:2])
+    _stable_draws(per_unit, kicks, 2 * layer + 1, signed=noise == "shared", largest=_LARGEST[noise])
+    if noise == "shared":
+        weights += per_unit.unsqueeze(2) if along is None else per_unit.unsqueeze(2) * along.unsqueeze(1)
+    else:
+        count = weights[0].numel()
+        about = (weights.stride(0), count, weights.shape[2], per_unit, weights.shape[1])
+        at = (kicks.laws, kicks.keys, kicks.steps, 2 * layer)
+        _normal_kernel[_grid(weights, count, 4)](weights, *about, *at, B=BLOCK)
 
 
 def symmetric(kicks: Kicks, count: int, lane: int) -> Tensor:
-    """Draws number 0 to count - 1 of a lane, of a symmetric law: (R, count)."""
-    return _drawn(kicks, count, lane, math.inf, signed=True)
-
-
-def positive(kicks: Kicks, count: int, lane: int, largest: float = math.inf) -> Tensor:
-    """Draws number 0 to count - 1 of a lane, of a positive law, none larger than `largest`: (R, count)."""
-    return _drawn(kicks, count, lane, largest, signed=False)
-
-
-def _drawn(kicks: Kicks, count: int, lane: int, largest: float, *, signed: bool) -> Tensor:
+    """Draws number 0 to count - 1 of a lane for each of R runs: (R, count)."""
     out = torch.zeros(len(kicks.laws), count, device=kicks.laws.device)
-    _launch_stable(out, kicks, lane, largest, signed=signed, add=False)
+    _stable_draws(out, kicks, lane, signed=True)
     return out
 
 
-def _launch_stable(out: Tensor, kicks: Kicks, lane: int, largest: float, *, signed: bool, add: bool) -> None:
+def _stable_draws(
+    out: Tensor, kicks: Kicks, lane: int, *, signed: bool, add: bool = False, largest: float = math.inf
+) -> None:
+    """Put draws number 0, 1, ... of a lane into `out`, (R, ...), each run's in one piece, or add them to it."""
     count = out[0].numel()
-    about = (out.stride(0), count, kicks.laws, kicks.places, lane, largest)
+    about = (out.stride(0), count, kicks.laws, kicks.keys, kicks.steps, lane, largest)
     _stable_kernel[_grid(out, count, 2)](out, *about, SIGNED=signed, ADD=add, B=BLOCK)
-
-
-def add_normal(weights: Tensor, scales: Tensor, kicks: Kicks, lane: int) -> None:
-    """Add normals, each times its row's scale in `scales` (R, n), to float32 weights (R, n, d)."""
-    count, row = weights[0].numel(), weights.shape[2]
-    _normal_kernel[_grid(weights, count, 4)](
-        weights, weights.stride(0), count, row, scales, scales.stride(0), kicks.laws, kicks.places, lane, B=BLOCK
-    )
 
 
 def _grid(weights: Tensor, count: int, draws: int) -> tuple[int, int]:
@@ -167,7 +178,7 @@ def _words(group, key, step, lane, last):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _uniforms(a, b, pair, key, step, lane):  # type: ignore[no-untyped-def]
-    """An angle's share in (0, 1), a uniform on (0, 1/2), and two signs, of a pair of words and its number in the lane."""
+    """An angle's share in (0, 1), a uniform on (0, 1/2), and two signs, of two words and their number in a lane."""
     left, right = a.to(tl.int32, bitcast=True), b.to(tl.int32, bitcast=True)
     one, other = left & 0x7FFFFFFF, right & 0x7FFFFFFF
     x, half = (one.to(tl.float32) + 0.5) * 4.656612873077393e-10, (other.to(tl.float32) + 0.5) * 2.3283064365386963e-10
@@ -215,11 +226,11 @@ def _stable(a, b, pair, key, step, lane, law, SIGNED: tl.constexpr):  # type: ig
 
 @triton.jit
 def _stable_kernel(  # type: ignore[no-untyped-def]
-    out, stride, count, laws, places, lane, largest, SIGNED: tl.constexpr, ADD: tl.constexpr, B: tl.constexpr
+    out, stride, count, laws, keys, steps, lane, largest, SIGNED: tl.constexpr, ADD: tl.constexpr, B: tl.constexpr
 ):
     run = tl.program_id(1).to(tl.int64)
     law = laws + run * COLUMNS
-    size, key, step = tl.load(law + 2), tl.load(places + 2 * run), tl.load(places + 2 * run + 1)
+    size, key, step = tl.load(law + 2), tl.load(keys + run), tl.load(steps + run)
     if size != 0.0:
         group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
         a, b, c, d = _words(group, key, step, lane, 0)
@@ -239,9 +250,11 @@ def _put(out, number, count, draws, largest, ADD: tl.constexpr):  # type: ignore
 
 
 @triton.jit
-def _normal_kernel(out, stride, count, row, scales, apart, laws, places, lane, B: tl.constexpr):  # type: ignore[no-untyped-def]
+def _normal_kernel(  # type: ignore[no-untyped-def]
+    out, stride, count, row, scales, apart, laws, keys, steps, lane, B: tl.constexpr
+):
     run = tl.program_id(1).to(tl.int64)
-    key, step = tl.load(places + 2 * run), tl.load(places + 2 * run + 1)
+    key, step = tl.load(keys + run), tl.load(steps + run)
     if tl.load(laws + run * COLUMNS + 2) != 0.0:
         group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
         a, b, c, d = _words(group, key, step, lane, 0)

@@ -14,7 +14,7 @@ together.
 
 from __future__ import annotations
 
-from heavytail.noise.draws import Kick, add, draw, kick, scale, vectors
+from heavytail.noise.draws import Kick, add, draw, kick, kick_each, scale, vectors
 from heavytail.noise.kinds import NOISES, UNITS, Noise, Unit, check
 from heavytail.noise.training import Perturbation, perturb
 
@@ -29,6 +29,7 @@ __all__ = [
     "check",
     "draw",
     "kick",
+    "kick_each",
     "perturb",
     "scale",
     "vectors",

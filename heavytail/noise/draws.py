@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,6 +103,53 @@ def kick(weight: Tensor, kick: Kick, *, layer: int = 0, units: slice = slice(Non
     add(weight, kick.alpha, kick.noise, kick.scale, **at, unit=kick.unit, units=units, along=kick.along)
 
 
+def kick_each(weights: Tensor, kicks: Mapping[int, Kick], *, layer: int = 0) -> None:
+    """Add kicks to the weights of R runs, (R, *shape), of a layer, in place: on a GPU those of a noise in one launch.
+
+    `kicks` holds those of some runs by number. What a run gets does not depend on the others. Raises as `add` does.
+
+    >>> weights = torch.zeros(3, 100, 20)
+    >>> kick_each(weights, {1: Kick(1.75, "entrywise", "filter", 0.1, key=1, step=0)})
+    >>> weights.flatten(1).count_nonzero(1).tolist()
+    [0, 2000, 0]
+    """
+    if not _launches(weights.device):
+        for row, given in kicks.items():
+            kick(weights[row], given, layer=layer)
+        return
+    for noise, unit in sorted({(given.noise, given.unit) for given in kicks.values()}):
+        own = {row: given for row, given in kicks.items() if (given.noise, given.unit) == (noise, unit)}
+        _launch(weights, own, layer)
+
+
+def _launches(device: torch.device) -> bool:
+    """Whether kicks are drawn by the kernels for a GPU."""
+    return device.type == "cuda"
+
+
+def _launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:
+    """Kicks of one noise and unit of some of R runs, whose weights lie on a GPU."""
+    from heavytail._sampler import gpu
+
+    first = next(iter(kicks.values()))
+    for given in kicks.values():
+        _check(weights[0], given.alpha, first.noise, first.unit, given.along)
+        _sampler.check_address(given.key, given.step, layer)
+    none = replace(first, scale=0.0)
+    each = [kicks.get(row, none) for row in range(len(weights))]
+    rows = gpu.kicks(
+        first.noise,
+        [given.alpha for given in each],
+        [given.scale for given in each],
+        [given.key for given in each],
+        [given.step for given in each],
+        weights.device,
+    )
+    along = None if first.along is None else torch.stack([one.along for one in each if one.along is not None])
+    matrices = weights.detach().flatten(1, _unit_axes(first.unit, weights.shape[1:])).flatten(2)
+    gpu.add(matrices, first.noise, rows, layer=layer, along=along)
+
+
 def add(
     weight: Tensor,
     alpha: float,
@@ -120,8 +167,8 @@ def add(
 
     `units` names the units of the weight to act on, so that parts can be done in any order and by several threads.
     `along`, (d,), is the direction of "shared" kicks in place of ones.
-    On the CPU this is the compiled sampler of `heavytail._sampler`. Elsewhere it is `draw`, of the whole weight, whose
-    numbers are others: a run has the same bits again on the same kind of device only.
+    The same address gives the same kick on every device, but for the last bits: on the CPU it is drawn by compiled
+    loops, on a CUDA GPU by kernels in Triton, of a whole weight at once, and for other devices on the CPU.
     Raises ValueError for settings out of range, or a weight that is not contiguous, not float32, or has one axis;
     TypeError for an alpha that is no number.
 
@@ -130,6 +177,27 @@ def add(
     >>> bool((weight != 0).all())
     True
     """
+    _check(weight, alpha, noise, unit, along)
+    matrix = weight.detach().flatten(0, _unit_axes(unit, weight.shape) - 1).flatten(1)
+    first, last, stride = units.indices(len(matrix))
+    if stride != 1:
+        raise ValueError(f"units must name neighbours, got {units}")
+    key, step, layer = (operator.index(number) for number in (key, step, layer))
+    at = {"key": key, "step": step, "layer": layer, "first": first}
+    if weight.device.type == "cpu":
+        _sampler.add(matrix[first:last], noise, float(alpha), scale, **at, along=along)
+    elif not _launches(weight.device):
+        kick = torch.zeros(last - first, matrix.shape[1])
+        _sampler.add(kick, noise, float(alpha), scale, **at, along=None if along is None else along.cpu())
+        matrix[first:last] += kick.to(weight.device)
+    elif (first, last) == (0, len(matrix)):
+        given = Kick(float(alpha), noise, unit, float(scale), key, step, along)
+        _launch(weight.detach().unsqueeze(0), {0: given}, layer)
+    else:
+        raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
+
+
+def _check(weight: Tensor, alpha: Any, noise: Any, unit: Any, along: Tensor | None) -> None:
     check_noise(noise)
     check_unit(unit)
     check_alpha(alpha)
@@ -140,25 +208,6 @@ def add(
         )
     if along is not None and (noise != "shared" or along.shape != weight[0].flatten().shape):
         raise ValueError(f"along= is for noise 'shared' and one number an input, not of shape {tuple(along.shape)}")
-    matrix = weight.detach().flatten(0, _unit_axes(unit, weight.shape) - 1).flatten(1)
-    first, last, stride = units.indices(len(matrix))
-    if stride != 1:
-        raise ValueError(f"units must name neighbours, got {units}")
-    key, step, layer = (operator.index(number) for number in (key, step, layer))
-    if weight.device.type == "cpu":
-        at = {"key": key, "step": step, "layer": layer, "first": first}
-        _sampler.add(matrix[first:last], noise, float(alpha), scale, **at, along=along)
-        return
-    if (first, last) != (0, len(matrix)):
-        raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
-    drawn = vectors(alpha, noise, matrix.shape, generator=_at(weight.device, key, step, layer))
-    matrix.add_(drawn if along is None else drawn * along, alpha=scale)
-
-
-def _at(device: torch.device, key: int, step: int, layer: int) -> torch.Generator:
-    """The generator of an address on a device."""
-    place = np.random.SeedSequence([key, step, layer]).generate_state(1, np.uint64).item()
-    return torch.Generator(device).manual_seed(place % 2**63)
 
 
 def scale(alpha: float, sigma: float, lr: float) -> float:

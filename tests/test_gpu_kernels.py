@@ -1,0 +1,207 @@
+"""The kernels of a GPU give what the compiled loops give: on a GPU where there is one, else by Triton's interpreter."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from goodness_of_fit import follows_symmetric
+
+triton = pytest.importorskip("triton", reason="needs triton, which there is for Linux")
+import triton.language as tl  # noqa: E402
+
+from heavytail import _sampler, noise  # noqa: E402
+from heavytail._sampler import gpu, kernels, law, philox  # noqa: E402
+from heavytail._sampler.philox import CHUNK  # noqa: E402
+from heavytail.noise import Kick, draws  # noqa: E402
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # conftest.py chooses the interpreter
+KEYS = [0, 1, 0x0123456789ABCDEF, 2**63, 2**64 - 1]
+# log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
+ROUNDINGS = 4.0
+
+
+def off(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference of the logarithms of two sizes, in roundings of float32."""
+    assert (np.sign(got) == np.sign(wanted)).all()
+    one, other = (np.log(np.abs(values.astype(np.float64))) for values in (got, wanted))
+    return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max() * 2**23)
+
+
+def allowed(alpha: float) -> float:
+    return ROUNDINGS * (1 + abs(1 - alpha) / alpha)
+
+
+@triton.jit
+def _words_kernel(out, start, key, step, lane, last, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    place = tl.arange(0, B)
+    a, b, c, d = gpu._words(start + place, key, step, lane, last)
+    tl.store(out + place, a)
+    tl.store(out + B + place, b)
+    tl.store(out + 2 * B + place, c)
+    tl.store(out + 3 * B + place, d)
+
+
+def words(start: int, key: int, step: int, lane: int, last: int, count: int = 512) -> np.ndarray:
+    out = torch.zeros(4, count, dtype=torch.int32, device=DEVICE)
+    at = [torch.tensor([number], device=DEVICE) for number in (start, int(np.uint64(key).astype(np.int64)), step)]
+    _words_of[(1,)](out, *at, lane, last, B=count)
+    return out.cpu().numpy().view(np.uint32)
+
+
+@triton.jit
+def _words_of(out, start, key, step, lane, last, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    _words_kernel(out, tl.load(start), tl.load(key), tl.load(step), lane, last, B)
+
+
+@pytest.mark.parametrize("key", KEYS, ids=hex)
+@pytest.mark.parametrize("start", [0, 512, 2**32 - 512, 2**32, 2**40 - 512])
+@pytest.mark.parametrize(("step", "lane"), [(0, 0), (2**31, 1), (2**32 - 1, 2**24 - 1)])
+def test_words_are_those_of_the_cpu_bit_for_bit(start: int, key: int, step: int, lane: int) -> None:
+    wanted = np.empty((2, CHUNK), np.uint32)
+    philox.words(start // 512, lane, np.uint64(key), step, *wanted)
+    a, b, c, d = words(start, key, step, lane, 0)
+    assert np.array_equal(np.concatenate([a, c]), wanted[0])
+    assert np.array_equal(np.concatenate([b, d]), wanted[1])
+    more = words(start, key, step, lane, 1, 16)[:2].astype(np.float64)
+    fractions = [philox.finer(start // CHUNK, lane, np.uint64(key), step, start % CHUNK + j) for j in range(16)]
+    assert np.array_equal((more.T + 0.5) * 2.0**-32, np.array(fractions))
+
+
+def test_a_million_words_are_those_of_the_cpu_bit_for_bit() -> None:
+    count = 2**18
+    wanted = np.empty((2, 2 * count), np.uint32)
+    for chunk in range(count // 512):
+        span = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        philox.words(chunk, 3, np.uint64(KEYS[2]), 7, wanted[0, span], wanted[1, span])
+    got = words(0, KEYS[2], 7, 3, 0, count).reshape(4, -1, 512)
+    assert np.array_equal(np.concatenate([got[0], got[2]], 1).ravel(), wanted[0])
+    assert np.array_equal(np.concatenate([got[1], got[3]], 1).ravel(), wanted[1])
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.8, 1.0, 1.3, 1.75, 1.99, 2.0])
+def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -> None:
+    kicks = gpu.kicks("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1], DEVICE)
+    got = gpu.symmetric(kicks, 200_001, 5).cpu().numpy()
+    for row, key, step in zip(got, KEYS[-2:], (3, 2**32 - 1), strict=True):
+        assert off(row, _sampler.symmetric(alpha, 200_001, key=key, step=step, lane=5)) <= allowed(alpha)
+
+
+@triton.jit
+def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    place, key, step = tl.arange(0, B), tl.load(key), tl.load(step)
+    first = tl.load(start) * (2 * B)
+    a, b, c, d = gpu._words(tl.load(start) * B + place, key, step, lane, 0)
+    tl.store(out + place, gpu._stable(a, b, first + place, key, step, lane, laws, SIGNED))
+    tl.store(out + B + place, gpu._stable(c, d, first + B + place, key, step, lane, laws, SIGNED))
+
+
+@pytest.mark.parametrize("of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=str)
+def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of: law.Law) -> None:
+    key, pair = KEYS[2], np.empty((2, CHUNK), np.uint32)
+    few = []
+    for chunk in range(10_000):
+        philox.words(chunk, 0, np.uint64(key), 3, *pair)
+        if ((pair & 0x7FFFFFFF) < gpu.COARSE.value).any():
+            few.append(chunk)
+    assert len(few) >= 4  # ten expected
+    row = torch.tensor([of.power, of.exponent, 1.0, *of.near, *of.far], device=DEVICE)
+    for chunk in [*few, 2**31 - 1, 2**31, 2**32 + 5]:
+        wanted = np.empty(CHUNK, np.float32)
+        kernels.stable(wanted, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(key), 3)
+        out, at = torch.zeros(CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, key, 3)]
+        _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2)
+        assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
+
+
+RUNS = [  # alpha, size, key, step; the third gets no kick
+    (1.5, 0.3, KEYS[2], 3),
+    (2.0, 0.1, KEYS[2], 3),
+    (1.1, 0.0, KEYS[1], 9),
+    (0.8, 0.2, KEYS[4], 2**32 - 1),
+]
+
+
+def given(kind: noise.Noise, unit: noise.Unit = "filter", along: torch.Tensor | None = None) -> dict[int, Kick]:
+    all_of = {row: Kick(alpha, kind, unit, size, key, step, along) for row, (alpha, size, key, step) in enumerate(RUNS)}
+    return {row: kick for row, kick in all_of.items() if kick.scale}
+
+
+def close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Equal but for roundings: of a draw, of its product with a Gaussian, and of the weight that it is added to."""
+    return bool(((got.cpu() - wanted).abs() <= 4e-6 * (1 + wanted.abs())).all())
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 37), (7, 2048), (5, 3, 3, 3)])
+@pytest.mark.parametrize("unit", noise.UNITS)
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, unit, shape) -> None:
+    before = torch.randn(len(RUNS), *shape, generator=torch.Generator().manual_seed(1))
+    wanted, got = before.clone(), before.clone().to(DEVICE)
+    kicks = given(kind, unit)
+    noise.kick_each(wanted, kicks, layer=2)
+    draws._launch(got, kicks, 2)
+    assert close(got, wanted)
+    assert torch.equal(got[2].cpu(), before[2])
+    assert not torch.equal(got[0].cpu(), before[0])
+
+
+def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
+    along = torch.linspace(-1, 2, 6)
+    wanted, got = torch.zeros(4, 9, 6), torch.zeros(4, 9, 6, device=DEVICE)
+    noise.kick_each(wanted, given("shared", along=along))
+    draws._launch(got, given("shared", along=along.to(DEVICE)), 0)
+    assert close(got, wanted)
+
+
+def test_a_run_gets_the_same_bits_alone_and_in_a_grid() -> None:
+    for kind in noise.NOISES:
+        together, alone = torch.zeros(4, 50, 20, device=DEVICE), torch.zeros(1, 50, 20, device=DEVICE)
+        draws._launch(together, given(kind), 1)
+        draws._launch(alone, {0: given(kind)[3]}, 1)
+        assert torch.equal(together[3], alone[0])
+
+
+def test_kicks_of_several_noises_are_kept_apart(monkeypatch) -> None:
+    """As on a GPU, on whatever device."""
+    weights = torch.zeros(3, 40, 10, device=DEVICE)
+    mixed = {row: Kick(1.5, kind, "filter", 1.0, 5, 6) for row, kind in enumerate(noise.NOISES)}
+    monkeypatch.setattr(draws, "_launches", lambda device: True)
+    noise.kick_each(weights, mixed)
+    for row, kick in mixed.items():
+        wanted = torch.zeros(40, 10)
+        noise.kick(wanted, kick)
+        assert close(weights[row], wanted)
+
+
+@pytest.mark.parametrize("alpha", [1.2, 1.75])
+def test_kicks_follow_the_law_and_no_neighbouring_one(alpha: float) -> None:
+    """False alarm 1e-6, seeded; an index off by 0.15 is rejected."""
+    kicks = gpu.kicks("entrywise", [alpha], [1.0], [11], [0], DEVICE)
+    sample = gpu.symmetric(kicks, 200_000, 0)[0].cpu()
+    assert follows_symmetric(sample, alpha)
+    assert not follows_symmetric(sample, alpha + 0.15)
+
+
+def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:
+    weights, good = torch.zeros(1, 3, 2, device=DEVICE), Kick(1.5, "entrywise", "filter", 1.0, 1, 2)
+    for change, message in (
+        ({"alpha": 3.0}, "alpha must lie"),
+        ({"key": -1}, "no such address"),
+        ({"step": 2**32}, "no such"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draws._launch(weights, {0: replace(good, **change)}, 0)
+    assert not weights.any()
+
+
+def test_extreme_indices_are_finite_and_positive_in_size() -> None:
+    alphas = [1e-12, 0.01, 1 - 1e-9, 1 + 1e-9, 2 - 1e-9]
+    kicks = gpu.kicks("entrywise", alphas, [1.0] * 5, [3] * 5, [0] * 5, DEVICE)
+    sample = gpu.symmetric(kicks, 100_000, 0).cpu()
+    assert torch.isfinite(sample).all()
+    assert (sample != 0).all()
+    assert math.isfinite(float(sample.abs().max()))
