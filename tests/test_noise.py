@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -318,6 +319,49 @@ def test_a_unit_of_shared_noise_gets_one_number() -> None:
     assert len(weight[:, 0].unique()) == 50
 
 
+@pytest.mark.parametrize("units", [1, 50])
+def test_shared_noise_goes_along_the_direction_that_it_is_given(units: int) -> None:
+    along, weight = torch.tensor([1.0, -2.0, 0.5]), torch.ones(units, 3)
+    noise.add(weight, 1.75, "shared", 0.3, key=11, step=5, along=along)
+    torch.testing.assert_close(weight - 1, kicked("shared", (units, 3), scale=0.3) * along, rtol=1e-5, atol=1e-6)
+
+
+class Direction:
+    """Stands for a draw on another device: knows only how to be multiplied."""
+
+    def __mul__(self, along: Tensor) -> Tensor:
+        return along.expand(6, 4)
+
+
+def test_a_whole_weight_on_another_device_gets_a_draw_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, ...]] = []
+
+    def drawn(alpha: float, kind: str, shape: torch.Size, generator: object) -> object:
+        asked.append((alpha, kind, tuple(shape), generator))
+        return Direction() if len(asked) == 2 else torch.ones(shape, device="meta")
+
+    monkeypatch.setattr(draws, "_at", lambda device, *address: address)
+    monkeypatch.setattr(draws, "vectors", drawn)
+    weight = torch.zeros(6, 4, device="meta")
+    noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, layer=2)
+    noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, layer=2, along=torch.ones(4, device="meta"))
+    assert asked == [(1.75, "shared", (6, 4), (11, 5, 2))] * 2
+
+
+def test_units_in_a_grid_may_each_have_an_index_of_their_own() -> None:
+    """The draws behind are the same, so each number is the one that its index gives all."""
+    alphas = torch.tensor([[1.1, 1.3, 1.5], [1.7, 1.9, 2.0]])
+    for kind in noise.NOISES:
+        own = noise.vectors(alphas, kind, (2, 3, 4), generator=generator(5))
+        for place in itertools.product(range(2), range(3)):
+            all_alike = noise.vectors(alphas[place].expand(2, 3), kind, (2, 3, 4), generator=generator(5))
+            assert torch.equal(own[place], all_alike[place])
+
+
+def test_without_a_step_there_is_no_noise() -> None:
+    assert noise.scale(1.5, 0.1, 0.0) == 0.0
+
+
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_added_noise_is_linear_in_its_scale_and_is_added(kind: str) -> None:
     one = kicked(kind, (40, 30))
@@ -419,6 +463,8 @@ WRONG = [
     ({"units": slice(0, 6, 2)}, r"units must name neighbours, got slice\(0, 6, 2\)"),
     ({"key": -1}, r"no such address: key=-1, step=5"),
     ({"step": -1}, r"no such address: key=11, step=-1"),
+    ({"along": torch.ones(3)}, r"^along= is for noise 'shared' and one number an input, not of shape \(3,\)$"),
+    ({"along": torch.ones(4), "noise": "entrywise"}, r"^along= is for noise 'shared' and one number an input"),
     ({"weight": torch.zeros(6)}, r"two axes or more, not torch.float32 of shape \(6,\)"),
     ({"weight": torch.zeros(6, 4, dtype=torch.float64)}, r"contiguous float32 weight .* not torch.float64"),
     ({"weight": torch.zeros(4, 6).T}, r"contiguous float32 weight .* strides \(1, 6\)"),
