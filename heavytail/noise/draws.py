@@ -151,7 +151,13 @@ def add(
         return
     if (first, last) != (0, len(matrix)):
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
-    drawn = vectors(alpha, noise, matrix.shape, generator=_at(weight.device, key, step, layer))
+    _add_drawn(matrix, alpha, noise, scale, _at(weight.device, key, step, layer), along)
+
+
+def _add_drawn(
+    matrix: Tensor, alpha: float, noise: Noise, scale: float, generator: torch.Generator, along: Tensor | None
+) -> None:
+    drawn = vectors(alpha, noise, matrix.shape, generator=generator)
     matrix.add_(drawn if along is None else drawn * along, alpha=scale)
 
 
