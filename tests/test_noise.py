@@ -428,9 +428,11 @@ def test_a_direction_is_for_shared_noise_and_has_a_number_an_input(kind: str, en
 
 
 def test_a_direction_of_a_convolution_goes_over_all_its_inputs() -> None:
-    along, weight = torch.arange(1.0, 13.0), torch.zeros(7, 3, 2, 2)
-    noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, along=along)
-    torch.testing.assert_close(weight.flatten(1), kicked("shared", (7, 12)) * along)
+    along = torch.arange(1.0, 13.0)
+    for units in (7, 1):
+        weight = torch.zeros(units, 3, 2, 2)
+        noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, along=along)
+        torch.testing.assert_close(weight.flatten(1), kicked("shared", (units, 12)) * along)
 
 
 def test_part_of_a_weight_on_another_device_is_refused() -> None:
