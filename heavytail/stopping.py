@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class _State:
 
 
 _state = _State()
+_ending = threading.Lock()
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def listening() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, _ignore)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a handler of Python's own goes before the process does
 
 
 @contextmanager
@@ -89,12 +92,13 @@ def say(stop: BaseException | None = None) -> int:
 def _ask(number: int, frame: FrameType | None) -> None:
     if _state.asked or _imports(frame):
         _end()
+        return  # an earlier one is at it
     _state.asked = True
     raise KeyboardInterrupt
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not `SIG_IGN`, of which Python complains where a signal is under way already."""
+    """Before `SIG_IGN`, of which Python complains where a signal is under way already."""
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -106,7 +110,9 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def _end() -> None:
-    """End this process and its children now."""
+    """End this process and its children now; does nothing while another call is at it."""
+    if not _ending.acquire(blocking=False):
+        return
     try:
         os.write(2, f"heavytail: {_state.message}\n".encode(errors="backslashreplace"))
         if processes := sys.modules.get("multiprocessing"):
@@ -120,4 +126,5 @@ def _unraisable(caught: Any) -> None:
     """An exception where Python can raise none, as in a `__del__`: Ctrl-C there would be lost."""
     if issubclass(caught.exc_type, KeyboardInterrupt):
         _end()
-    sys.__unraisablehook__(caught)
+    elif "ignored due to race condition" not in str(caught.exc_value):  # Ctrl-C at the very end
+        sys.__unraisablehook__(caught)

@@ -117,6 +117,8 @@ def test_the_error_curve_of_giant_and_of_tiny_weights_neither_overflows_nor_vani
     weight = heavy(8, 3).clamp(-50, 50)
     for size in (1e30, 1e-30):  # the squares of these exceed float32 on either side
         torch.testing.assert_close(compress.error_curve(weight * size), compress.error_curve(weight), rtol=1e-5, atol=0)
+    for size in (1e150, 1e-150):  # and those of these, fourfold, float64
+        torch.testing.assert_close(compress.error_curve(weight.double() * size), compress.error_curve(weight.double()))
 
 
 def test_one_giant_row_leaves_the_rest_prunable():

@@ -1,4 +1,4 @@
-"""The public names, and that pages and texts name nothing that is not there."""
+"""The public names, what they refuse at the door, and that pages and texts name nothing that is not there."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_an_isotropic_neuron_has_one_radius(alpha: float, entries: int) -> None:
 
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_every_unit_may_have_an_index_of_its_own(kind: str) -> None:
-    alphas = torch.tensor([1.2, 1.9]).unsqueeze(1)
+    alphas = torch.tensor([1.2, 1.9]).unsqueeze(1).expand(2, 50_000)
     drawn = noise.vectors(alphas, kind, (2, 50_000, 3), generator=generator(12))
     assert drawn.shape == (2, 50_000, 1 if kind == "shared" else 3)
     for own, alpha, other in zip(drawn, (1.2, 1.9), (1.9, 1.2), strict=True):
@@ -162,7 +163,7 @@ def test_a_draw_repeats_with_its_generator_and_leaves_the_global_state_alone() -
 def test_the_scale_is_that_of_increments_over_one_step() -> None:
     assert noise.scale(2.0, 0.2, 0.01) == pytest.approx(0.2 * 0.1)
     assert noise.scale(1.0, 0.2, 0.01) == pytest.approx(0.2 * 0.01)
-    assert noise.scale(1.5, 0.0, 0.01) == 0.0
+    assert noise.scale(1.5, 0.0, 0.01) == noise.scale(1.5, 0.2, 0.0) == 0.0
     # Stable increments add up: n steps of lr / n have the scale of one step of lr.
     alpha, steps = 1.75, 64
     assert steps ** (1 / alpha) * noise.scale(alpha, 0.3, 0.1 / steps) == pytest.approx(noise.scale(alpha, 0.3, 0.1))
@@ -318,6 +319,20 @@ def test_a_unit_of_shared_noise_gets_one_number() -> None:
     assert len(weight[:, 0].unique()) == 50
 
 
+def test_units_in_a_grid_may_each_have_an_index_of_their_own() -> None:
+    """The draws behind are the same, so each number is the one that its index gives all."""
+    alphas = torch.tensor([[1.1, 1.3, 1.5], [1.7, 1.9, 2.0]])
+    for kind in noise.NOISES:
+        own = noise.vectors(alphas, kind, (2, 3, 4), generator=generator(5))
+        for place in itertools.product(range(2), range(3)):
+            all_alike = noise.vectors(alphas[place].expand(2, 3), kind, (2, 3, 4), generator=generator(5))
+            assert torch.equal(own[place], all_alike[place])
+
+
+def test_without_a_step_there_is_no_noise() -> None:
+    assert noise.scale(1.5, 0.1, 0.0) == 0.0
+
+
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_added_noise_is_linear_in_its_scale_and_is_added(kind: str) -> None:
     one = kicked(kind, (40, 30))
@@ -393,6 +408,33 @@ def test_without_a_layer_noise_is_that_of_layer_0() -> None:
     assert torch.equal(added, kicked("entrywise", (4, 3), layer=0))
 
 
+@pytest.mark.parametrize("along", [None, torch.tensor([2.0, -0.5, 3.0])])
+def test_elsewhere_a_draw_is_added_to_the_whole_weight(along: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = torch.ones(50, 3)
+    draws._add_drawn(matrix, 1.75, "shared", 0.1, generator(1), along)
+    drawn = noise.draw(1.75, "shared", (50, 3), generator=generator(1))
+    torch.testing.assert_close(matrix, 1 + 0.1 * drawn * (torch.ones(3) if along is None else along))
+    shapes = []
+    monkeypatch.setattr(draws, "_at", lambda *address: address[1:])
+    monkeypatch.setattr(draws, "_add_drawn", lambda matrix, *rest: shapes.append((matrix.shape, rest[3])))
+    noise.add(torch.zeros(6, 4, 3, 3, device="meta"), 1.75, "shared", 1.0, key=11, step=5, layer=2)
+    assert shapes == [((6, 36), (11, 5, 2))]
+
+
+@pytest.mark.parametrize(("kind", "entries"), [("entrywise", 3), ("isotropic", 3), ("shared", 2), ("shared", 4)])
+def test_a_direction_is_for_shared_noise_and_has_a_number_an_input(kind: str, entries: int) -> None:
+    with pytest.raises(ValueError, match=rf"^along= is for noise 'shared' and one number an input, .* \({entries},\)$"):
+        noise.add(torch.zeros(5, 3), 1.75, kind, 1.0, key=11, step=5, along=torch.ones(entries))
+
+
+def test_a_direction_of_a_convolution_goes_over_all_its_inputs() -> None:
+    along = torch.arange(1.0, 13.0)
+    for units in (7, 1):
+        weight = torch.zeros(units, 3, 2, 2)
+        noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, along=along)
+        torch.testing.assert_close(weight.flatten(1), kicked("shared", (units, 12)) * along)
+
+
 def test_part_of_a_weight_on_another_device_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^on meta noise is added to a whole weight at once: leave units out$"):
         noise.add(torch.zeros(6, 4, device="meta"), 1.75, "shared", 1.0, key=11, step=5, units=slice(2, 4))
@@ -419,6 +461,8 @@ WRONG = [
     ({"units": slice(0, 6, 2)}, r"units must name neighbours, got slice\(0, 6, 2\)"),
     ({"key": -1}, r"no such address: key=-1, step=5"),
     ({"step": -1}, r"no such address: key=11, step=-1"),
+    ({"along": torch.ones(3)}, r"^along= is for noise 'shared' and one number an input, not of shape \(3,\)$"),
+    ({"along": torch.ones(4), "noise": "entrywise"}, r"^along= is for noise 'shared' and one number an input"),
     ({"weight": torch.zeros(6)}, r"two axes or more, not torch.float32 of shape \(6,\)"),
     ({"weight": torch.zeros(6, 4, dtype=torch.float64)}, r"contiguous float32 weight .* not torch.float64"),
     ({"weight": torch.zeros(4, 6).T}, r"contiguous float32 weight .* strides \(1, 6\)"),

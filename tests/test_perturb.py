@@ -390,6 +390,15 @@ COPIES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def test_an_optimizer_that_was_never_made_is_refused() -> None:
+    class Unmade(torch.optim.SGD):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(TypeError, match=r"^perturb needs an optimizer of torch.optim, not a Unmade"):
+        noise.perturb(Unmade(), generator=generator(9), **SETTINGS)
+
+
 @pytest.mark.parametrize("name", COPIES)
 def test_a_copy_of_the_optimizer_has_no_noise_and_says_so(name: str) -> None:
     model = small_network()

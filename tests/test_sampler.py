@@ -186,6 +186,26 @@ def test_what_a_unit_shares_comes_from_the_odd_lane_of_its_layer() -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
+def test_a_kick_is_added_to_what_the_weight_is(noise: str) -> None:
+    weight = torch.full((30, 40), 8.0)
+    _sampler.add(weight, noise, 1.5, 1.0, key=KEY, step=3)
+    torch.testing.assert_close(weight, 8 + added(noise, (30, 40)), rtol=1e-6, atol=1e-5)
+    for scale in (3e38, math.inf, math.nan):  # of the first, times the root of 2, float32 holds nothing either
+        far = torch.zeros(5, 4)
+        _sampler.add(far, noise, 1.5, scale, key=KEY, step=3)
+        assert (far == math.inf).all()
+    far = torch.zeros(5, 4)
+    _sampler.add(far, noise, 1.5, 2.2e38, key=KEY, step=3)
+    assert far.isfinite().any()
+
+
+def test_a_shared_kick_goes_along_a_vector() -> None:
+    along, weight = torch.tensor([2.0, -0.5, 3.0]), torch.full((50, 3), 8.0)
+    _sampler.add(weight, "shared", 1.5, 1.0, key=KEY, step=3, along=along)
+    torch.testing.assert_close(weight, 8 + added("shared", (50, 3)) * along, rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", NOISES)
 def test_threads_give_the_same_bits(noise: str) -> None:
     alone, together = torch.zeros(200, 301), torch.zeros(200, 301)
     _sampler.add(alone, noise, 1.75, 0.3, key=KEY, step=3)

@@ -307,8 +307,9 @@ def test_ctrl_c_after_the_work_changes_nothing(tmp_path, tried):
 
 @pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX")
-def test_ctrl_c_three_times_leaves_no_worker(tmp_path, tried):
-    """As a terminal does it: to every process of the group."""
+@pytest.mark.parametrize("pause", some([0.01, 0.0, 0.001, 0.1], 4))
+def test_ctrl_c_three_times_leaves_no_worker_and_no_word_of_one(pause, tmp_path, tried):
+    """As a terminal does it: to every process of the group. The last of them to end is the tracker of semaphores."""
     store = tmp_path / "store"
     grid = tmp_path / "grid.toml"
     grid.write_text('[[quick]]\ndataset = "digits"\nwidth = 20\nmax_steps = [12, 10_000_000, 10_000_001]\n')
@@ -322,6 +323,7 @@ def test_ctrl_c_three_times_leaves_no_worker(tmp_path, tried):
             for _ in range(3):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGINT)
+                time.sleep(pause)
             status = child.wait(PATIENCE)
             wait_for(lambda: not alive(child.pid))
         finally:

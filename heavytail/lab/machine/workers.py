@@ -64,7 +64,8 @@ def _context() -> multiprocessing.context.BaseContext:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["heavytail.lab.sweeps"])
-    resource_tracker.ensure_running()  # the server starts it otherwise, and it lets go of what is held back here
+    with _without_a_word():
+        resource_tracker.ensure_running()  # the server starts it otherwise, and it lets go of what is held back here
     # Inherited: Ctrl-C in a terminal reaches all its processes. Held back and not ignored: this process is to see it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -72,6 +73,20 @@ def _context() -> multiprocessing.context.BaseContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+@contextmanager
+def _without_a_word() -> Iterator[None]:
+    """In the block a tracker starts that does not warn of what a process leaves behind that ends at once."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, "ignore:resource_tracker:UserWarning")))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _settle() -> None:
