@@ -6,6 +6,8 @@ the middle, and makes it the same alone or in a grid.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 
 import numpy as np
@@ -27,9 +29,17 @@ def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | s
     return torch.Generator(device=device).manual_seed((start + step * (stride | 1)) % 2**63)
 
 
-def key(seed: int, stream: str) -> int:
-    """The 64-bit key of a whole stream, for generators that take the step as part of an address."""
-    return int(_address(seed, stream).generate_state(1, np.uint64)[0])
+def key(seed: int, stream: str, *about: str | int) -> int:
+    """The 64-bit key of a whole stream, for generators that take the step as part of an address.
+
+    Streams that are `about` other things are independent.
+    """
+    address = _address(seed, stream)
+    if about:
+        digest = hashlib.sha256(json.dumps(about).encode()).digest()[:16]
+        words = np.frombuffer(digest, "<u4").tolist()
+        address = np.random.SeedSequence(seed, spawn_key=(*address.spawn_key, *words))
+    return int(address.generate_state(1, np.uint64)[0])
 
 
 def word(generator: torch.Generator) -> int:

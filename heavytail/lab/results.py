@@ -57,7 +57,7 @@ COLUMNS = {
     "code": "version of heavytail, with the commit where known",
     "torch": "version of torch",
     "device": "device that trained",
-    "sampler": "version of the stable sampler that drew: heavytail._sampler on a CPU, heavytail.stable elsewhere",
+    "sampler": "version of the stable sampler that drew, heavytail._sampler, which is one on all devices",
 }
 
 #: Columns that earlier releases did not have; they are NaN in a table of those.
@@ -155,7 +155,7 @@ class Results:
 
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
-    known = {**measured, **_made_with(run.key, sampler_of(str(measured.get("device"))))}
+    known = {**measured, **_made_with(run.key, _sampler.SAMPLER_VERSION)}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}
@@ -190,11 +190,6 @@ def _fits(value: object, kind: pa.DataType) -> bool:
     if isinstance(value, int):
         return kind == pa.float64() or (kind == pa.int64() and abs(value) < 2**63)
     return isinstance(value, float if kind == pa.float64() else str if kind == pa.large_string() else ())
-
-
-def sampler_of(device: str) -> int:
-    """Version of the sampler that draws the noise of a training on this device; see `heavytail.noise.add`."""
-    return _sampler.SAMPLER_VERSION if device.partition(":")[0] == "cpu" else stable.SAMPLER_VERSION
 
 
 def tabled(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -324,7 +319,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def describe(table: pd.DataFrame) -> str:
-    """One line of provenance for a page: rows, failures, code, torch, device."""
+    """One line of provenance for a page: rows, failures, code, torch, device, and the sampler if it is an older one."""
     made = {name: ", ".join(sorted(set(table[name].astype(str)))) for name in ("code", "torch", "device")}
     if "status" in table:
         counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
@@ -332,4 +327,7 @@ def describe(table: pd.DataFrame) -> str:
     else:
         bad = int((~np.isfinite(table["value"])).sum())
         size = f"{table['key'].nunique()} simulations, {len(table)} numbers, {bad} of them not finite"
-    return f"{size}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"
+    line = f"{size}, heavytail {made['code']}, torch {made['torch']}, {made['device']}"
+    today = _sampler.SAMPLER_VERSION if "status" in table else stable.SAMPLER_VERSION
+    older = sorted({int(version) for version in table["sampler"]} - {today})
+    return f"{line}, drawn by sampler {', '.join(map(str, older))} (today's is {today})" if older else line

@@ -28,6 +28,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from heavytail import _sampler
 from heavytail.lab import results
 from heavytail.lab.datasets import Dataset, identity
 from heavytail.lab.datasets.arrays import ARRAYS
@@ -280,7 +281,7 @@ def is_free(folder: Path, run: Run) -> bool:
 
 
 def _made_with(device: str) -> list[object]:
-    return [results.code_version(), torch.__version__, results.sampler_of(device), device]
+    return [results.code_version(), torch.__version__, _sampler.SAMPLER_VERSION, device]
 
 
 def _header(content: bytes) -> dict[str, str]:

@@ -85,10 +85,20 @@ class Training:
             self.reason = f"the train accuracy has not grown in {self.waited} looks; the best was {self.best:.4f}"
 
 
+def noise_key(run: Run) -> int:
+    """The key of a run's noise: seed, data set, network, width, depth and noise type decide it.
+
+    alpha, sigma and step size do not, on purpose: runs that differ in these alone get kicks of the same random words,
+    and are compared in pairs.
+    """
+    about = run.dataset, run.network, run.width, run.depth, str(run.noise)
+    return streams.key(run.seed, "noise", *about)
+
+
 def begin(start: Snapshot, dataset: Dataset, along: Tensor | None, looks: bool) -> Training:
     """A run that goes on from a snapshot."""
     order = batches(start.run, len(dataset.y_train), dataset.x_train.device, start.step)
-    key = streams.key(start.run.seed, "noise")
+    key = noise_key(start.run)
     return Training(start.run, start.step, start.best, start.waited, start.seconds, order, key, along, looks)
 
 

@@ -120,8 +120,7 @@ def descend(
 def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
     """Add the noise of the rows in `kicks` to every hidden weight, in place."""
     for layer, name in enumerate(networks.hidden):
-        for row, kick in kicks.items():
-            noise.kick(networks.parameters[name][row], kick, layer=layer)
+        noise.kick_each(networks.parameters[name], kicks, layer=layer)
 
 
 @torch.no_grad()

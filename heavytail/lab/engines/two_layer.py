@@ -290,6 +290,9 @@ def _compiled(networks: Networks) -> bool:
 
 def _kick(networks: Networks, kicks: Mapping[int, Kick], tile: Tile) -> None:
     rows, _, span = tile
+    if networks.hidden.device.type != "cpu":  # there a tile is all of it
+        noise.kick_each(networks.hidden, kicks)
+        return
     for row in range(len(networks.hidden))[rows]:
         if row in kicks:
             noise.kick(networks.hidden[row], kicks[row], units=span)
