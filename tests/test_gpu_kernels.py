@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from goodness_of_fit import follows_symmetric
+from goodness_of_fit import (
+    GAUSS_LIMIT,
+    follows_symmetric,
+    is_fair,
+    is_poisson,
+    symmetric_quantile,
+    z_score,
+)
+from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="needs triton, which there is for Linux")
 import triton.language as tl  # noqa: E402
@@ -22,6 +31,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # conftes
 KEYS = [0, 1, 0x0123456789ABCDEF, 2**63, 2**64 - 1]
 # log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
 ROUNDINGS = 4.0
+DRAWS, INDICES = 150_001, (0.5, 1.0, 1.3, 1.75, 1.99, 2.0)
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -82,12 +92,18 @@ def test_a_million_words_are_those_of_the_cpu_bit_for_bit() -> None:
     assert np.array_equal(np.concatenate([got[1], got[3]], 1).ravel(), wanted[1])
 
 
-@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.8, 1.0, 1.3, 1.75, 1.99, 2.0])
-def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -> None:
+@cache
+def symmetric(alpha: float) -> Tensor:
+    """Draws of two runs, on the CPU."""
     kicks = gpu.kicks("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1], DEVICE)
-    got = gpu.symmetric(kicks, 200_001, 5).cpu().numpy()
-    for row, key, step in zip(got, KEYS[-2:], (3, 2**32 - 1), strict=True):
-        assert off(row, _sampler.symmetric(alpha, 200_001, key=key, step=step, lane=5)) <= allowed(alpha)
+    return gpu.symmetric(kicks, DRAWS, 5).cpu()
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, *INDICES])
+def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -> None:
+    for row, key, step in zip(symmetric(alpha), KEYS[-2:], (3, 2**32 - 1), strict=True):
+        wanted = _sampler.symmetric(alpha, DRAWS, key=key, step=step, lane=5)
+        assert off(row.numpy(), wanted) <= allowed(alpha)
 
 
 @triton.jit
@@ -99,7 +115,9 @@ def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl
     tl.store(out + B + place, gpu._stable(c, d, first + B + place, key, step, lane, laws, SIGNED))
 
 
-@pytest.mark.parametrize("of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=str)
+@pytest.mark.parametrize(
+    "of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=range(4)
+)
 def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of: law.Law) -> None:
     key, pair = KEYS[2], np.empty((2, CHUNK), np.uint32)
     few = []
@@ -125,12 +143,12 @@ RUNS = [  # alpha, size, key, step; the third gets no kick
 ]
 
 
-def given(kind: noise.Noise, unit: noise.Unit = "filter", along: torch.Tensor | None = None) -> dict[int, Kick]:
+def given(kind: noise.Noise, unit: noise.Unit = "filter", along: Tensor | None = None) -> dict[int, Kick]:
     all_of = {row: Kick(alpha, kind, unit, size, key, step, along) for row, (alpha, size, key, step) in enumerate(RUNS)}
     return {row: kick for row, kick in all_of.items() if kick.scale}
 
 
-def close(got: torch.Tensor, wanted: torch.Tensor) -> bool:
+def close(got: Tensor, wanted: Tensor) -> bool:
     """Equal but for roundings: of a draw, of its product with a Gaussian, and of the weight that it is added to."""
     return bool(((got.cpu() - wanted).abs() <= 4e-6 * (1 + wanted.abs())).all())
 
@@ -177,13 +195,57 @@ def test_kicks_of_several_noises_are_kept_apart(monkeypatch) -> None:
         assert close(weights[row], wanted)
 
 
-@pytest.mark.parametrize("alpha", [1.2, 1.75])
+# The laws once more, of the kernels' own draws: fewer than of the CPU's, whose numbers they have. Seeded, false alarm
+# 1e-6 each.
+
+
+@pytest.mark.parametrize("alpha", INDICES)
 def test_kicks_follow_the_law_and_no_neighbouring_one(alpha: float) -> None:
-    """False alarm 1e-6, seeded; an index off by 0.15 is rejected."""
-    kicks = gpu.kicks("entrywise", [alpha], [1.0], [11], [0], DEVICE)
-    sample = gpu.symmetric(kicks, 200_000, 0)[0].cpu()
+    sample = symmetric(alpha).flatten()
     assert follows_symmetric(sample, alpha)
-    assert not follows_symmetric(sample, alpha + 0.15)
+    for wrong in (alpha - 0.15, *([alpha + 0.15] if alpha < 1.85 else [])):
+        assert not follows_symmetric(sample, wrong)
+    assert not follows_symmetric(sample * 1.05, alpha)
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+def test_as_many_kicks_lie_in_the_tail_as_the_law_says_and_as_many_on_either_side(alpha: float) -> None:
+    sample = symmetric(alpha).flatten()
+    for level in (1e-2, 1e-3, 1e-4):
+        far = sample[sample.abs() > symmetric_quantile(alpha, level)]
+        assert is_poisson(len(far), len(sample) * level)
+        assert is_fair(int((far > 0).sum()), len(far))
+    wrong = symmetric_quantile(alpha - 0.1, 1e-3)
+    assert not is_poisson(int((sample.abs() > wrong).sum()), len(sample) * 1e-3)
+
+
+def added(kind: noise.Noise, alpha: float, shape: tuple[int, int]) -> Tensor:
+    weight = torch.zeros(1, *shape, device=DEVICE)
+    draws._launch(weight, {0: Kick(alpha, kind, "filter", 1.0, KEYS[2], 3)}, 0)
+    return weight[0].cpu()
+
+
+@pytest.mark.parametrize("alpha", [0.8, 1.5, 2.0])
+def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
+    vectors = added("isotropic", alpha, (100_000, 3)).double()
+    for direction in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (1.0, -1.0, 0.0)):
+        along = torch.tensor(direction).double()
+        assert follows_symmetric(vectors @ (along / along.norm()), alpha)
+    assert not follows_symmetric(vectors[:, 0] / 2**0.5, alpha)
+
+
+@pytest.mark.parametrize("alpha", [0.6, 1.5])
+def test_squared_norms_have_the_laplace_transform_of_the_positive_law(alpha: float) -> None:
+    """Half of it is the positive variable of index alpha / 2 itself."""
+    radii = torch.zeros(1, 200_000, device=DEVICE)
+    kicks = gpu.kicks("isotropic", [alpha], [1.0], [KEYS[2]], [3], DEVICE)
+    gpu._stable_draws(radii, kicks, 1, signed=False)
+    half_squares = radii[0].cpu().double().square() / 2
+    for s in (0.1, 0.5, 2.0, 5.0):
+        mean = math.exp(-(s ** (alpha / 2)))
+        variance = math.exp(-((2 * s) ** (alpha / 2))) - mean**2
+        assert abs(z_score(torch.exp(-s * half_squares), mean, variance)) < GAUSS_LIMIT
+        assert abs(z_score(torch.exp(-s * 1.1 * half_squares), mean, variance)) > GAUSS_LIMIT
 
 
 def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:
@@ -199,9 +261,11 @@ def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:
 
 
 def test_extreme_indices_are_finite_and_positive_in_size() -> None:
-    alphas = [1e-12, 0.01, 1 - 1e-9, 1 + 1e-9, 2 - 1e-9]
-    kicks = gpu.kicks("entrywise", alphas, [1.0] * 5, [3] * 5, [0] * 5, DEVICE)
-    sample = gpu.symmetric(kicks, 100_000, 0).cpu()
+    alphas = [1e-300, 1e-46, 1e-12, 0.01, 1 - 1e-9, 1 - 2**-53, 1 + 1e-9, 2 - 2**-52]
+    kicks = gpu.kicks("entrywise", alphas, [1.0] * len(alphas), [3] * len(alphas), [0] * len(alphas), DEVICE)
+    sample = gpu.symmetric(kicks, 16_000, 0).cpu()
     assert torch.isfinite(sample).all()
     assert (sample != 0).all()
-    assert math.isfinite(float(sample.abs().max()))
+    radii = torch.zeros(len(alphas), 16_000, device=DEVICE)
+    gpu._stable_draws(radii, kicks, 1, signed=False)
+    assert torch.isfinite(radii).all()

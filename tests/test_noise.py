@@ -21,8 +21,7 @@ from goodness_of_fit import (
 from scipy import stats
 from torch import Tensor, nn
 
-from heavytail import networks, noise
-from heavytail.noise import draws
+from heavytail import _sampler, networks, noise
 
 UNITS = 300_000
 HEAVY = (1.2, 1.75, 1.9)
@@ -395,12 +394,6 @@ def test_noise_added_to_a_parameter_leaves_no_gradient_and_no_global_state() -> 
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_the_generator_of_an_address_elsewhere_keeps_its_seed() -> None:
-    for key in range(6):
-        word = int(np.random.SeedSequence([key, 5, 2]).generate_state(1, np.uint64)[0])
-        assert draws._at(torch.device("cpu"), key, 5, 2).initial_seed() == word & (2**63 - 1)
-
-
 def test_without_a_layer_noise_is_that_of_layer_0() -> None:
     added, kick = torch.zeros(4, 3), noise.Kick(1.75, "entrywise", "filter", 1.0, 11, 5)
     noise.kick(added, kick)
@@ -408,17 +401,22 @@ def test_without_a_layer_noise_is_that_of_layer_0() -> None:
     assert torch.equal(added, kicked("entrywise", (4, 3), layer=0))
 
 
-@pytest.mark.parametrize("along", [None, torch.tensor([2.0, -0.5, 3.0])])
-def test_elsewhere_a_draw_is_added_to_the_whole_weight(along: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = torch.ones(50, 3)
-    draws._add_drawn(matrix, 1.75, "shared", 0.1, generator(1), along)
-    drawn = noise.draw(1.75, "shared", (50, 3), generator=generator(1))
-    torch.testing.assert_close(matrix, 1 + 0.1 * drawn * (torch.ones(3) if along is None else along))
-    shapes = []
-    monkeypatch.setattr(draws, "_at", lambda *address: address[1:])
-    monkeypatch.setattr(draws, "_add_drawn", lambda matrix, *rest: shapes.append((matrix.shape, rest[3])))
-    noise.add(torch.zeros(6, 4, 3, 3, device="meta"), 1.75, "shared", 1.0, key=11, step=5, layer=2)
-    assert shapes == [((6, 36), (11, 5, 2))]
+def test_for_a_device_without_a_sampler_kicks_are_drawn_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, add = [], _sampler.add
+
+    def spy(weight: Tensor, *settings: object, **at: object) -> None:
+        add(weight, *settings, **at)
+        calls.append((weight, settings, at))
+
+    monkeypatch.setattr(_sampler, "add", spy)
+    weight = torch.zeros(6, 4, 3, 3, device="meta")
+    noise.add(weight, 1.75, "entrywise", 0.1, key=11, step=5, layer=2, units=slice(2, 5))
+    [(kick, settings, at)] = calls
+    assert settings == ("entrywise", 1.75, 0.1)
+    assert at == {"key": 11, "step": 5, "layer": 2, "first": 2, "along": None}
+    wanted = torch.zeros(6, 4, 3, 3)
+    noise.add(wanted, 1.75, "entrywise", 0.1, key=11, step=5, layer=2)
+    assert torch.equal(kick, wanted.flatten(1)[2:5])
 
 
 @pytest.mark.parametrize(("kind", "entries"), [("entrywise", 3), ("isotropic", 3), ("shared", 2), ("shared", 4)])
@@ -433,11 +431,6 @@ def test_a_direction_of_a_convolution_goes_over_all_its_inputs() -> None:
         weight = torch.zeros(units, 3, 2, 2)
         noise.add(weight, 1.75, "shared", 1.0, key=11, step=5, along=along)
         torch.testing.assert_close(weight.flatten(1), kicked("shared", (units, 12)) * along)
-
-
-def test_part_of_a_weight_on_another_device_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"^on meta noise is added to a whole weight at once: leave units out$"):
-        noise.add(torch.zeros(6, 4, device="meta"), 1.75, "shared", 1.0, key=11, step=5, units=slice(2, 4))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

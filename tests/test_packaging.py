@@ -90,9 +90,10 @@ def sources(folder, wing):
     return list((package / wing).rglob("*.py"))
 
 
-# What a wing needs. One case of `heavytail bench` uses Dask, and says so without it; a test of Lightning skips.
+# What a wing needs. The kernels for a GPU are in Triton, which comes with torch for CUDA. One case of `heavytail bench`
+# uses Dask, and says so without it; a test of Lightning skips.
 WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures", "book": "book", "tests": "test"}
-OPTIONAL = {"lab": {"dask", "distributed"}, "tests": {"pytorch_lightning", "lightning"}}
+OPTIONAL = {"library": {"triton"}, "lab": {"dask", "distributed"}, "tests": {"pytorch_lightning", "lightning"}}
 
 
 @pytest.mark.parametrize("wing", WINGS)

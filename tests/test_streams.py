@@ -130,7 +130,15 @@ def test_no_two_streams_of_many_seeds_share_a_key() -> None:
 def test_a_key_tells_what_it_is_about_and_in_which_order() -> None:
     # Frozen: a change here makes every stored run unrepeatable.
     assert streams.key(1, "noise", "mnist", 2000) == 15038867366824121776
-    about = [("mnist", 2000), (2000, "mnist"), ("mnist", "2000"), ("mnist2000",), ("mnist", 2000, 1), ("mnist", 200, 1), ()]
+    about = [
+        ("mnist", 2000),
+        (2000, "mnist"),
+        ("mnist", "2000"),
+        ("mnist2000",),
+        ("mnist", 2000, 1),
+        ("mnist", 200, 1),
+        (),
+    ]
     keys = [streams.key(seed, stream, *words) for seed in (1, 2) for stream in ("noise", "data") for words in about]
     assert len(set(keys)) == len(keys)
 

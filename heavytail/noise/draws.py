@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -123,8 +124,8 @@ def kick_each(weights: Tensor, kicks: Mapping[int, Kick], *, layer: int = 0) -> 
 
 
 def _launches(device: torch.device) -> bool:
-    """Whether kicks are drawn by the kernels for a GPU."""
-    return device.type == "cuda"
+    """Whether kicks are drawn by the kernels for a GPU. Triton comes with torch for CUDA, but for Windows'."""
+    return device.type == "cuda" and find_spec("triton") is not None
 
 
 def _launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:

@@ -69,7 +69,14 @@ def by_autograd(run, seed):
         if run.noise and step < run.max_steps:
             size = noise.scale(run.alpha, run.sigma, run.lr)
             for layer, weight in enumerate((model.first.weight, model.second.weight)):
-                kick = noise.Kick(run.alpha, run.noise, run.unit, size, training.noise_key(replace(run, dataset=TOY.id, seed=seed)), step)
+                kick = noise.Kick(
+                    run.alpha,
+                    run.noise,
+                    run.unit,
+                    size,
+                    training.noise_key(replace(run, dataset=TOY.id, seed=seed)),
+                    step,
+                )
                 noise.kick(weight.detach(), kick, layer=layer)
     return model
 

@@ -10,7 +10,6 @@ import stat
 import subprocess
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -19,10 +18,9 @@ from made_up_results import diverged, measured, table
 from made_up_simulations import table as table_of_simulations
 from pyarrow import parquet
 
-from heavytail import Results, Run, _sampler, cli, noise, stable, train, version
+from heavytail import Results, Run, _sampler, cli, stable, train, version
 from heavytail.lab import results
 from heavytail.lab.simulations import Chaos, Discretisation, Pruning
-from heavytail.noise import draws
 from heavytail.version import __version__
 
 RUNS = [

@@ -46,7 +46,7 @@ def test_every_field_of_a_run_is_said_to_decide_the_noise_or_not():
 
 @pytest.mark.parametrize("field", DECIDES)
 def test_runs_of_another_seed_data_set_network_shape_or_noise_have_independent_kicks(field):
-    """False alarm 1e-6 each, seeded. Runs of one key would be alike in all draws, and of one |X| in half of the tests."""
+    """False alarm 1e-6 each, seeded. Runs of one key would be alike in all draws."""
     one, other = drawn(RUN), drawn(replace(RUN, **{field: DECIDES[field]}))
     assert not np.isin(np.abs(one), np.abs(other)).mean() > 0.01  # no shifted copy either
     assert is_fair(int((np.sign(one) == np.sign(other)).sum()), DRAWS)
