@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -39,6 +40,17 @@ def off(got: np.ndarray, wanted: np.ndarray) -> float:
     assert (np.sign(got) == np.sign(wanted)).all()
     one, other = (np.log(np.abs(values.astype(np.float64))) for values in (got, wanted))
     return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max() * 2**23)
+
+
+def kicks_of(
+    kind: noise.Noise, alphas: list[float], sizes: list[float], keys: list[int], steps: list[int]
+) -> gpu.Kicks:
+    laws, words = gpu.table(kind, list(zip(alphas, sizes, keys, strict=True)), DEVICE)
+    return gpu.Kicks(laws, words, torch.tensor(steps, device=DEVICE))
+
+
+def launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:
+    noise.kick_each(weights, draws.launches(kicks, len(weights), DEVICE), layer=layer)
 
 
 def allowed(alpha: float) -> float:
@@ -95,7 +107,7 @@ def test_a_million_words_are_those_of_the_cpu_bit_for_bit() -> None:
 @cache
 def symmetric(alpha: float) -> Tensor:
     """Draws of two runs, on the CPU."""
-    kicks = gpu.kicks("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1], DEVICE)
+    kicks = kicks_of("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1])
     return gpu.symmetric(kicks, DRAWS, 5).cpu()
 
 
@@ -161,7 +173,7 @@ def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, uni
     wanted, got = before.clone(), before.clone().to(DEVICE)
     kicks = given(kind, unit)
     noise.kick_each(wanted, kicks, layer=2)
-    draws._launch(got, kicks, 2)
+    launch(got, kicks, layer=2)
     assert close(got, wanted)
     assert torch.equal(got[2].cpu(), before[2])
     assert not torch.equal(got[0].cpu(), before[0])
@@ -171,15 +183,15 @@ def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
     along = torch.linspace(-1, 2, 6)
     wanted, got = torch.zeros(4, 9, 6), torch.zeros(4, 9, 6, device=DEVICE)
     noise.kick_each(wanted, given("shared", along=along))
-    draws._launch(got, given("shared", along=along.to(DEVICE)), 0)
+    launch(got, given("shared", along=along.to(DEVICE)), layer=0)
     assert close(got, wanted)
 
 
 def test_a_run_gets_the_same_bits_alone_and_in_a_grid() -> None:
     for kind in noise.NOISES:
         together, alone = torch.zeros(4, 50, 20, device=DEVICE), torch.zeros(1, 50, 20, device=DEVICE)
-        draws._launch(together, given(kind), 1)
-        draws._launch(alone, {0: given(kind)[3]}, 1)
+        launch(together, given(kind), layer=1)
+        launch(alone, {0: given(kind)[3]}, layer=1)
         assert torch.equal(together[3], alone[0])
 
 
@@ -221,7 +233,7 @@ def test_as_many_kicks_lie_in_the_tail_as_the_law_says_and_as_many_on_either_sid
 
 def added(kind: noise.Noise, alpha: float, shape: tuple[int, int]) -> Tensor:
     weight = torch.zeros(1, *shape, device=DEVICE)
-    draws._launch(weight, {0: Kick(alpha, kind, "filter", 1.0, KEYS[2], 3)}, 0)
+    launch(weight, {0: Kick(alpha, kind, "filter", 1.0, KEYS[2], 3)}, layer=0)
     return weight[0].cpu()
 
 
@@ -238,7 +250,7 @@ def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: 
 def test_squared_norms_have_the_laplace_transform_of_the_positive_law(alpha: float) -> None:
     """Half of it is the positive variable of index alpha / 2 itself."""
     radii = torch.zeros(1, 200_000, device=DEVICE)
-    kicks = gpu.kicks("isotropic", [alpha], [1.0], [KEYS[2]], [3], DEVICE)
+    kicks = kicks_of("isotropic", [alpha], [1.0], [KEYS[2]], [3])
     gpu._stable_draws(radii, kicks, 1, signed=False)
     half_squares = radii[0].cpu().double().square() / 2
     for s in (0.1, 0.5, 2.0, 5.0):
@@ -256,13 +268,13 @@ def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:
         ({"step": 2**32}, "no such"),
     ):
         with pytest.raises(ValueError, match=message):
-            draws._launch(weights, {0: replace(good, **change)}, 0)
+            launch(weights, {0: replace(good, **change)}, layer=0)
     assert not weights.any()
 
 
 def test_extreme_indices_are_finite_and_positive_in_size() -> None:
     alphas = [1e-300, 1e-46, 1e-12, 0.01, 1 - 1e-9, 1 - 2**-53, 1 + 1e-9, 2 - 2**-52]
-    kicks = gpu.kicks("entrywise", alphas, [1.0] * len(alphas), [3] * len(alphas), [0] * len(alphas), DEVICE)
+    kicks = kicks_of("entrywise", alphas, [1.0] * len(alphas), [3] * len(alphas), [0] * len(alphas))
     sample = gpu.symmetric(kicks, 16_000, 0).cpu()
     assert torch.isfinite(sample).all()
     assert (sample != 0).all()

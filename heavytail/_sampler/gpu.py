@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -49,35 +48,16 @@ class Kicks:
     steps: Tensor  # (R,) int64
 
 
-def kicks(
-    noise: str,
-    alphas: Sequence[float],
-    sizes: Sequence[float],
-    keys: Sequence[int],
-    steps: Sequence[int],
-    device: torch.device,
-) -> Kicks:
-    """The kicks of R runs: `sizes` times a unit draw, at their addresses but for the lane.
-
-    Laws and keys stay on the device from step to step; only the numbers of the steps go there.
-    """
-    laws, words = _table(noise, tuple(alphas), tuple(sizes), tuple(keys), device)
-    return Kicks(laws, words, torch.tensor(steps, dtype=torch.int64).to(device, non_blocking=True))
-
-
-@lru_cache(maxsize=256)
-def _table(
-    noise: str, alphas: tuple[float, ...], sizes: tuple[float, ...], keys: tuple[int, ...], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def table(noise: str, kicks: Sequence[tuple[float, float, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Laws and keys of the kicks of R runs, each an alpha, a size and a key."""
     rows = []
-    for alpha, size in zip(alphas, sizes, strict=True):
+    for alpha, size, _ in kicks:
         # At alpha = 2 the radius is √2: the formulas give the root of a positive variable of index 1 as 1.
-        law, size = (
-            (laws.root(alpha / 2), size * math.sqrt(2)) if noise == "isotropic" else (laws.symmetric(alpha), size)
-        )
-        rows.append([law.power, law.exponent, size, *law.near, *law.far])
-    words = np.array(keys, np.uint64).view(np.int64)
-    return torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(words).to(device)
+        law = laws.root(alpha / 2) if noise == "isotropic" else laws.symmetric(alpha)
+        factor = size * math.sqrt(2) if noise == "isotropic" else size
+        rows.append([law.power, law.exponent, factor, *law.near, *law.far])
+    keys = np.array([key for _, _, key in kicks], np.uint64).view(np.int64)
+    return torch.tensor(rows, dtype=torch.float32, device=device), torch.from_numpy(keys).to(device)
 
 
 def add(weights: Tensor, noise: str, kicks: Kicks, *, layer: int, along: Tensor | None = None) -> None:

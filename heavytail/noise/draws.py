@@ -104,23 +104,58 @@ def kick(weight: Tensor, kick: Kick, *, layer: int = 0, units: slice = slice(Non
     add(weight, kick.alpha, kick.noise, kick.scale, **at, unit=kick.unit, units=units, along=kick.along)
 
 
-def kick_each(weights: Tensor, kicks: Mapping[int, Kick], *, layer: int = 0) -> None:
+@dataclass(frozen=True, eq=False)
+class Launch:
+    """The kicks of one noise that some of R runs get after a step, as the kernels for a GPU read them."""
+
+    noise: Noise
+    unit: Unit
+    kicks: Any  # heavytail._sampler.gpu.Kicks
+    along: Tensor | None  # (R, d)
+
+
+Kicks = Mapping[int, Kick] | Sequence[Launch]  # of some runs by number, or ready for a device
+
+
+def kick_each(weights: Tensor, kicks: Kicks, *, layer: int = 0) -> None:
     """Add kicks to the weights of R runs, (R, *shape), of a layer, in place: on a GPU those of a noise in one launch.
 
-    `kicks` holds those of some runs by number. What a run gets does not depend on the others. Raises as `add` does.
+    What a run gets does not depend on the others. Raises as `add` does.
 
     >>> weights = torch.zeros(3, 100, 20)
     >>> kick_each(weights, {1: Kick(1.75, "entrywise", "filter", 0.1, key=1, step=0)})
     >>> weights.flatten(1).count_nonzero(1).tolist()
     [0, 2000, 0]
     """
-    if not _launches(weights.device):
+    if isinstance(kicks, Mapping) and not _launches(weights.device):
         for row, given in kicks.items():
             kick(weights[row], given, layer=layer)
         return
-    for noise, unit in sorted({(given.noise, given.unit) for given in kicks.values()}):
-        own = {row: given for row, given in kicks.items() if (given.noise, given.unit) == (noise, unit)}
-        _launch(weights, own, layer)
+    for launch in launches(kicks, len(weights), weights.device) if isinstance(kicks, Mapping) else kicks:
+        _launch(weights, launch, layer)
+
+
+def launches(
+    kicks: Mapping[int, Kick], runs: int, device: torch.device, clock: Tensor | None = None
+) -> Sequence[Launch]:
+    """Kicks of some of so many runs, ready for a device: a launch a noise.
+
+    With `clock`, int64 (R,) on the device, they are those of the steps that it holds when they are launched.
+    """
+    from heavytail._sampler import gpu
+
+    ready = []
+    for kind, unit in sorted({(given.noise, given.unit) for given in kicks.values()}):
+        own = {row: given for row, given in kicks.items() if (given.noise, given.unit) == (kind, unit)}
+        for given in own.values():
+            _check(given.alpha, kind, unit)
+            _sampler.check_address(given.key, given.step, 0)
+        each = [own.get(row, replace(own[min(own)], scale=0.0)) for row in range(runs)]
+        steps = torch.tensor([given.step for given in each]).to(device) if clock is None else clock
+        laws, keys = gpu.table(kind, [(given.alpha, given.scale, given.key) for given in each], device)
+        along = [given.along for given in each if given.along is not None]
+        ready.append(Launch(kind, unit, gpu.Kicks(laws, keys, steps), torch.stack(along) if along else None))
+    return ready
 
 
 def _launches(device: torch.device) -> bool:
@@ -128,27 +163,13 @@ def _launches(device: torch.device) -> bool:
     return device.type == "cuda" and find_spec("triton") is not None
 
 
-def _launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:
-    """Kicks of one noise and unit of some of R runs, whose weights lie on a GPU."""
+def _launch(weights: Tensor, launch: Launch, layer: int) -> None:
     from heavytail._sampler import gpu
 
-    first = next(iter(kicks.values()))
-    for given in kicks.values():
-        _check(weights[0], given.alpha, first.noise, first.unit, given.along)
-        _sampler.check_address(given.key, given.step, layer)
-    none = replace(first, scale=0.0)
-    each = [kicks.get(row, none) for row in range(len(weights))]
-    rows = gpu.kicks(
-        first.noise,
-        [given.alpha for given in each],
-        [given.scale for given in each],
-        [given.key for given in each],
-        [given.step for given in each],
-        weights.device,
-    )
-    along = None if first.along is None else torch.stack([one.along for one in each if one.along is not None])
-    matrices = weights.detach().flatten(1, _unit_axes(first.unit, weights.shape[1:])).flatten(2)
-    gpu.add(matrices, first.noise, rows, layer=layer, along=along)
+    _fits(weights[0], launch.noise, None if launch.along is None else launch.along[0])
+    _sampler.check_address(0, 0, layer)
+    matrices = weights.detach().flatten(1, _unit_axes(launch.unit, weights.shape[1:])).flatten(2)
+    gpu.add(matrices, launch.noise, launch.kicks, layer=layer, along=launch.along)
 
 
 def add(
@@ -178,7 +199,8 @@ def add(
     >>> bool((weight != 0).all())
     True
     """
-    _check(weight, alpha, noise, unit, along)
+    _check(alpha, noise, unit)
+    _fits(weight, noise, along)
     matrix = weight.detach().flatten(0, _unit_axes(unit, weight.shape) - 1).flatten(1)
     first, last, stride = units.indices(len(matrix))
     if stride != 1:
@@ -193,15 +215,18 @@ def add(
         matrix[first:last] += kick.to(weight.device)
     elif (first, last) == (0, len(matrix)):
         given = Kick(float(alpha), noise, unit, float(scale), key, step, along)
-        _launch(weight.detach().unsqueeze(0), {0: given}, layer)
+        kick_each(weight.detach().unsqueeze(0), {0: given}, layer=layer)
     else:
         raise ValueError(f"on {weight.device} noise is added to a whole weight at once: leave units out")
 
 
-def _check(weight: Tensor, alpha: Any, noise: Any, unit: Any, along: Tensor | None) -> None:
+def _check(alpha: Any, noise: Any, unit: Any) -> None:
     check_noise(noise)
     check_unit(unit)
     check_alpha(alpha)
+
+
+def _fits(weight: Tensor, noise: Noise, along: Tensor | None) -> None:
     if weight.ndim < 2 or weight.dtype != torch.float32 or not weight.is_contiguous():
         raise ValueError(
             f"noise is added in place to a contiguous float32 weight of two axes or more, not {weight.dtype} of "
