@@ -199,7 +199,7 @@ def test_kicks_of_several_noises_are_kept_apart(monkeypatch) -> None:
     """As on a GPU, on whatever device."""
     weights = torch.zeros(3, 40, 10, device=DEVICE)
     mixed = {row: Kick(1.5, kind, "filter", 1.0, 5, 6) for row, kind in enumerate(noise.NOISES)}
-    monkeypatch.setattr(draws, "_launches", lambda device: True)
+    monkeypatch.setattr(draws, "launched", lambda device: True)
     noise.kick_each(weights, mixed)
     for row, kick in mixed.items():
         wanted = torch.zeros(40, 10)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from heavytail.lab import datasets, measuring, models, training
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module, two_layer
-from heavytail.lab.engines.protocol import Engine, Networks
+from heavytail.lab.engines.protocol import ROWS, Engine, Networks
 from heavytail.lab.machine import devices
 from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build
@@ -23,6 +23,7 @@ from heavytail.lab.training import Snapshot
 _LAYER = 1000  # bytes at least that a layer takes, however few weights it has
 
 CHECK_EVERY = 10  # steps at most between two looks whether a loss was finite: a look makes devices and threads wait
+CHECK_RECORDED = 250  # where a step is one launch, so that waiting costs more
 
 Look = Callable[[Run, int, float, float], None]  # a run, its step, its loss and accuracy on the training split
 
@@ -122,7 +123,10 @@ def _at_once(run: Run, dataset: Dataset) -> int:
     if not _has_two_layers(run):
         return 1 if device.type == "cpu" else 64  # too many are halved until they fit
     inputs, batch = dataset.x_train[0].numel(), run.batch_size or len(dataset.y_train)
-    fitting = devices.available(device) // two_layer.bytes_of(run.width, inputs, dataset.classes, batch)
+    needs = two_layer.bytes_of(run.width, inputs, dataset.classes, batch)
+    if device.type != "cpu":  # there are no tiles: the slopes of a step and the activations of a look are whole
+        needs += 4 * run.width * (batch + ROWS)
+    fitting = devices.available(device) // needs
     return max(1, min(fitting, torch.get_num_threads()) if device.type == "cpu" else int(0.8 * fitting))
 
 
@@ -159,18 +163,22 @@ def _together(
         along = datasets.unseen(x) if starts[0].run.along == "unseen" else None
         going = [training.begin(s, dataset, along, asked or s.run.stop_accuracy is not None) for s in starts]
     limit = 1
+    runs = None
     while going:
         start = time.perf_counter()
         stride = training.stride(going, limit)
         looks = any(one.looks_after(stride) for one in going)
         with _training():
-            losses = training.steps(engine, nets, going, x, y, rates, stride, hold=looks)
+            runs = runs or training.group(engine, nets, going, x, y, rates)
+            losses = training.steps(runs, stride, hold=looks)
         watch.bar.update(len(going) * stride)
-        pace = (time.perf_counter() - start) / stride
-        limit = CHECK_EVERY if watch.keep is None else int(min(CHECK_EVERY, max(1.0, watch.keep_every / pace)))
-        due = watch.keep is not None and time.perf_counter() - kept >= watch.keep_every
         with _training():
-            training.check(going, losses)
+            training.check(going, losses)  # waits for a GPU
+        pace = (time.perf_counter() - start) / stride
+        limit = CHECK_EVERY if runs.tape is None else CHECK_RECORDED
+        if watch.keep is not None:
+            limit = int(min(limit, max(1.0, watch.keep_every / pace)))
+        due = watch.keep is not None and time.perf_counter() - kept >= watch.keep_every
         if looks:
             with _training():
                 accuracies, means = (values.tolist() for values in engine.evaluate(nets, x, y))
@@ -199,7 +207,7 @@ def _together(
         if len(stay) < len(going):
             with _training():
                 nets, rates = engine.keep(nets, stay), rates[stay]
-            going = [going[row] for row in stay]
+            going, runs = [going[row] for row in stay], None
         if due and watch.keep is not None:
             for row, one in enumerate(going):
                 with _training():

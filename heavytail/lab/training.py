@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic
 
 import torch
 from torch import Tensor
@@ -12,7 +13,8 @@ from torch import Tensor
 from heavytail import noise, streams
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines.protocol import Engine, Networks
-from heavytail.lab.machine import threads
+from heavytail.lab.machine import recording, threads
+from heavytail.lab.machine.recording import Step, Tape
 from heavytail.lab.runs import Run
 from heavytail.noise import Kick
 
@@ -60,10 +62,14 @@ class Training:
     status: str = ""
     reason: str = ""
 
+    def is_kicked(self) -> bool:
+        """Whether there is noise after this step."""
+        return self.run.noise is not None and self.run.sigma > 0 and self.step < self.run.max_steps
+
     def kick(self) -> Kick | None:
         """The noise `σ η^{1/α} ξ` after this step, the same ξ for the same seed and step whatever else is trained."""
         run = self.run
-        if run.noise is None or run.alpha is None or run.sigma == 0 or self.step == run.max_steps:
+        if run.noise is None or run.alpha is None or not self.is_kicked():
             return None
         size = noise.scale(run.alpha, run.sigma, run.lr)
         return Kick(run.alpha, run.noise, run.unit, size, self.key, self.step, self.along)
@@ -109,48 +115,83 @@ def stride(going: Sequence[Training], limit: int) -> int:
     return min(*left, *looks, limit)
 
 
-def steps(
-    engine: Engine[Networks],
-    nets: Networks,
-    going: Sequence[Training],
-    x: Tensor,
-    y: Tensor,
-    rates: Tensor,
-    count: int,
-    hold: bool,
-) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Group(Generic[Networks]):
+    """Runs that are trained in step, and what all their steps read."""
+
+    engine: Engine[Networks]
+    nets: Networks
+    going: Sequence[Training]
+    x: Tensor
+    y: Tensor
+    rates: Tensor  # (R,)
+    decay: Tensor | None  # (R,): what a step leaves of each run's weights, 1 - ηλ; None if no weight decays
+    tape: Tape | None  # where steps are recorded
+
+
+def group(
+    engine: Engine[Networks], nets: Networks, going: Sequence[Training], x: Tensor, y: Tensor, rates: Tensor
+) -> Group[Networks]:
+    """Runs that are at the steps where they are; to be made anew when one of them leaves."""
+    left = [1 - one.run.lr * one.run.weight_decay for one in going]
+    decay = x.new_tensor(left) if any(share != 1 for share in left) else None
+    clock = recording.tape([one.step for one in going], x.device) if noise.launched(x.device) else None
+    return Group(engine, nets, going, x, y, rates, decay, clock)
+
+
+def steps(runs: Group[Networks], count: int, hold: bool) -> Tensor:
     """So many steps of every run; `hold` leaves out the noise after the last one. Returns the losses, (count, R).
 
     Runs that need not wait for each other go each on a thread.
     """
-    apart = engine.apart(nets)
+    apart = runs.engine.apart(runs.nets)
     if len(apart) == 1:
-        return _in_step(engine, nets, going, x, y, rates, count, hold)
+        return _in_step(runs, count, hold)
 
     def alone(row: int) -> Tensor:
-        return _in_step(engine, apart[row], going[row : row + 1], x, y, rates[row : row + 1], count, hold)
+        own, decay = slice(row, row + 1), None if runs.decay is None else runs.decay[row : row + 1]
+        return _in_step(
+            replace(runs, nets=apart[row], going=runs.going[own], rates=runs.rates[own], decay=decay), count, hold
+        )
 
-    return torch.cat(threads.each(alone, range(len(going)), x.device), 1)
+    return torch.cat(threads.each(alone, range(len(runs.going)), runs.x.device), 1)
 
 
-def _in_step(
-    engine: Engine[Networks],
-    nets: Networks,
-    going: Sequence[Training],
-    x: Tensor,
-    y: Tensor,
-    rates: Tensor,
-    count: int,
-    hold: bool,
-) -> Tensor:
-    losses, decay = [], _decay(going, x)
+def _in_step(runs: Group[Networks], count: int, hold: bool) -> Tensor:
+    losses = []
     for number in range(1, count + 1):
-        rows = [next(one.order) for one in going]
-        for one in going:
+        rows = [next(one.order) for one in runs.going]
+        for one in runs.going:
             one.step += 1
-        own = {} if hold and number == count else kicks(going)
-        losses.append(engine.descend(nets, *_batch(x, y, rows), rates, own, decay))
+        silent = hold and number == count
+        if runs.tape is None:
+            batch = _batch(runs.x, runs.y, _places(rows))
+            own = {} if silent else kicks(runs.going)
+            losses.append(runs.engine.descend(runs.nets, *batch, runs.rates, own, runs.decay))
+        else:
+            losses.append(_recorded(runs, runs.tape, _places(rows), silent))
     return torch.stack(losses)
+
+
+def _recorded(runs: Group[Networks], tape: Tape, places: Tensor | None, silent: bool) -> Tensor:
+    """The same step from what lies on the device: which samples, and how many steps were made."""
+    size = None if places is None else places.shape[1]
+    if places is not None:
+        tape.places.setdefault(size, torch.empty_like(places)).copy_(places)
+    kicked = () if silent else tuple(row for row, one in enumerate(runs.going) if one.is_kicked())
+
+    def make() -> Step:
+        own = {row: kick for row in kicked if (kick := runs.going[row].kick())}
+        ready = noise.launches(own, len(runs.going), tape.clock.device, tape.clock)
+
+        def step() -> Tensor:
+            tape.clock.add_(1)
+            batch = _batch(runs.x, runs.y, tape.places.get(size))
+            return runs.engine.descend(runs.nets, *batch, runs.rates, ready, runs.decay)
+
+        return step
+
+    return recording.repeat(tape, (size, kicked), make)
 
 
 def kicks(going: Sequence[Training]) -> dict[int, Kick]:
@@ -158,18 +199,15 @@ def kicks(going: Sequence[Training]) -> dict[int, Kick]:
     return {row: kick for row, one in enumerate(going) if (kick := one.kick())}
 
 
-def _batch(x: Tensor, y: Tensor, rows: Sequence[Tensor | slice]) -> tuple[Tensor, Tensor]:
+def _places(rows: Sequence[Tensor | slice]) -> Tensor | None:
+    """Which samples each run takes, (R, batch); None for all."""
+    chosen = [row for row in rows if isinstance(row, Tensor)]
+    return torch.stack(chosen) if chosen else None
+
+
+def _batch(x: Tensor, y: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor]:
     """The samples of a step: shared by all runs, or each run's own, with a leading run axis."""
-    if isinstance(rows[0], slice):
-        return x, y
-    chosen = torch.stack([row for row in rows if isinstance(row, Tensor)])
-    return x[chosen], y[chosen]
-
-
-def _decay(going: Sequence[Training], like: Tensor) -> Tensor | None:
-    """What a step leaves of each run's weights, 1 - ηλ, (R,); None if no weight decays."""
-    left = [1 - one.run.lr * one.run.weight_decay for one in going]
-    return like.new_tensor(left) if any(share != 1 for share in left) else None
+    return (x, y) if places is None else (x[places], y[places])
 
 
 def check(going: Sequence[Training], losses: Tensor) -> None:

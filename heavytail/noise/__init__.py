@@ -14,7 +14,7 @@ together.
 
 from __future__ import annotations
 
-from heavytail.noise.draws import Kick, add, draw, kick, kick_each, scale, vectors
+from heavytail.noise.draws import Kick, Kicks, add, draw, kick, kick_each, launched, launches, scale, vectors
 from heavytail.noise.kinds import NOISES, UNITS, Noise, Unit, check
 from heavytail.noise.training import Perturbation, perturb
 
@@ -22,6 +22,7 @@ __all__ = [
     "NOISES",
     "UNITS",
     "Kick",
+    "Kicks",
     "Noise",
     "Perturbation",
     "Unit",
@@ -30,6 +31,8 @@ __all__ = [
     "draw",
     "kick",
     "kick_each",
+    "launched",
+    "launches",
     "perturb",
     "scale",
     "vectors",

@@ -127,7 +127,7 @@ def kick_each(weights: Tensor, kicks: Kicks, *, layer: int = 0) -> None:
     >>> weights.flatten(1).count_nonzero(1).tolist()
     [0, 2000, 0]
     """
-    if isinstance(kicks, Mapping) and not _launches(weights.device):
+    if isinstance(kicks, Mapping) and not launched(weights.device):
         for row, given in kicks.items():
             kick(weights[row], given, layer=layer)
         return
@@ -158,8 +158,12 @@ def launches(
     return ready
 
 
-def _launches(device: torch.device) -> bool:
-    """Whether kicks are drawn by the kernels for a GPU. Triton comes with torch for CUDA, but for Windows'."""
+def launched(device: torch.device) -> bool:
+    """Whether kicks for a device are drawn by the kernels for a GPU. Triton comes with torch for CUDA on Linux.
+
+    >>> launched(torch.device("cpu"))
+    False
+    """
     return device.type == "cuda" and find_spec("triton") is not None
 
 
@@ -209,7 +213,7 @@ def add(
     at = {"key": key, "step": step, "layer": layer, "first": first}
     if weight.device.type == "cpu":
         _sampler.add(matrix[first:last], noise, float(alpha), scale, **at, along=along)
-    elif not _launches(weight.device):
+    elif not launched(weight.device):
         kick = torch.zeros(last - first, matrix.shape[1])
         _sampler.add(kick, noise, float(alpha), scale, **at, along=None if along is None else along.cpu())
         matrix[first:last] += kick.to(weight.device)

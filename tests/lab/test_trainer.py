@@ -13,30 +13,18 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from made_up_data import CLASSES, INPUTS, made_up
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from heavytail import Run, compress, networks, noise, streams
 from heavytail.lab import queue, results, trainer, training
-from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import threads
 from heavytail.lab.runs import settled
 
-CLASSES, INPUTS = 3, 6
 NOISE = {"noise": "entrywise", "alpha": 1.75, "sigma": 0.3}
 MEASURED = [name for name in results.COLUMNS if name.startswith(results.MEASURED)]
-
-
-def made_up(name="digits", rows=(40, 30), shape=(INPUTS,), classes=CLASSES, seed=0):
-    """A data set that can be learnt: classes are shifted against each other."""
-    g = torch.Generator().manual_seed(seed)
-    splits = []
-    for count in rows:
-        y = torch.arange(count) % classes
-        x = torch.randn(count, *shape, generator=g)
-        splits += [x + 1.5 * (y.reshape(-1, *[1] * len(shape)) - 1), y]
-    return Dataset(name, *splits, classes=classes, verified=False, source="made up")
 
 
 TOY = made_up()

@@ -19,7 +19,7 @@ from heavytail import compress, noise
 from heavytail.compress import shrinking
 from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
-from heavytail.noise import Kick
+from heavytail.noise import Kicks
 
 Parameters = Mapping[str, Tensor]
 IMAGES = 128  # images at once where no gradient is needed
@@ -91,7 +91,7 @@ def hidden(networks: Networks, row: int) -> list[Tensor]:
 
 
 def descend(
-    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick], decay: Tensor | None = None
+    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Kicks, decay: Tensor | None = None
 ) -> Tensor:
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
@@ -117,7 +117,7 @@ def descend(
 
 
 @torch.no_grad()
-def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
+def perturb(networks: Networks, kicks: Kicks) -> None:
     """Add the noise of the rows in `kicks` to every hidden weight, in place."""
     for layer, name in enumerate(networks.hidden):
         noise.kick_each(networks.parameters[name], kicks, layer=layer)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from heavytail.noise import Kick, Unit
+from heavytail.noise import Kicks, Unit
 
 ROWS = 4096  # samples at once where no gradient is needed
 
@@ -56,12 +56,12 @@ class Engine(Protocol[Networks]):
         x: Tensor,
         y: Tensor,
         rates: Tensor,
-        kicks: Mapping[int, Kick],
+        kicks: Kicks,
         decay: Tensor | None = None,
     ) -> Tensor:
         """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,)."""
 
-    def perturb(self, networks: Networks, kicks: Mapping[int, Kick]) -> None:
+    def perturb(self, networks: Networks, kicks: Kicks) -> None:
         """Add the noise of the rows in `kicks`, in place."""
 
     def evaluate(self, networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ from heavytail.lab.engines import fused
 from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
 from heavytail.lab.machine import threads
 from heavytail.networks import MeanField
-from heavytail.noise import Kick
+from heavytail.noise import Kicks
 
 TILE = 2**19  # activations of a tile: larger ones leave a core's cache, with smaller ones the interpreter takes over
 PART = 1024  # samples at once of one network that is pruned: few enough that every thread of a CPU has some
@@ -76,8 +76,17 @@ def keep(networks: Networks, rows: Sequence[int]) -> Networks:
 
 def apart(networks: Networks) -> list[Networks]:
     """The networks in parts that need not be trained in step, in the same memory: on a CPU one by one."""
-    alone = networks.hidden.device.type == "cpu"
+    alone = by_core(networks.hidden.device)
     return [_alone(networks, row) for row in range(len(networks.hidden))] if alone else [networks]
+
+
+def by_core(device: torch.device) -> bool:
+    """Whether a run has a core of its own, and its neurons go in tiles that fit the core's cache; else all go at once.
+
+    >>> by_core(torch.device("cpu"))
+    True
+    """
+    return device.type == "cpu"
 
 
 def weights(networks: Networks, row: int) -> dict[str, Tensor]:
@@ -96,7 +105,7 @@ def hidden(networks: Networks, row: int) -> list[Tensor]:
 
 @torch.no_grad()
 def descend(
-    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick], decay: Tensor | None = None
+    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Kicks, decay: Tensor | None = None
 ) -> Tensor:
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
@@ -134,7 +143,7 @@ def descend(
 
 
 @torch.no_grad()
-def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
+def perturb(networks: Networks, kicks: Kicks) -> None:
     """Add the noise of the rows in `kicks`, in place."""
     _, neurons, inputs = networks.hidden.shape
     tiles = _tiles(networks, _spans(neurons, inputs, networks.hidden.device))
@@ -145,7 +154,7 @@ def perturb(networks: Networks, kicks: Mapping[int, Kick]) -> None:
 def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
     runs = len(networks.hidden)
-    if runs > 1 and x.device.type == "cpu":
+    if runs > 1 and by_core(x.device):
         pairs = threads.each(lambda row: evaluate(_alone(networks, row), x, y), range(runs), x.device)
         return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
     right, loss = y.new_zeros(runs), x.new_zeros(runs)
@@ -211,7 +220,7 @@ def _alone(networks: Networks, row: int) -> Networks:
 
 def _spans(neurons: int, batch: int, device: torch.device) -> list[slice]:
     """Neurons in even pieces that fit a cache; all at once where there is no such cache."""
-    pieces = -(-neurons // max(TILE // batch, NEURONS)) if device.type == "cpu" else 1
+    pieces = -(-neurons // max(TILE // batch, NEURONS)) if by_core(device) else 1
     size = -(-neurons // max(pieces, 1))
     return [slice(low, min(low + size, neurons)) for low in range(0, neurons, size or 1)]
 
@@ -219,7 +228,7 @@ def _spans(neurons: int, batch: int, device: torch.device) -> list[slice]:
 def _tiles(networks: Networks, spans: Sequence[slice]) -> list[Tile]:
     """On the CPU one run and one span at a time, elsewhere all runs."""
     runs = len(networks.hidden)
-    rows = [slice(r, r + 1) for r in range(runs)] if networks.hidden.device.type == "cpu" else [slice(0, runs)]
+    rows = [slice(r, r + 1) for r in range(runs)] if by_core(networks.hidden.device) else [slice(0, runs)]
     return [(row, number, span) for row in rows for number, span in enumerate(spans)]
 
 
@@ -285,12 +294,12 @@ def _back_compiled(networks: Networks, active: Tensor, out: Tensor, g: Tensor, l
 def _compiled(networks: Networks) -> bool:
     """Whether the way back is `fused.backward`: on a CPU, products in float32, few classes."""
     few = networks.output.shape[2] <= fused.CLASSES
-    return few and networks.low is None and networks.hidden.device.type == "cpu"
+    return few and networks.low is None and by_core(networks.hidden.device)
 
 
-def _kick(networks: Networks, kicks: Mapping[int, Kick], tile: Tile) -> None:
+def _kick(networks: Networks, kicks: Kicks, tile: Tile) -> None:
     rows, _, span = tile
-    if networks.hidden.device.type != "cpu":  # there a tile is all of it
+    if not (by_core(networks.hidden.device) and isinstance(kicks, Mapping)):  # the tile is all of it
         noise.kick_each(networks.hidden, kicks)
         return
     for row in range(len(networks.hidden))[rows]:

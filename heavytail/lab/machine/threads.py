@@ -53,7 +53,9 @@ def each(do: Callable[[Part], Done], parts: Iterable[Part], device: torch.device
 
 
 def scratch(*shape: int, like: Tensor) -> Tensor:
-    """Memory of this thread, with anything in it: valid until the thread asks again."""
+    """Memory of this thread, with anything in it: valid until the thread asks again. On a GPU memory of its own."""
+    if like.device.type != "cpu":  # where memory is had again at once, and a recorded step may hold it
+        return like.new_empty(shape)
     size = math.prod(shape)
     held: Tensor | None = getattr(_own, "held", None)
     if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:

@@ -80,7 +80,9 @@ def violations(page, **options):
     console of every test that has the page after this one.
     """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    found = axe.Axe().run(page, options={"resultTypes": ["violations"], "preload": False, **options}).response["violations"]
+    found = (
+        axe.Axe().run(page, options={"resultTypes": ["violations"], "preload": False, **options}).response["violations"]
+    )
     return [
         (rule["id"], node["html"][:200], node["failureSummary"][:300])
         for rule in found

@@ -1,0 +1,80 @@
+"""The way of a GPU, all runs in one piece and steps recorded, on a CPU: the runs are those of the CPU to rounding.
+
+Triton's interpreter draws the kicks, and a recorded step is the step itself. On a GPU nothing is changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from made_up_data import made_up
+
+pytest.importorskip("triton", reason="needs triton, which there is for Linux")
+
+from heavytail import Run, noise
+from heavytail.lab import trainer
+from heavytail.lab.engines import two_layer
+from heavytail.lab.machine import recording
+from heavytail.noise import draws
+
+ON_GPU = torch.cuda.is_available()
+DATA = {"digits": made_up(), "cifar10": made_up("cifar10", rows=(8, 6), shape=(3, 32, 32))}
+BASE = Run(dataset="digits", width=8, lr=0.1, max_steps=12, eval_every=5, stop_accuracy=1.0)
+VGG = Run(dataset="cifar10", network="vgg", width=2, lr=0.01, max_steps=3, unit="kernel")
+NOISES = [
+    *({"noise": kind, "alpha": alpha, "sigma": 0.05} for kind in noise.NOISES for alpha in (1.5, 2.0)),
+    {},
+    {"noise": "entrywise", "alpha": 1.75, "sigma": 0.1, "weight_decay": 0.1, "max_steps": 7},
+]
+KINDS = {
+    "two layers": [replace(BASE, seed=3, **own) for own in NOISES],
+    "two layers, minibatches": [replace(BASE, seed=seed, batch_size=15, **own) for seed in (1, 2) for own in NOISES[:7]],
+    "two layers, low": [replace(BASE, products="bfloat16", **own) for own in NOISES[:4]],
+    "mean field": [replace(BASE, network="mean_field", **own) for own in NOISES],
+    "along a direction": [replace(BASE, along="unseen", seed=seed, **NOISES[0]) for seed in (1, 2)],
+    "three layers": [replace(BASE, depth=3, **own) for own in NOISES],
+    "convolutions": [replace(VGG, **own) for own in NOISES[:3]],
+}
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """What is called for a GPU; the steps that were recorded."""
+    recorded, record = [], recording.record
+
+    def spy(step, pool=None):
+        recorded.append(step)
+        return record(step, pool) if ON_GPU else step
+
+    monkeypatch.setattr(recording, "record", spy)
+    if not ON_GPU:
+        for module in (noise, draws):
+            monkeypatch.setattr(module, "launched", lambda device: True)
+        monkeypatch.setattr(two_layer, "by_core", lambda device: False)
+    return recorded
+
+
+def trained(runs, device="cpu"):
+    return trainer.train(runs, device=device, data={run.dataset: DATA[run.dataset] for run in runs}, progress=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
+    runs = KINDS[kind]
+    wanted = trained(runs)
+    recorded = request.getfixturevalue("gpu")
+    got = trained(runs, "cuda" if ON_GPU else "cpu")
+    assert recorded  # or nothing was tested
+    loose = 2e-2 if "low" in kind else 1e-4
+    for run in runs:
+        for name, weight in wanted.weights(run).items():
+            torch.testing.assert_close(got.weights(run)[name], weight, rtol=loose, atol=loose / 10)
+    assert list(got.table["status"]) == list(wanted.table["status"])
+    assert list(got.table["steps"]) == list(wanted.table["steps"])
+    for column in ("train_loss", "pruning_ratio", "norm_median", "test_accuracy"):
+        torch.testing.assert_close(
+            torch.tensor(got.table[column]), torch.tensor(wanted.table[column]), rtol=5 * loose, atol=5 * loose
+        )
+
