@@ -52,9 +52,8 @@ def perturb(
     Without `model` and `params` the output layer is told by its shape, where all weights are matrices and one alone has
     a number of rows that is no other's number of columns.
 
-    Kicks are added at an address (key, step, number of the weight). On the CPU they come from the compiled sampler,
-    whatever the weight's dtype and memory layout; on another device from draws there, whose numbers are others. A half
-    or bfloat16 weight gets a kick that is below its rounding later, together with those that follow: the handle keeps
+    Kicks are added at an address (key, step, number of the weight), and are the same but for the last bits on every
+    device, whatever the weight's dtype and memory layout. A half or bfloat16 weight gets a kick that is below its rounding later, together with those that follow: the handle keeps
     the rest in float32. Where torch.distributed is initialised, every process has to call this: they use the key of
     process 0, so that replicas stay equal.
 
