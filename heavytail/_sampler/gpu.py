@@ -24,7 +24,8 @@ from heavytail._sampler import law as laws
 from heavytail._sampler.philox import CHUNK
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-BLOCK = 2**14 if INTERPRETED else 256  # ciphers a program makes at a time
+BLOCK = 256  # ciphers a program makes at a time
+INTERPRETED_BLOCK = 2**14  # at most: an interpreter takes as long for few as for many
 _LARGEST = {"shared": math.inf, "isotropic": 1e37}  # of what a unit shares: times a Gaussian it stays finite
 
 COLUMNS = tl.constexpr(11)  # of a row of `Kicks.laws`
@@ -76,7 +77,8 @@ def add(weights: Tensor, noise: str, kicks: Kicks, *, layer: int, along: Tensor 
         count = weights[0].numel()
         about = (weights.stride(0), count, weights.shape[2], per_unit, weights.shape[1])
         at = (kicks.laws, kicks.keys, kicks.steps, 2 * layer)
-        _normal_kernel[_grid(weights, count, 4)](weights, *about, *at, B=BLOCK)
+        grid, block = _grid(weights, count, 4)
+        _normal_kernel[grid](weights, *about, *at, B=block)
 
 
 def symmetric(kicks: Kicks, count: int, lane: int) -> Tensor:
@@ -92,14 +94,19 @@ def _stable_draws(
     """Put draws number 0, 1, ... of a lane into `out`, (R, ...), each run's in one piece, or add them to it."""
     count = out[0].numel()
     about = (out.stride(0), count, kicks.laws, kicks.keys, kicks.steps, lane, largest)
-    _stable_kernel[_grid(out, count, 2)](out, *about, SIGNED=signed, ADD=add, B=BLOCK)
+    grid, block = _grid(out, count, 2)
+    _stable_kernel[grid](out, *about, SIGNED=signed, ADD=add, B=block)
 
 
-def _grid(weights: Tensor, count: int, draws: int) -> tuple[int, int]:
-    """Programs for the draws of a run, so many of them a cipher, and for the runs. Whole chunks, whose halves meet."""
+def _grid(weights: Tensor, count: int, draws: int) -> tuple[tuple[int, int], int]:
+    """Programs for the draws of a run, so many of them a cipher, and for the runs; and the ciphers of a program.
+
+    They make whole chunks, whose halves meet.
+    """
     chunk = CHUNK * draws // 2
     ciphers = -(-count // chunk) * (CHUNK // 2)
-    return triton.cdiv(ciphers, BLOCK), len(weights)
+    block = min(INTERPRETED_BLOCK, triton.next_power_of_2(ciphers)) if INTERPRETED else BLOCK
+    return (triton.cdiv(ciphers, block), len(weights)), block
 
 
 @triton.jit
