@@ -11,10 +11,10 @@ import torch
 
 from heavytail import Run, cli
 from heavytail.lab import bench, trainer
-from heavytail.lab.bench import cases, loop
+from heavytail.lab.bench import cases, loop, stage
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 
-SMALL = cases.Shape("digits", 6, 3, 60, 40)
+SMALL = stage.Shape("digits", 6, 3, 60, 40)
 
 
 def test_sides_take_turns_after_one_call_each_to_warm_up():
@@ -66,7 +66,7 @@ def test_scipys_draws_have_scale_one(kind, alpha):
 
 
 def test_the_products_alone_are_those_of_a_step():
-    nets, x, _ = cases._stage(SMALL, 2, 8, 10, torch.device("cpu"))
+    nets, x, _ = stage.stage(SMALL, 2, 8, 10, torch.device("cpu"))
     cases._products(nets, x)()  # shapes fit
     assert nets.hidden.shape == (2, 8, 6)
 
