@@ -80,7 +80,8 @@ def test_an_unknown_case_and_a_device_that_is_not_there_are_refused():
 
 def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
     figure = Figure("noise.ns_per_draw", "entrywise", 3.0, 2.5, 4.0, "ns")
-    monkeypatch.setattr(bench, "CASES", {"noise": lambda device: iter([figure])})
+    rounded = Figure("step.bfloat16_speedup", "mnist", 0.6, 0.5, 0.7, "ratio")
+    monkeypatch.setattr(bench, "CASES", {"noise": lambda _: iter([figure]), "products": lambda _: iter([rounded])})
     assert cli.main(["bench", "noise", "--json"]) == 0
     out, lines = capsys.readouterr()
     told = json.loads(out)
@@ -90,3 +91,7 @@ def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
     assert told["machine"]["versions"]["torch"] == torch.__version__
     assert told["machine"]["cores"] > 0
     assert "noise.ns_per_draw" in lines
+    assert "Products in" not in lines
+    assert cli.main(["bench"]) == 0  # all cases, and which products are faster
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "Products in bfloat16 are slower than in float32 here: a step 0.6 times as fast."

@@ -9,13 +9,20 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import matplotlib as mpl
+
+mpl.use("Agg")
+
 import pandas as pd
 import pytest
 import torch
 from goodness_of_fit import follows_symmetric
+from matplotlib import pyplot as plt
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heavytail import Run, noise
+from heavytail.book import figures as drawn
+from heavytail.book import timings
 from heavytail.lab import bench, trainer
 from heavytail.lab.bench import loop, on_gpu, stage, timing
 from heavytail.lab.bench.timing import Figure
@@ -113,6 +120,17 @@ def test_a_kick_and_the_copy_it_is_held_against_read_and_write_the_same_weights(
     sides["copy"]()
     assert torch.equal(copied, weights)
     assert sides["torch"]().shape == shape[1:]
+
+
+@pytest.mark.long
+def test_what_is_measured_can_be_shown(figures):
+    told = timings.gpus_in_short({"gpu-a": (bench.machine(), figures)})
+    assert all(words in told for words in ("a copy of the same bytes", "its matrix products", "by torch", "by SciPy"))
+    assert len(timings.gpu_tables({"gpu-a": (bench.machine(), figures)})) == 5
+    noises, steps = drawn.over_limits({"gpu-a": (bench.machine(), figures)}).axes
+    assert len(noises.containers) + len(steps.containers) == 2 * 3 + 2 * 4
+    assert len(drawn.growth(figures).axes) == 2
+    plt.close("all")
 
 
 class Products(TorchDispatchMode):
