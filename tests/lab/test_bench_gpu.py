@@ -227,7 +227,7 @@ def test_a_gpu_has_cases_of_its_own():
     there = bench._cases(torch.device("cuda"), None)
     assert {case.args for case in there.values()} == {(on_gpu.FULL,)}
     assert bench._cases(CPU, None) is bench.CASES
-    with pytest.raises(ValueError, match=r"^unknown case 'workers': choose from noise, step, products, growth, grid$"):
+    with pytest.raises(ValueError, match=r"^unknown case 'workers': choose from noise, step, grid, products, growth$"):
         list(bench.bench(["workers"], plan=on_gpu.REHEARSAL))
 
 
@@ -269,6 +269,8 @@ def test_a_report_of_a_gpu_says_which_machine(monkeypatch):
     assert (machine["device"], machine["memory_gb"], machine["tf32"]) == ("Made-up GPU", 80.0, False)
     assert machine["processor"] == bench.machine()["device"]
     assert {"cuda", "triton"} <= machine["versions"].keys()
+    monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(fp32_precision="tf32"))
+    assert bench.machine("cuda")["tf32"] is True
 
 
 def test_reports_of_a_kind_are_read_in_order_of_their_names(tmp_path):

@@ -49,6 +49,7 @@ def steps(
     samples = TensorDataset(dataset.x_train, dataset.y_train)
     shuffle = streams.generator(run.seed, "batches")
     loader = DataLoader(samples, batch_size=run.batch_size or len(samples), shuffle=True, generator=shuffle)
+    weights = list(hidden_weights(model).values())
     step, reached = 0, False
     while not reached:
         for x, y in loader:
@@ -65,7 +66,7 @@ def steps(
                 yield model
                 break
             size = noise.scale(run.alpha or 2.0, run.sigma, run.lr)
-            for weight in hidden_weights(model).values():
+            for weight in weights:
                 weight.data.add_(size * draws(weight.shape))
             yield model
 

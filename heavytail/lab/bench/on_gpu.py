@@ -303,9 +303,9 @@ def growth(plan: Plan, device: torch.device) -> Iterator[Figure]:
 CASES: dict[str, Callable[[Plan, torch.device], Iterator[Figure]]] = {
     "noise": noises,
     "step": steps,
+    "grid": grids,
     "products": rounded,
     "growth": growth,
-    "grid": grids,
 }
 
 

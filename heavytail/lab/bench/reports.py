@@ -66,7 +66,7 @@ def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
             "device": torch.cuda.get_device_name(place),
             "processor": about["device"],
             "memory_gb": round(torch.cuda.get_device_properties(place).total_memory / 1e9, 1),
-            "tf32": bool(torch.backends.cuda.matmul.allow_tf32),
+            "tf32": torch.backends.cuda.matmul.fp32_precision == "tf32",
         }
         about["versions"] |= {"cuda": str(torch.version.cuda), "triton": _version("triton")}
     return about
