@@ -224,9 +224,9 @@ def test_sizes_that_do_not_fit_are_left_out_and_said(monkeypatch):
 
 
 def test_a_gpu_has_cases_of_its_own():
-    there = bench._cases(torch.device("cuda"), None)
+    there = bench.cases_on("cuda")
     assert {case.args for case in there.values()} == {(on_gpu.FULL,)}
-    assert bench._cases(CPU, None) is bench.CASES
+    assert bench.cases_on(CPU) is bench.CASES
     with pytest.raises(ValueError, match=r"^unknown case 'workers': choose from noise, step, grid, products, growth$"):
         list(bench.bench(["workers"], plan=on_gpu.REHEARSAL))
 

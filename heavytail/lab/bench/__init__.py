@@ -24,7 +24,7 @@ def bench(
     is not there.
     """
     where = streams.present(device)
-    there = _cases(where, plan)
+    there = cases_on(where, plan)
     for name in cases:
         if name not in there:
             raise ValueError(f"unknown case {name!r}: choose from {', '.join(there)}")
@@ -32,8 +32,15 @@ def bench(
         yield from there[name](where)
 
 
-def _cases(device: torch.device, plan: Plan | None) -> Mapping[str, Callable[[torch.device], Iterator[Figure]]]:
-    if plan is None and device.type != "cuda":
+def cases_on(
+    device: torch.device | str, plan: Plan | None = None
+) -> Mapping[str, Callable[[torch.device], Iterator[Figure]]]:
+    """The cases that `bench` has for a device, by name; with a `plan` those of a GPU. The most telling come first.
+
+    >>> list(cases_on("cuda"))
+    ['noise', 'step', 'grid', 'products', 'growth']
+    """
+    if plan is None and torch.device(device).type != "cuda":
         return CASES
     return {name: partial(case, plan or on_gpu.FULL) for name, case in on_gpu.CASES.items()}
 
@@ -44,6 +51,7 @@ __all__ = [
     "Plan",
     "as_text",
     "bench",
+    "cases_on",
     "fastest_products",
     "machine",
     "read",
