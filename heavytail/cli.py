@@ -140,9 +140,12 @@ def _bench(options: argparse.Namespace) -> None:
     from heavytail.lab import bench
 
     told = []
-    for figure in bench.bench(options.cases or tuple(bench.CASES), device=options.device):
+    lines = sys.stderr if options.json else sys.stdout
+    for figure in bench.bench(options.cases, device=options.device):
         told.append(figure)
-        print(bench.as_text(figure), file=sys.stderr if options.json else sys.stdout, flush=True)
+        print(bench.as_text(figure), file=lines, flush=True)
+    if sentence := bench.fastest_products(told):
+        print(sentence, file=lines)
     if options.json:
         _print_json(bench.report(told, options.device))
 
@@ -235,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulate.set_defaults(command=_simulate)
 
-    bench = commands.add_parser("bench", help="speed and memory as ratios measured side by side (some ten minutes)")
+    bench = commands.add_parser("bench", help="speed and memory as ratios measured side by side (ten minutes on a CPU)")
     bench.add_argument("cases", nargs="*", metavar="CASE", help="noise, step, grid, ...; all without a name")
     bench.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     bench.add_argument("--json", action="store_true", help="figures and machine as JSON; lines go to standard error")

@@ -53,9 +53,9 @@ def perturb(
     a number of rows that is no other's number of columns.
 
     Kicks are added at an address (key, step, number of the weight), and are the same but for the last bits on every
-    device, whatever the weight's dtype and memory layout. A half or bfloat16 weight gets a kick that is below its rounding later, together with those that follow: the handle keeps
-    the rest in float32. Where torch.distributed is initialised, every process has to call this: they use the key of
-    process 0, so that replicas stay equal.
+    device, whatever the weight's dtype and memory layout. A half or bfloat16 weight gets a kick that is below its
+    rounding later, together with those that follow: the handle keeps the rest in float32. Where torch.distributed is
+    initialised, every process has to call this: they use the key of process 0, so that replicas stay equal.
 
     Returns a handle, a `Perturbation`: `.names` are the weights that get kicks, `.remove()` ends the noise (the paper's
     code adds none after the last step), `.state_dict()` and `.load_state_dict()` go into a checkpoint, with which a

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 from made_up_results import controlled, diverged, measured, sweep, table
+from made_up_timings import gpu_report
 
 from heavytail import Run
 from heavytail.book import figures
+from heavytail.book.figures.style import COLOURS
 from heavytail.compress import norms
 from heavytail.lab.results import SHARES
 
@@ -74,6 +76,7 @@ DRAWN = {
     "noise_types": lambda: figures.noise_types(1.75, generator=gen()),
     "stable_tails": lambda: figures.stable_tails([1.5, 2.0], 500, generator=gen()),
     "growth": lambda: figures.growth(costs()),
+    "over_limits": lambda: figures.over_limits({"gpu-a": gpu_report(), "gpu-b": gpu_report("Other GPU", 2.0)}),
     "search": lambda: figures.search(experiment()),
     "controls": lambda: figures.controls(controlled(True, (1, 2))),
     "control_curves": lambda: figures.control_curves(controlled(True, (1, 2))),
@@ -162,6 +165,29 @@ def test_the_growth_of_cost_is_drawn_over_the_sizes_of_the_report():
         assert list(points.get_xdata()) == [1, 10, 100]
         assert list(points.get_ydata()) == [2, 20, 200]
         assert list(linear.get_ydata()) == [2, 20, 200]
+
+
+def test_the_growth_of_cost_has_a_panel_for_each_axis_that_was_measured():
+    _, timed = gpu_report()
+    assert [axis.get_xlabel() for axis in figures.growth(timed).axes] == ["neurons $n$", "runs at once"]
+    with pytest.raises(ValueError, match=r"^no growth was measured: run `heavytail bench growth --json`$"):
+        figures.growth(timed[timed["name"] == "noise.over_copy"])
+
+
+def test_every_case_is_a_point_over_its_limit_in_the_colour_of_its_noise():
+    machine, timed = gpu_report()
+    noise, step = figures.over_limits({"gpu-a": (machine, timed)}).axes
+    for axis, name in ((noise, "noise.over_copy"), (step, "step.over_matmul")):
+        rows = timed[timed["name"] == name]
+        points = [bars.lines[0] for bars in axis.containers]
+        assert sorted(float(point.get_xdata()[0]) for point in points) == pytest.approx(sorted(rows["value"]))
+        blue = {float(point.get_xdata()[0]) for point in points if point.get_color() == COLOURS["Type-II"]}
+        assert blue == set(rows.loc[rows["case"].str.contains("entrywise"), "value"])
+    assert [text.get_text() for text in noise.get_yticklabels()] == ["60 runs of 2000 x 140", "20 runs of 10000 x 784"]
+    (only,) = figures.over_limits({"gpu-a": (machine, timed[timed["name"] == "step.over_matmul"])}).axes
+    assert only.get_xlabel() == "step over its products"
+    with pytest.raises(ValueError, match=r"^nothing was held against its limit"):
+        figures.over_limits({"gpu-a": (machine, timed[timed["name"] == "growth.n"])})
 
 
 def test_the_pruned_picture_shows_the_columns_that_are_left():

@@ -11,10 +11,10 @@ import torch
 
 from heavytail import Run, cli
 from heavytail.lab import bench, trainer
-from heavytail.lab.bench import cases, loop
+from heavytail.lab.bench import cases, loop, stage
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 
-SMALL = cases.Shape("digits", 6, 3, 60, 40)
+SMALL = stage.Shape("digits", 6, 3, 60, 40)
 
 
 def test_sides_take_turns_after_one_call_each_to_warm_up():
@@ -66,7 +66,7 @@ def test_scipys_draws_have_scale_one(kind, alpha):
 
 
 def test_the_products_alone_are_those_of_a_step():
-    nets, x, _ = cases._stage(SMALL, 2, 8, 10, torch.device("cpu"))
+    nets, x, _ = stage.stage(SMALL, 2, 8, 10, torch.device("cpu"))
     cases._products(nets, x)()  # shapes fit
     assert nets.hidden.shape == (2, 8, 6)
 
@@ -80,7 +80,8 @@ def test_an_unknown_case_and_a_device_that_is_not_there_are_refused():
 
 def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
     figure = Figure("noise.ns_per_draw", "entrywise", 3.0, 2.5, 4.0, "ns")
-    monkeypatch.setattr(bench, "CASES", {"noise": lambda device: iter([figure])})
+    rounded = Figure("step.bfloat16_speedup", "mnist", 0.6, 0.5, 0.7, "ratio")
+    monkeypatch.setattr(bench, "CASES", {"noise": lambda _: iter([figure]), "products": lambda _: iter([rounded])})
     assert cli.main(["bench", "noise", "--json"]) == 0
     out, lines = capsys.readouterr()
     told = json.loads(out)
@@ -90,3 +91,7 @@ def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
     assert told["machine"]["versions"]["torch"] == torch.__version__
     assert told["machine"]["cores"] > 0
     assert "noise.ns_per_draw" in lines
+    assert "Products in" not in lines
+    assert cli.main(["bench"]) == 0  # all cases, and which products are faster
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == "Products in bfloat16 are slower than in float32 here: a step 0.6 times as fast."

@@ -30,7 +30,7 @@ NOISES = [
 ]
 KINDS = {
     "two layers": [replace(BASE, seed=3, **own) for own in NOISES],
-    "two layers, minibatches": [replace(BASE, seed=seed, batch_size=15, **own) for seed in (1, 2) for own in NOISES[:7]],
+    "two layers, minibatches": [replace(BASE, seed=k, batch_size=15, **own) for k, own in enumerate(NOISES[:7])],
     "two layers, low": [replace(BASE, products="bfloat16", **own) for own in NOISES[:4]],
     "mean field": [replace(BASE, network="mean_field", **own) for own in NOISES],
     "along a direction": [replace(BASE, along="unseen", seed=seed, **NOISES[0]) for seed in (1, 2)],

@@ -3,7 +3,7 @@
 from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
-from heavytail.book.figures.performance import growth
+from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
 from heavytail.book.figures.style import style
 from heavytail.book.figures.theory import (
@@ -51,6 +51,7 @@ __all__ = [
     "norm_tails",
     "norms_by_width",
     "output_errors",
+    "over_limits",
     "pairwise_correlation",
     "paths",
     "plan",

@@ -1,17 +1,19 @@
-"""What `heavytail bench` measures, case by case. The limits: the matrix products of a step alone, and SciPy's draws."""
+"""What `heavytail bench` measures on a CPU, case by case.
+
+The limits are the matrix products of a step alone, and SciPy's draws.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,64 +22,32 @@ import torch
 from scipy.stats import levy_stable
 from torch import Tensor
 
-from heavytail import _sampler, noise, streams
+from heavytail import _sampler, noise
 from heavytail.lab import sweeps, trainer
 from heavytail.lab.bench import loop
-from heavytail.lab.bench.timing import Figure, ratios, side_by_side
-from heavytail.lab.datasets import Dataset
-from heavytail.lab.engines import protocol, two_layer
-from heavytail.lab.machine import threads
+from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, descend, kick, networks, stage
+from heavytail.lab.bench.timing import Figure, Sides, ratios, side_by_side
+from heavytail.lab.engines import two_layer
 from heavytail.lab.runs import Run
-from heavytail.noise import Kick
 
-Sides = dict[str, Callable[[], object]]
-
-ALPHA = 1.75
 ELEMENTS = 10**6
 WIDEST = 10**6
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The shape of a training step: what decides its cost."""
-
-    name: str
-    inputs: int
-    classes: int
-    train: int
-    test: int
-
-    def data(self) -> Dataset:
-        """Made-up samples of this shape: what they hold decides no time."""
-        g = torch.Generator().manual_seed(1)
-        x_train, x_test = (torch.randn(count, self.inputs, generator=g) for count in (self.train, self.test))
-        y_train, y_test = (torch.randint(0, self.classes, (n,), generator=g) for n in (self.train, self.test))
-        return Dataset(
-            self.name, x_train, y_train, x_test, y_test, classes=self.classes, verified=False, source="made up"
-        )
-
-
-ECG5000 = Shape("ecg5000", 140, 2, 500, 4500)
-MNIST = Shape("mnist", 784, 10, 60_000, 10_000)
 
 
 def noises(device: torch.device, rounds: int = 7) -> Iterator[Figure]:
     """In-place updates of 10^6 float32 weights by each noise, against SciPy doing the same."""
     rows: dict[noise.Noise, list[int]] = {"entrywise": [140], "isotropic": [10, 140, 784], "shared": [140]}
     for kind, row in ((kind, row) for kind, sizes in rows.items() for row in sizes):
-        nets = _networks(1, ELEMENTS // row, row, 2, 1, device)
+        nets = networks(1, ELEMENTS // row, row, 2, 1, device)
         by_scipy, rng = nets.hidden[0].clone(), np.random.RandomState(1)
         sides: Sides = {
-            "ours": partial(two_layer.perturb, nets, {0: _kick(kind, 0)}),
+            "ours": partial(two_layer.perturb, nets, {0: kick(kind, 0)}),
             "scipy": lambda: by_scipy.add_(loop.draw(kind, ALPHA, by_scipy.shape, rng).to(device), alpha=0.01),  # noqa: B023
         }
         taken = side_by_side(sides, rounds, calls={"ours": 20})  # a turn of each side takes about as long
         case = f"{kind}, rows of {row}"
         yield Figure.of("noise.speedup_vs_scipy", case, ratios(taken["scipy"], taken["ours"]), "ratio")
         yield Figure.of("noise.ns_per_draw", case, [1e9 * t / nets.hidden.numel() for t in taken["ours"]], "ns")
-        if device.type == "cuda":
-            copied = side_by_side({"ours": sides["ours"], "copy": partial(by_scipy.copy_, nets.hidden[0])}, rounds)
-            yield Figure.of("noise.over_copy", case, ratios(copied["ours"], copied["copy"]), "ratio")
     draws: Sides = {
         "ours": lambda: _sampler.positive(ALPHA / 2, ELEMENTS, key=1),
         "scipy": lambda: levy_stable.rvs(ALPHA / 2, 1, size=ELEMENTS, random_state=rng),
@@ -91,12 +61,12 @@ def steps(device: torch.device, rounds: int = 9) -> Iterator[Figure]:
     """A full step of as many runs as there are threads, against its five matrix products alone and between noises."""
     runs = torch.get_num_threads()
     for shape, width, batch, calls in ((ECG5000, 2000, 500, 10), (ECG5000, 10_000, 500, 2), (MNIST, 5000, 5000, 1)):
-        nets, x, y = _stage(shape, runs, width, batch, device)
+        nets, x, y = stage(shape, runs, width, batch, device)
         rates = torch.full((runs,), 1e-3, device=device)
         sides: Sides = {"products": _products(nets, x)}
         for kind in (None, *noise.NOISES):
-            own = {} if kind is None else {row: _kick(kind, row) for row in range(runs)}
-            sides[str(kind)] = _wait(partial(_descend, nets, x, y, rates, own), device)
+            own = {} if kind is None else {row: kick(kind, row) for row in range(runs)}
+            sides[str(kind)] = partial(descend, nets, x, y, rates, own)
         taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
         case = f"{shape.name}, n = {width}, batch {batch}, {runs} runs at once"
         yield Figure.of("step.over_matmul", f"{case}, no noise", ratios(taken["None"], taken["products"]), "ratio")
@@ -132,7 +102,7 @@ def grids(device: torch.device) -> Iterator[Figure]:
         data = {shape.name: dataset}
         list(trainer.outcomes([replace(base, max_steps=2)], data=data, device=device, progress=False))  # warm up
         loop.train(replace(base, max_steps=2), dataset)
-        alone = _products(*_stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
+        alone = _products(*stage(shape, 1, base.width, base.batch_size or shape.train, device)[:2])
         over, most, seconds = [], [], []
         for number in range(rounds):
             start = time.perf_counter()
@@ -158,9 +128,8 @@ def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
     for shape, width, batch, calls in ((ECG5000, 2000, 500, 2), (MNIST, 2000, 1000, 1)):
         sides: Sides = {}
         for low in ("float32", "bfloat16"):
-            nets, x, y = _stage(shape, 1, width, batch, device, low)
-            step = partial(two_layer.descend, nets, x, y, torch.full((1,), 1e-3, device=device), {})
-            sides[low] = _wait(step, device)
+            nets, x, y = stage(shape, 1, width, batch, device, low)
+            sides[low] = partial(two_layer.descend, nets, x, y, torch.full((1,), 1e-3, device=device), {})
         taken = side_by_side(sides, rounds, calls=dict.fromkeys(sides, calls))
         case = f"{shape.name}, n = {width}, batch {batch}"
         yield Figure.of("step.bfloat16_speedup", case, ratios(taken["float32"], taken["bfloat16"]), "ratio")
@@ -178,9 +147,9 @@ def growth(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
         sides: Sides = {}
         for width, inputs, runs in points:
             shape = replace(ECG5000, inputs=inputs)
-            nets, x, y = _stage(shape, runs, width, 500, device)
-            rates, own = torch.full((runs,), 1e-3, device=device), {row: _kick("entrywise", row) for row in range(runs)}
-            sides[str((width, inputs, runs)[axis])] = _wait(partial(_descend, nets, x, y, rates, own), device)
+            nets, x, y = stage(shape, runs, width, 500, device)
+            rates, own = torch.full((runs,), 1e-3, device=device), {row: kick("entrywise", row) for row in range(runs)}
+            sides[str((width, inputs, runs)[axis])] = partial(descend, nets, x, y, rates, own)
         taken = side_by_side(
             sides, rounds, calls={side: max(1, 20_000 // (int(side) if axis == 0 else 2000)) for side in sides}
         )
@@ -247,41 +216,6 @@ CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
 }
 
 
-def _networks(
-    runs: int, width: int, inputs: int, classes: int, batch: int, device: torch.device, low: str = "float32"
-) -> two_layer.Networks:
-    g = torch.Generator().manual_seed(1)
-    hidden = torch.randn(runs, width, inputs, generator=g) / math.sqrt(inputs)
-    output = torch.randn(runs, width, classes, generator=g) / math.sqrt(width)
-    room = torch.empty(runs * width * batch, device=device)
-    names = ("1.weight", "3.weight")
-    return two_layer.Networks(hidden.to(device), output.to(device), names, protocol.lowered(low), room)
-
-
-def _stage(
-    shape: Shape, runs: int, width: int, batch: int, device: torch.device, low: str = "float32"
-) -> tuple[two_layer.Networks, Tensor, Tensor]:
-    data = replace(shape, train=batch, test=1).data().to(device)
-    return _networks(runs, width, shape.inputs, shape.classes, batch, device, low), data.x_train, data.y_train
-
-
-def _kick(kind: noise.Noise, seed: int) -> Kick:
-    return Kick(ALPHA, kind, "filter", 1e-9, streams.key(seed, "noise"), 1)
-
-
-def _descend(nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]) -> None:
-    """A step of every run as the trainer makes it: on a CPU each on a thread."""
-    apart = two_layer.apart(nets)
-    if len(apart) == 1:
-        two_layer.descend(nets, x, y, rates, kicks)
-        return
-
-    def alone(row: int) -> None:
-        two_layer.descend(apart[row], x, y, rates[row : row + 1], {0: kicks[row]} if row in kicks else {})
-
-    threads.each(alone, range(len(apart)), x.device)
-
-
 def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:
     """The five matrix products of a step of each run, and nothing else, as torch makes them by itself."""
     _, width, inputs = nets.hidden.shape
@@ -298,18 +232,5 @@ def _products(nets: two_layer.Networks, x: Tensor) -> Callable[[], None]:
             torch.mm(z, output, out=slope)
             torch.mm(z.T, h, out=to_output)
             torch.mm(slope.T, x, out=to_hidden)
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
 
     return products
-
-
-def _wait(do: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """The call, until a GPU is done with it."""
-
-    def waiting() -> None:
-        do()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return waiting

@@ -1,8 +1,14 @@
-"""The ordinary way to make a run, for comparison: a torch loop with autograd, a DataLoader, and SciPy for the noise."""
+"""The ordinary way to make a run, for comparison: a torch loop with autograd, a DataLoader, and the noise by SciPy.
+
+Its twin draws the noise by torch, an operation after the other, on whatever device the network is.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,23 +23,38 @@ from heavytail.lab.datasets import Dataset
 from heavytail.lab.runs import Run
 from heavytail.networks import hidden_weights
 
+By = Literal["scipy", "torch"]  # what draws the noise
 
-def train(run: Run, dataset: Dataset, watch_test: bool = False) -> dict[str, float]:
+_SMALLEST = 1e-8  # of a cosine or sine at the end of its range, where rounding takes it to 0 or below
+
+
+def train(
+    run: Run, dataset: Dataset, watch_test: bool = False, *, device: torch.device | str = "cpu", by: By = "scipy"
+) -> dict[str, float]:
     """Train and measure one run as the paper's algorithm says, the order of things as in its code [C].
 
     That code also looks at the test split whenever it looks at the train split; so does this loop with `watch_test`.
+    The samples stay where they are, and every batch goes to the device.
     """
-    rng = np.random.RandomState(run.seed)
-    model = trainer.initial_model(run, dataset)
+    return measured(deque(steps(run, dataset, watch_test, device=device, by=by), maxlen=1).pop(), run, dataset)
+
+
+def steps(
+    run: Run, dataset: Dataset, watch_test: bool = False, *, device: torch.device | str = "cpu", by: By = "scipy"
+) -> Iterator[nn.Module]:
+    """The same training step by step: the network after each, its noise included."""
+    draws = _draws(run, device, by)
+    model = trainer.initial_model(run, dataset).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
     samples = TensorDataset(dataset.x_train, dataset.y_train)
     shuffle = streams.generator(run.seed, "batches")
     loader = DataLoader(samples, batch_size=run.batch_size or len(samples), shuffle=True, generator=shuffle)
+    weights = list(hidden_weights(model).values())
     step, reached = 0, False
     while not reached:
         for x, y in loader:
             optimizer.zero_grad()
-            cross_entropy(model(x), y).backward()
+            cross_entropy(model(x.to(device)), y.to(device)).backward()
             optimizer.step()
             step += 1
             if step % run.eval_every == 0 and run.stop_accuracy is not None:
@@ -42,16 +63,31 @@ def train(run: Run, dataset: Dataset, watch_test: bool = False) -> dict[str, flo
                     accuracy(model, dataset.x_test, dataset.y_test, run)
             if step == run.max_steps or reached:
                 reached = True
+                yield model
                 break
             size = noise.scale(run.alpha or 2.0, run.sigma, run.lr)
-            for weight in hidden_weights(model).values():
-                weight.data.add_(size * draw(run.noise, run.alpha, weight.shape, rng))
+            for weight in weights:
+                weight.data.add_(size * draws(weight.shape))
+            yield model
+
+
+def measured(model: nn.Module, run: Run, dataset: Dataset) -> dict[str, float]:
+    """What is measured of a trained network, before and after pruning."""
     pruned = compress.prune(model, squared_error=compress.SQUARED_ERROR)
     return {
         "pruning_ratio": compress.pruning_ratio(pruned),
         "test_accuracy": accuracy(model, dataset.x_test, dataset.y_test, run),
         "test_accuracy_pruned": accuracy(pruned, dataset.x_test, dataset.y_test, run),
     }
+
+
+def _draws(run: Run, device: torch.device | str, by: By) -> Callable[[torch.Size], Tensor]:
+    """Unit draws of a run's noise, one call after the other, on its device."""
+    if by == "torch":
+        generator = torch.Generator(device).manual_seed(run.seed)
+        return lambda shape: eager(run.noise, run.alpha, shape, generator)
+    rng = np.random.RandomState(run.seed)
+    return lambda shape: draw(run.noise, run.alpha, shape, rng).to(device)
 
 
 def draw(kind: str | None, alpha: float | None, shape: torch.Size, rng: np.random.RandomState) -> Tensor:
@@ -72,8 +108,45 @@ def draw(kind: str | None, alpha: float | None, shape: torch.Size, rng: np.rando
     return torch.from_numpy(np.asarray(drawn, np.float32)).reshape(units, *[1 if kind == "shared" else -1])
 
 
+def eager(kind: str | None, alpha: float | None, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Unit draws of a noise by operations of torch, float32 (units, 1) or (units, d), on the generator's device.
+
+    The formulas are those of Chambers, Mallows and Stuck (1976) and of Kanter (1975), as one writes them down: their
+    uniforms have 24 bits, so the tails end near the quantile 1e-7.
+    """
+    units, entries = shape[0], math.prod(shape[1:])
+    if kind is None or alpha is None:
+        return torch.zeros((), device=generator.device)
+    if kind != "isotropic":
+        return _symmetric(alpha, (units, 1 if kind == "shared" else entries), generator)
+    gauss = torch.randn(units, entries, generator=generator, device=generator.device)
+    if alpha == 2:
+        return math.sqrt(2) * gauss
+    return torch.sqrt(2 * _positive(alpha / 2, (units, 1), generator)) * gauss
+
+
+def _symmetric(alpha: float, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    angle = math.pi * (torch.rand(size, generator=generator, device=generator.device) - 0.5)
+    rest = torch.cos((1 - alpha) * angle).clamp(min=_SMALLEST) / _exponential(size, generator)
+    narrow = torch.cos(angle).clamp(min=_SMALLEST)
+    return torch.sin(alpha * angle) / narrow ** (1 / alpha) * rest ** ((1 - alpha) / alpha)
+
+
+def _positive(alpha: float, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    angle = math.pi * torch.rand(size, generator=generator, device=generator.device)
+    rest = torch.sin((1 - alpha) * angle) / _exponential(size, generator)
+    narrow = torch.sin(angle).clamp(min=_SMALLEST)
+    return torch.sin(alpha * angle) / narrow ** (1 / alpha) * rest ** ((1 - alpha) / alpha)
+
+
+def _exponential(size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    return torch.empty(size, device=generator.device).exponential_(generator=generator)
+
+
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor, run: Run) -> float:
     """Share of the samples that are classified rightly, a batch at a time."""
+    device = next(model.parameters()).device
     parts = DataLoader(TensorDataset(x, y), batch_size=run.batch_size or len(y))
-    return sum(int((model(part).argmax(1) == labels).sum()) for part, labels in parts) / len(y)
+    right = ((model(part.to(device)).argmax(1) == labels.to(device)).sum() for part, labels in parts)
+    return sum(int(count) for count in right) / len(y)

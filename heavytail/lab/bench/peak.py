@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from heavytail.lab import trainer
-from heavytail.lab.bench.cases import ALPHA, ECG5000
+from heavytail.lab.bench.stage import ALPHA, ECG5000
 from heavytail.lab.runs import Run
 
 STEPS = 5

@@ -7,7 +7,7 @@ import torch
 
 from heavytail import Run
 from heavytail.lab import queue
-from heavytail.lab.bench.cases import ECG5000
+from heavytail.lab.bench.stage import ECG5000
 from heavytail.lab.machine import devices, threads
 
 CPU = torch.device("cpu")
