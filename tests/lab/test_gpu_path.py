@@ -77,4 +77,3 @@ def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
         torch.testing.assert_close(
             torch.tensor(got.table[column]), torch.tensor(wanted.table[column]), rtol=5 * loose, atol=5 * loose
         )
-
