@@ -100,7 +100,7 @@ def gpu_tables(reports: Reports) -> dict[str, pd.DataFrame]:
     subjects = {
         "Noise": ("noise.over_copy", "noise.speedup_vs_torch", "copy.gb_per_second"),
         "A step of a whole grid": ("step.over_matmul", "step.matmul_ms"),
-        "How far coarser products move the update of a step": ("step.bfloat16_error",),
+        "How far coarser products move the update of a step": ("step.bfloat16_error", "step.tf32_error"),
         "A grid against the loop": (
             "grid.speedup_over_loop",
             "grid.speedup_of_products_alone",

@@ -90,10 +90,11 @@ class _Lost(Exception):
 
 
 @contextmanager
-def _training() -> Iterator[None]:
+def _training(run: Run, dataset: Dataset) -> Iterator[None]:
     """Where an error is that of the runs: all but one of the device, after which it does nothing more for any run."""
     try:
-        yield
+        with devices.products(run.products, dataset.x_train.device):
+            yield
     except Exception as error:
         if devices.broke(error):
             raise
@@ -151,12 +152,11 @@ def _together(
 ) -> Iterator[Outcome]:
     """Train runs of one shape at once; each leaves when it is done, so that the rest go faster."""
     lap = kept = time.perf_counter()
-    x, y = dataset.x_train, dataset.y_train
+    first, x, y = starts[0].run, dataset.x_train, dataset.y_train
     asked = watch.on_look is not None
-    with _training():
+    with _training(first, dataset):
         built = [models.reached(start.run, start.weights, dataset, build) for start in starts]
         rates = torch.tensor([models.rate(start.run, model) for start, model in zip(starts, built, strict=True)]).to(x)
-        first = starts[0].run
         sample = None if build is None else x[:2]
         nets = engine.stack(built, first.products, first.unit, first.batch_size or len(y), sample)
         del built
@@ -168,11 +168,11 @@ def _together(
         start = time.perf_counter()
         stride = training.stride(going, limit)
         looks = any(one.looks_after(stride) for one in going)
-        with _training():
+        with _training(first, dataset):
             runs = runs or training.group(engine, nets, going, x, y, rates)
             losses = training.steps(runs, stride, hold=looks)
         watch.bar.update(len(going) * stride)
-        with _training():
+        with _training(first, dataset):
             training.check(going, losses)  # waits for a GPU
         pace = (time.perf_counter() - start) / stride
         limit = CHECK_EVERY if runs.tape is None else CHECK_RECORDED
@@ -180,14 +180,14 @@ def _together(
             limit = int(min(limit, max(1.0, watch.keep_every / pace)))
         due = watch.keep is not None and time.perf_counter() - kept >= watch.keep_every
         if looks:
-            with _training():
+            with _training(first, dataset):
                 accuracies, means = (values.tolist() for values in engine.evaluate(nets, x, y))
             for one, accuracy, loss in zip(going, accuracies, means, strict=True):
                 if one.looks_after() and not one.status:
                     one.look(accuracy)
                     if watch.on_look is not None:
                         watch.on_look(one.run, one.step, loss, accuracy)
-            with _training():
+            with _training(first, dataset):
                 engine.perturb(
                     nets, {row: kick for row, kick in training.kicks(going).items() if not going[row].status}
                 )
@@ -199,18 +199,18 @@ def _together(
         training.share_time(going, lap)
         for row, one in enumerate(going):
             if one.status:
-                with _training():
+                with _training(first, dataset):
                     outcome = measuring.finish(one, nets, row, engine, dataset)
                 yield outcome
                 watch.bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]
         if len(stay) < len(going):
-            with _training():
+            with _training(first, dataset):
                 nets, rates = engine.keep(nets, stay), rates[stay]
             going, runs = [going[row] for row in stay], None
         if due and watch.keep is not None:
             for row, one in enumerate(going):
-                with _training():
+                with _training(first, dataset):
                     weights = engine.weights(nets, row)
                 watch.keep(Snapshot(one.run, one.step, weights, one.best, one.waited, one.seconds))
             kept = time.perf_counter()

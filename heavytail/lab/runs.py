@@ -20,7 +20,7 @@ from heavytail.noise.kinds import shown
 
 Record = TypeVar("Record")
 
-PRODUCTS = ("float32", "bfloat16")
+PRODUCTS = ("float32", "bfloat16", "tf32")
 
 ALONG = ("ones", "unseen")
 
@@ -54,7 +54,8 @@ class Run:
     stop_accuracy  stop once the train accuracy, in (0, 1], reaches this; None = never
     eval_every     steps between two looks at the train accuracy
     patience       give a run up as stalled after this many looks without a gain; None = never
-    products       "float32" | "bfloat16": what the factors of a step's matrix products are rounded to
+    products       "float32" | "bfloat16" | "tf32": what the factors of a step's matrix products are rounded to; a CPU
+                   has no TF32 and takes float32
     along          "ones" | "unseen": the direction of Type-I kicks; "unseen" is one that the training inputs lack, of
                    the same length, for one hidden layer only
     weight_decay   lambda >= 0; a step takes the share lr * lambda off every weight before noise is added

@@ -21,7 +21,7 @@ NOISY = {"noise": "shared", "alpha": 1.75, "sigma": 0.1}
 BAD = [
     ({"patience": 0, "stop_accuracy": 0.9}, r"^patience must be a whole number >= 1, got 0$"),
     ({"patience": 3}, r"^patience counts looks at the train accuracy: set stop_accuracy too"),
-    ({"products": "float16"}, r"^unknown products 'float16': choose one of float32, bfloat16$"),
+    ({"products": "float16"}, r"^unknown products 'float16': choose one of float32, bfloat16, tf32$"),
     ({**NOISY, "alpha": 0}, r"stability index alpha must lie in \(0, 2\], got 0"),
     ({**NOISY, "alpha": -1.5}, r"alpha must lie in \(0, 2\], got -1.5"),
     ({**NOISY, "alpha": 2.001}, r"alpha must lie in \(0, 2\], got 2.001"),

@@ -180,7 +180,7 @@ def rounded(plan: Plan, device: torch.device) -> Iterator[Figure]:
             sides: Sides = {}
             for products in (PRODUCTS[0], low):
                 nets, x, y, rates = grid.stage(device, products)
-                sides[products] = partial(descend, nets, x, y, rates, {})
+                sides[products] = partial(_step, products, nets, x, y, rates)
             taken = in_time(sides, plan.seconds, device)
             yield Figure.of(f"step.{low}_speedup", str(grid), ratios(taken[PRODUCTS[0]], taken[low]), "ratio")
             del sides, nets
@@ -188,12 +188,17 @@ def rounded(plan: Plan, device: torch.device) -> Iterator[Figure]:
             yield Figure.of(f"step.{low}_error", f"{grid}, of the update of a step", [_error(grid, device, low)], "")
 
 
+def _step(products: str, nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor) -> None:
+    with devices.products(products, x.device):
+        descend(nets, x, y, rates, {})
+
+
 def _error(grid: Grid, device: torch.device, low: str) -> float:
     updates = []
     for products in (PRODUCTS[0], low):
         nets, x, y, rates = replace(grid, runs=1).stage(device, products)
         before = nets.hidden.clone()
-        descend(nets, x, y, rates.fill_(1.0), {})  # a step so long that float32 holds the update to many digits
+        _step(products, nets, x, y, rates.fill_(1.0))  # so long that float32 holds the update to many digits
         updates.append((nets.hidden - before).double())
     exact, other = updates
     return float((other - exact).norm() / exact.norm())

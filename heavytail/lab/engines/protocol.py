@@ -79,5 +79,5 @@ class Engine(Protocol[Networks]):
 
 
 def lowered(products: str) -> torch.dtype | None:
-    """What a run's `products` round their factors to; None = as they are."""
-    return None if products == "float32" else torch.bfloat16
+    """What an engine rounds the factors of a run's `products` to; None = to nothing. TF32 is a matter of the device."""
+    return torch.bfloat16 if products == "bfloat16" else None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -27,6 +30,24 @@ def total(device: torch.device) -> int | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError):
         return None
+
+
+@contextmanager
+def products(kind: str, device: torch.device) -> Iterator[None]:
+    """In the block a GPU rounds the factors of float32 products to TF32 if `kind` is "tf32", and else not.
+
+    Left alone, torch does so in convolutions. On other devices nothing is changed.
+    """
+    convolutions: Any = torch.backends.cudnn
+    rooms = (torch.backends.cuda.matmul, convolutions.conv) if device.type == "cuda" else ()
+    before = [room.fp32_precision for room in rooms]
+    for room in rooms:
+        room.fp32_precision = "tf32" if kind == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        for room, precision in zip(rooms, before, strict=True):
+            room.fp32_precision = precision
 
 
 def ran_out(error: BaseException) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
+
 import pytest
 import torch
 
 from heavytail import Run
-from heavytail.lab import queue
+from heavytail.lab import queue, trainer
 from heavytail.lab.bench.stage import ECG5000
 from heavytail.lab.machine import devices, threads
 
@@ -30,3 +33,39 @@ def test_only_errors_of_memory_say_that_it_ran_out():
     assert devices.ran_out(torch.OutOfMemoryError("CUDA out of memory"))
     assert devices.ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
     assert not devices.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+def precisions():
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+
+def test_a_gpu_rounds_no_factor_unless_asked_and_is_left_as_it_was():
+    """Torch's convolutions do by default. The settings are there without a GPU too."""
+    before = precisions()
+    for kind, wanted in (("float32", "ieee"), ("bfloat16", "ieee"), ("tf32", "tf32")):
+        with devices.products(kind, torch.device("cuda")):
+            assert precisions() == (wanted, wanted)
+        assert precisions() == before
+    with pytest.raises(ValueError, match="ours"), devices.products("tf32", torch.device("cuda")):
+        raise ValueError("ours")
+    assert precisions() == before
+    with devices.products("tf32", CPU):
+        assert precisions() == before
+
+
+@pytest.mark.parametrize("products", ["float32", "tf32"])
+def test_runs_are_trained_in_the_products_that_they_name(products, monkeypatch):
+    """On the CPU, which takes float32 for TF32."""
+    asked = []
+
+    @contextmanager
+    def spy(kind, device):
+        asked.append((kind, device.type))
+        yield
+
+    monkeypatch.setattr(devices, "products", spy)
+    run = Run(dataset="digits", width=5, lr=0.1, max_steps=3, products=products)
+    weights = trainer.train(run, progress=False).weights(run)
+    assert set(asked) == {(products, "cpu")}
+    plain = replace(run, products="float32")
+    assert torch.equal(weights["1.weight"], trainer.train(plain, progress=False).weights(plain)["1.weight"])
