@@ -440,7 +440,7 @@ def test_part_of_a_weight_on_another_device_is_refused() -> None:
         noise.add(torch.zeros(6, 4, device="meta"), 1.75, "shared", 1.0, key=11, step=5, units=slice(2, 4))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_noise_added_on_a_gpu_has_an_address_too(kind: str) -> None:
     weights = [torch.zeros(20_000, 3, device="cuda") for _ in range(3)]

@@ -1,0 +1,96 @@
+"""The tests of a session: those that want a GPU, file by file, on from where the last call was cut off."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from heavytail.lab.session import parts
+from heavytail.lab.session.parts import Session
+
+MARKS = "gpu or needs_cuda"
+_MARKED = re.compile(r"pytest\.mark\.(gpu|needs_cuda)\b")
+ENDED = (0, 1, 2, 3, 4, 5)  # exit statuses of a pytest that came to its end
+TRIES = 3  # of a file whose process died
+
+
+def test_files(root: Path) -> list[Path]:
+    """The files with tests that want a GPU, those of the kernels first."""
+    found = [path for path in sorted((root / "tests").rglob("test_*.py")) if marks(path)]
+    return sorted(found, key=lambda path: "gpu" not in marks(path))
+
+
+def marks(path: Path) -> set[str]:
+    """Which of the two marks a file of tests has."""
+    return set(_MARKED.findall(path.read_text(encoding="utf-8")))
+
+
+def run(session: Session, tag: str, until: float) -> None:
+    """Run what is left of the tests, several files at once where there are cores for it."""
+    lanes = max(1, min(4, (os.cpu_count() or 1) // 4))
+    todo = [path for path in test_files(session.root) if not _ended(session, tag, path)]
+    with ThreadPoolExecutor(lanes) as pool:
+        list(pool.map(lambda path: _run(session, tag, path, until), todo))
+
+
+def _run(session: Session, tag: str, path: Path, until: float) -> None:
+    place = _place(session, tag, path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    words = ["-m", MARKS, "-p", "outcomes", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
+    env = {"PYTHONPATH": os.pathsep.join((str(session.root), str(session.root / "tests"), _before()))}
+    env |= {"HEAVYTAIL_OUTCOMES": str(place), "TRITON_INTERPRET": "0" if session.device == "cuda" else "1"}
+    log = f"tests-{path.stem}"
+    for _ in range(TRIES):
+        start = time.time()
+        status = parts.call(session, ["-m", "pytest", str(path), *words], log, until, env)
+        if status is None:
+            return
+        if status in ENDED:
+            break
+    with open(place, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"status": status, "seconds": time.time() - start}) + "\n")
+
+
+def _before() -> str:
+    return os.environ.get("PYTHONPATH", "")
+
+
+def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
+    """What is known of each test: its file, name, outcome (or "begun"), seconds, and why it failed or skipped.
+
+    A file that could not be run to its end has a line with the outcome "broken". One that was not begun, "waiting".
+    """
+    told = []
+    for path in test_files(session.root):
+        name = str(path.relative_to(session.root))
+        lines = _lines(_place(session, tag, path))
+        tests: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            if "test" in line:
+                tests[line["test"]] = line
+        told += [{"file": name, **line} for line in tests.values()]
+        ended = [line["status"] for line in lines if "status" in line]
+        if not ended:
+            told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off or not begun"})
+        elif ended[-1] not in (0, 1, 5):
+            told.append({"file": name, "test": name, "outcome": "broken", "why": f"pytest ended with {ended[-1]}"})
+    return told
+
+
+def _ended(session: Session, tag: str, path: Path) -> bool:
+    return any("status" in line for line in _lines(_place(session, tag, path)))
+
+
+def _place(session: Session, tag: str, path: Path) -> Path:
+    return session.store / "tests" / tag / f"{path.stem}.jsonl"
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]
