@@ -39,12 +39,14 @@ def run(
     profile: str = "paper",
     only: tuple[str, ...] = (),
     commit: str | None = None,
+    root: Path | None = None,
     say: Callable[[str], object] = print,
 ) -> bool:
     """Do in so many minutes what a GPU can tell, the most valuable first, and write it into `out`: at most 8 files.
 
     `only` names tables, in the order in which they are wanted; without it they are all those of the profile. `commit`
-    names the commit of a tree without git. Returns whether all is done.
+    names the commit of a tree without git. `root` holds the folders tests and data/grids (default: this clone).
+    Returns whether all is done.
 
     Raises ValueError without a GPU (but for TRITON_INTERPRET=1, with which all parts are rehearsed on the CPU), for a
     commit that is not known, a table that is not there, or a store that another call is at; RuntimeError if a test
@@ -53,7 +55,7 @@ def run(
     begun = time.time()
     if not 0 < minutes < 10**6:
         raise ValueError(f"MINUTES must be above 0, got {minutes:g}")
-    root = Path(version.__file__).resolve().parents[1]
+    root = (root or Path(version.__file__).parents[1]).resolve()
     if not (root / "tests").is_dir() or not (root / "data" / "grids").is_dir():
         raise ValueError(
             f"{root} has no tests and grids: they are in the repository and not in the package, work there"

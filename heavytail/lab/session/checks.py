@@ -19,7 +19,7 @@ ENDED = (0, 1, 2, 3, 4, 5)  # exit statuses of a pytest that came to its end
 TRIES = 3  # of a file whose process died
 
 
-def test_files(root: Path) -> list[Path]:
+def wanted(root: Path) -> list[Path]:
     """The files with tests that want a GPU, those of the kernels first."""
     found = [path for path in sorted((root / "tests").rglob("test_*.py")) if marks(path)]
     return sorted(found, key=lambda path: "gpu" not in marks(path))
@@ -33,7 +33,7 @@ def marks(path: Path) -> set[str]:
 def run(session: Session, tag: str, until: float) -> None:
     """Run what is left of the tests, several files at once where there are cores for it."""
     lanes = max(1, min(4, (os.cpu_count() or 1) // 4))
-    todo = [path for path in test_files(session.root) if not _ended(session, tag, path)]
+    todo = [path for path in wanted(session.root) if not _ended(session, tag, path)]
     with ThreadPoolExecutor(lanes) as pool:
         list(pool.map(lambda path: _run(session, tag, path, until), todo))
 
@@ -42,8 +42,7 @@ def _run(session: Session, tag: str, path: Path, until: float) -> None:
     place = _place(session, tag, path)
     place.parent.mkdir(parents=True, exist_ok=True)
     words = ["-m", MARKS, "-p", "outcomes", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
-    env = {"PYTHONPATH": os.pathsep.join((str(session.root), str(session.root / "tests"), _before()))}
-    env |= {"HEAVYTAIL_OUTCOMES": str(place), "TRITON_INTERPRET": "0" if session.device == "cuda" else "1"}
+    env = {"HEAVYTAIL_OUTCOMES": str(place), "TRITON_INTERPRET": "0" if session.device == "cuda" else "1"}
     log = f"tests-{path.stem}"
     for _ in range(TRIES):
         start = time.time()
@@ -56,17 +55,14 @@ def _run(session: Session, tag: str, path: Path, until: float) -> None:
         file.write(json.dumps({"status": status, "seconds": time.time() - start}) + "\n")
 
 
-def _before() -> str:
-    return os.environ.get("PYTHONPATH", "")
-
-
 def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
     """What is known of each test: its file, name, outcome (or "begun"), seconds, and why it failed or skipped.
 
-    A file that could not be run to its end has a line with the outcome "broken". One that was not begun, "waiting".
+    A file that could not be run to its end has a line with the outcome "broken"; one that is still to be run or to be
+    run to its end, "waiting".
     """
     told = []
-    for path in test_files(session.root):
+    for path in wanted(session.root):
         name = str(path.relative_to(session.root))
         lines = _lines(_place(session, tag, path))
         tests: dict[str, dict[str, Any]] = {}
@@ -76,7 +72,7 @@ def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
         told += [{"file": name, **line} for line in tests.values()]
         ended = [line["status"] for line in lines if "status" in line]
         if not ended:
-            told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off or not begun"})
+            told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off, or not begun"})
         elif ended[-1] not in (0, 1, 5):
             told.append({"file": name, "test": name, "outcome": "broken", "why": f"pytest ended with {ended[-1]}"})
     return told

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heavytail import version
 from heavytail.lab.machine import files, workers
 
 PARENT = "HEAVYTAIL_PARENT"  # the process id of the session, for its parts
@@ -57,6 +60,7 @@ def call(
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
+            process_group=0 if hasattr(os, "killpg") else None,
         )
         told = time.time()
         try:
@@ -67,12 +71,23 @@ def call(
                     told = time.time()
             return process.poll()
         finally:
-            process.kill()  # the store is made for it: what is there is whole
-            process.wait()
+            if process.poll() is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and those that it started, at once: the store is made for it, what is there is whole."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def _environment(session: Session) -> dict[str, str]:
-    paths = [str(session.root), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    package = Path(version.__file__).resolve().parents[1]
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    paths = [str(package), str(session.root / "tests"), *filter(None, before)]
     # The tests alone rehearse the kernels, and only where there is no GPU to run them.
     return {"PYTHONPATH": os.pathsep.join(paths), PARENT: str(os.getpid()), "TRITON_INTERPRET": "0"}
 

@@ -17,11 +17,13 @@ from heavytail.lab.machine import files
 from heavytail.lab.session import figures as benches
 from heavytail.lab.session import parts
 from heavytail.lab.session.parts import Session
-from heavytail.lab.session.tables import State
+from heavytail.lab.session.tables import AGAIN, State
 
 MOST = 15 * 2**20  # bytes of a file
 PACKS = 3  # files of tables, beside the five others
 TAIL = 2**17  # bytes of what a part said, the last ones
+#: What the page says of outcomes that pytest does not have.
+WORDS = {"begun": "cut off", "waiting": "files to go on with", "broken": "files that could not be run"}
 LISTED = 15  # failures that are named on the page
 
 
@@ -51,7 +53,7 @@ class Report:
     def line(self, part: str) -> str:
         """One line on a part."""
         if part == "tests":
-            counts = Counter(test["outcome"] for test in self.tests)
+            counts = Counter(WORDS.get(test["outcome"], test["outcome"]) for test in self.tests)
             return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "none"
         if part == "figures":
             count = sum(len(known["figures"]) for known in self.figures.values())
@@ -110,7 +112,7 @@ def page(session: Session, report: Report) -> str:
         *(_row(state) for state in report.tables),
         "",
         *(f"* {name} is not here: {why}" for name, why in report.absent.items()),
-        *(f"* {state.name}: {_first(why)}" for state in report.tables for why in state.problems),
+        *(f"* {state.name}: {_first(why)}" for state in report.tables for why in (*state.problems, *_failed(state))),
         "",
     ]
     return "\n".join(lines)
@@ -125,6 +127,14 @@ def _case(known: dict[str, Any]) -> str:
 def _row(state: State) -> str:
     rows = "" if state.rows is None else results.describe(state.rows)
     return f"| {state.name} | {state.finished} | {state.wanted} | {', '.join(map(str, state.seeds))} | {rows} |"
+
+
+def _failed(state: State) -> list[str]:
+    """What is said of runs that failed or did not fit, a few of the sentences."""
+    if state.rows is None or "status" not in state.rows:
+        return []
+    rows = state.rows[state.rows["status"].isin(AGAIN)]
+    return [f"{reason} ({count} runs)" for reason, count in rows["reason"].value_counts().head(3).items()]
 
 
 def _first(why: str) -> str:

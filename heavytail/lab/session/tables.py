@@ -31,6 +31,7 @@ TOGETHER = ("dataset", "samples", "network", "width", "depth", "batch_size", "pr
 
 SPARE = 15.0  # seconds before the end at which runs in the middle are kept
 OFTEN = 90.0  # seconds at most between two times that they are
+AGAIN = ("failed", "out_of_memory")  # runs that may fare better with other code, and are then done again
 BROKE = 3  # the exit status of a process whose device does nothing more
 STARTS = 4  # of such a process
 
@@ -194,7 +195,14 @@ def _simulated(store: Path, table: Table) -> Path:
 
 
 def _finished(store: Path, run: Run) -> bool:
-    return _found(store, run) is not None
+    """Whether the store holds a run; one that failed with other code is set aside."""
+    found = _found(store, run)
+    if found is None or found.row["status"] not in AGAIN or found.row["code"] == results.code_version():
+        return found is not None
+    with stores.claim(store, [run]) as mine:
+        for run in mine:
+            stores.set_aside(store, run)
+    return not mine
 
 
 def _found(store: Path, run: Run) -> stores.Kept | None:
