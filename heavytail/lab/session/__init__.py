@@ -104,7 +104,7 @@ def _all(session: Session, plan: tables.Plan, begun: float, say: Callable[[str],
     for part, work, share in (
         ("tests", lambda until: checks.run(session, tag, until), SHARE),
         ("figures", lambda until: figures.run(session, tag, until), SHARE),
-        ("tables", lambda until: tables.run(session, until, write), 1.0),
+        ("tables", lambda until: tables.run(session, plan, until, write), 1.0),
     ):
         start = time.time()
         work(start + share * max(0.0, session.end - start))

@@ -109,8 +109,12 @@ def batches(listed: Sequence[Run]) -> Iterator[list[Run]]:
         yield from shapes.values()
 
 
-def run(session: Session, until: float, meanwhile: Callable[[], object]) -> None:
+def run(session: Session, plan: Plan, until: float, meanwhile: Callable[[], object]) -> None:
     """Make what is left of the tables, in a process that is begun again where it broke its device."""
+    if all(_finished(session.store, run) for table in plan.tables for run in table.runs) and all(
+        state.finished == state.wanted for state in states(plan, session)
+    ):
+        return
     given = {
         "store": str(session.store),
         "grids": str(session.root / "data" / "grids"),
@@ -124,39 +128,48 @@ def run(session: Session, until: float, meanwhile: Callable[[], object]) -> None
 
 def fill(plan: Plan, store: Path, device: str, until: float) -> None:
     """Make what the store lacks of the tables, until a time. What raises an error is noted, and the rest goes on."""
-    broken = {line["key"] for line in _problems(store) if line["broke"] and line["code"] == results.code_version()}
+    code = results.code_version()
+    broken = {key for line in _problems(store) if line["broke"] and line["code"] == code for key in line["keys"]}
     store = stores.prepare(store)
     for table in plan.tables:
         for batch in batches(table.runs):
             todo = [run for run in batch if run.key not in broken and not _finished(store, run)]
-            if todo and not _tried(store, table, todo[0].key, partial(_sweep, todo, store, device, until)):
+            if todo and not _tried(store, table, todo, partial(_sweep, todo, store, device, until)):
                 raise SystemExit(BROKE)
-        if table.simulations:
-            path = _simulated(store, table)
-            first = table.simulations[0].key
-            if not _tried(store, table, first, partial(simulations.fill, path, table.simulations, device=device)):
+        if table.simulations and not broken & {record.key for record in table.simulations}:
+            work = partial(simulations.fill, _simulated(store, table), table.simulations, device=device)
+            if not _tried(store, table, table.simulations, work):
                 raise SystemExit(BROKE)
 
 
 def _sweep(todo: Sequence[Run], store: Path, device: str, until: float) -> None:
-    left = max(1.0, until - time.time())
-    spare = min(SPARE, left / 4)
-    every = (left - spare) / math.ceil((left - spare) / OFTEN)  # so that the last time is just before the end
+    every = _every(until - time.time())
     start = time.perf_counter()
     table = sweeps.sweep(todo, store=store, device=device, progress=False, checkpoint_every=every).table
     print(f"{len(todo)} runs in {time.perf_counter() - start:.1f} s: {results.describe(table)}", flush=True)
 
 
-def _tried(store: Path, table: Table, key: str, work: Callable[[], object]) -> bool:
+def _every(left: float) -> float:
+    """Seconds between two times at which runs in the middle are kept, so that the last is just before the end."""
+    work = max(1.0, left - min(SPARE, left / 4))
+    return work / math.ceil(work / OFTEN)
+
+
+def _tried(store: Path, table: Table, todo: Sequence[Run | Simulation], work: Callable[[], object]) -> bool:
     """Do some work; an error is noted. False if the device does nothing more after it."""
     try:
-        print(f"{table.name}: {key}", flush=True)
+        print(f"{table.name}: {len(todo)} from {todo[0].key} on", flush=True)
         work()
     except Exception as error:
         traceback.print_exc()
         broke = devices.broke(error)
-        why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        line = {"table": table.name, "key": key, "why": why, "broke": broke, "code": results.code_version()}
+        line = {
+            "table": table.name,
+            "keys": [record.key for record in todo],
+            "why": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            "broke": broke,
+            "code": results.code_version(),
+        }
         with open(store / "problems.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         return not broke
