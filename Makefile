@@ -106,7 +106,7 @@ OUT ?= _build/gpu
 STORE ?= _build/gpu-store
 gpu:
 	@$(data) $(PYTHON) -m heavytail gpu --minutes $(MINUTES) --out '$(OUT)' --store '$(STORE)' --commit '$(COMMIT)' \
-	  --only '$(TABLES)' --profile $(if $(filter file,$(origin PROFILE)),paper,$(PROFILE))
+	  --only '$(TABLES)' $(if $(EARLIER),--earlier '$(EARLIER)') --profile $(if $(filter file,$(origin PROFILE)),paper,$(PROFILE))
 
 lint: .venv/.installed
 	$(call say,'format$(comma) lint$(comma) types')

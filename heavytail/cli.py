@@ -158,6 +158,7 @@ def _gpu(options: argparse.Namespace) -> None:
             profile=options.profile,
             only=tuple(filter(None, options.only.replace(",", " ").split())),
             commit=options.commit,
+            before=options.earlier,
             say=lambda line: print(line, flush=True),
         )
 
@@ -261,6 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("--profile", default="paper", help="of which tables are made (default: paper)")
     gpu.add_argument("--only", default="", metavar="TABLES", help="such as 'mnist vgg', in the order they are wanted")
     gpu.add_argument("--commit", help="of a tree without git and without a file COMMIT that says it")
+    gpu.add_argument("--earlier", type=Path, metavar="FOLDER", help="out of a call whose store is gone: its rows count")
     gpu.add_argument("--store", type=Path, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished")
     gpu.add_argument("--out", type=Path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
     gpu.set_defaults(command=_gpu)

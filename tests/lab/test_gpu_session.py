@@ -23,7 +23,7 @@ from heavytail.lab import store as stores
 from heavytail.lab.bench import Figure
 from heavytail.lab.datasets import dataset
 from heavytail.lab.measuring import unfinished
-from heavytail.lab.session import checks, figures, parts, report, tables
+from heavytail.lab.session import checks, earlier, figures, parts, report, tables
 from heavytail.lab.session.tables import Plan, State, Table
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,8 @@ def on_a_cpu(monkeypatch, tmp_path):
 
 def of(root, device="cpu", **fields):
     given = {"profile": "tiny", "only": (), "code": version.described(), "end": time.time() + 60}
-    return parts.Session(root=root, out=root / "out", store=root / "store", device=device, **{**given, **fields})
+    given |= {"out": root / "out", "store": root / "store"}
+    return parts.Session(root=root, device=device, **{**given, **fields})
 
 
 # the whole
@@ -524,6 +525,35 @@ def test_rows_of_a_session_are_those_of_the_trainer(tmp_path, one_thread, capsys
     wanted = trainer.train(RUNS, progress=False).table
     pd.testing.assert_frame_equal(state.rows.drop(columns="seconds"), wanted.drop(columns="seconds"))
     capsys.readouterr()
+
+
+def test_rows_that_an_earlier_call_has_handed_back_are_not_made_again(tmp_path, monkeypatch, capsys):
+    plan = Plan((Table("x", tuple(RUNS)),), {})
+    rows = trainer.train(RUNS[:3], progress=False).table.assign(torch="of another machine")
+    rows.loc[2, "status"] = "failed"
+    report.write(of(tmp_path, profile="tiny"), _report(tables=[State("x", rows, 3, 4, (), ())]))
+    earlier.take(tmp_path / "out", tmp_path / "new")
+    call = of(tmp_path, store=tmp_path / "new")
+    assert tables.states(plan, call)[0].finished == 3
+    tables.fill(plan, call.store, "cpu", call.end)
+    (state,) = tables.states(plan, call)
+    assert (state.finished, state.seeds) == (4, (1, 2))
+    made = dict(zip(state.rows["key"], state.rows["torch"], strict=True))
+    assert [made[run.key] for run in RUNS] == ["of another machine"] * 2 + [torch.__version__] * 2
+    assert set(state.rows["status"]) == {"max_steps"}
+    monkeypatch.setattr(parts, "part", None)  # nothing is left
+    tables.run(call, plan, call.end, lambda: None)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_folder_without_tables_of_an_earlier_call_is_refused(damaged, tmp_path):
+    if damaged:
+        (tmp_path / "tables.zip").write_bytes(b"PK")
+    with pytest.raises(
+        ValueError, match=r"tables\.zip is damaged " if damaged else r"holds no tables of an earlier call"
+    ):
+        earlier.take(tmp_path, tmp_path / "store")
 
 
 # what is handed back

@@ -7,6 +7,7 @@ from there:
     tests/TAG/FILE.jsonl     the outcome of every test as it came; the tag is of code and machine
     bench/TAG/CASE.json      the figures of a case so far
     rows, weights, ...       runs: see heavytail.lab.store
+    earlier/N-NAME.parquet   rows of an earlier call, whose store is gone
     simulated/NAME.parquet   simulations
     logs/PART.txt            what the parts said
 
@@ -25,7 +26,7 @@ import torch
 
 from heavytail import version
 from heavytail.lab.machine import files
-from heavytail.lab.session import checks, figures, parts, report, tables
+from heavytail.lab.session import checks, earlier, figures, parts, report, tables
 from heavytail.lab.session.parts import Session
 
 SHARE = 0.6  # of the time that is left, for the tests at most, and then for the figures
@@ -39,14 +40,15 @@ def run(
     profile: str = "paper",
     only: tuple[str, ...] = (),
     commit: str | None = None,
+    before: Path | None = None,
     root: Path | None = None,
     say: Callable[[str], object] = print,
 ) -> bool:
     """Do in so many minutes what a GPU can tell, the most valuable first, and write it into `out`: at most 8 files.
 
     `only` names tables, in the order in which they are wanted; without it they are all those of the profile. `commit`
-    names the commit of a tree without git. `root` holds the folders tests and data/grids (default: this clone).
-    Returns whether all is done.
+    names the commit of a tree without git. `before` is the `out` of an earlier call whose store is gone. `root` holds
+    the folders tests and data/grids (default: this clone). Returns whether all is done.
 
     Raises ValueError without a GPU (but for TRITON_INTERPRET=1, with which all parts are rehearsed on the CPU), for a
     commit that is not known, a table that is not there, or a store that another call is at; RuntimeError if a test
@@ -78,6 +80,8 @@ def run(
     with files.locked(store / "session.lock") as mine:
         if not mine:
             raise ValueError(f"another call is at {store}: wait until it is done, or name another STORE=")
+        if before is not None:
+            earlier.take(before, store)
         return _all(session, plan, begun, say)
 
 

@@ -19,7 +19,7 @@ from heavytail.lab import datasets, results, runs, simulations, sweeps
 from heavytail.lab import store as stores
 from heavytail.lab.machine import devices
 from heavytail.lab.runs import Run
-from heavytail.lab.session import parts
+from heavytail.lab.session import earlier, parts
 from heavytail.lab.session.parts import Session
 from heavytail.lab.simulations import Simulation
 
@@ -111,7 +111,9 @@ def batches(listed: Sequence[Run]) -> Iterator[list[Run]]:
 
 def run(session: Session, plan: Plan, until: float, meanwhile: Callable[[], object]) -> None:
     """Make what is left of the tables, in a process that is begun again where it broke its device."""
-    if all(_finished(session.store, run) for table in plan.tables for run in table.runs) and all(
+    there = _taken(session.store)
+    runs = [run for table in plan.tables for run in table.runs if run.key not in there]
+    if all(_finished(session.store, run) for run in runs) and all(
         state.finished == state.wanted for state in states(plan, session)
     ):
         return
@@ -130,10 +132,11 @@ def fill(plan: Plan, store: Path, device: str, until: float) -> None:
     """Make what the store lacks of the tables, until a time. What raises an error is noted, and the rest goes on."""
     code = results.code_version()
     broken = {key for line in _problems(store) if line["broke"] and line["code"] == code for key in line["keys"]}
+    there = _taken(store)
     store = stores.prepare(store)
     for table in plan.tables:
         for batch in batches(table.runs):
-            todo = [run for run in batch if run.key not in broken and not _finished(store, run)]
+            todo = [run for run in batch if run.key not in broken | there and not _finished(store, run)]
             if todo and not _tried(store, table, todo, partial(_sweep, todo, store, device, until)):
                 raise SystemExit(BROKE)
         if table.simulations and not broken & {record.key for record in table.simulations}:
@@ -183,7 +186,7 @@ def _problems(store: Path) -> list[dict[str, Any]]:
 
 def states(plan: Plan, session: Session) -> list[State]:
     """How far each table is."""
-    problems = _problems(session.store)
+    problems, before = _problems(session.store), earlier.rows(session.store)
     told = []
     for table in plan.tables:
         wanted = len(table.runs) + len(table.simulations)
@@ -191,11 +194,13 @@ def states(plan: Plan, session: Session) -> list[State]:
         whole: tuple[int, ...] = ()
         rows = None
         if table.runs:
-            kept = [found.row for run in table.runs if (found := _found(session.store, run)) is not None]
-            rows = results.tabled(kept) if kept else None
-            keys = {row["key"] for row in kept}
+            kept = results.tabled(k.row for run in table.runs if (k := _found(session.store, run)) is not None)
+            taken = before[before["key"].isin({run.key for run in table.runs} - set(kept["key"]))]
+            rows = pd.concat([kept, taken], ignore_index=True) if len(taken) else kept
+            keys = set(rows["key"])
             seeds = sorted({run.seed for run in table.runs})
             whole = tuple(s for s in seeds if all(run.key in keys for run in table.runs if run.seed == s))
+            rows = rows if len(rows) else None
         elif table.simulations and (path := _simulated(session.store, table)).exists():
             rows = results.read_table(path)
         finished = 0 if rows is None else rows["key"].nunique()
@@ -216,6 +221,12 @@ def _finished(store: Path, run: Run) -> bool:
         for run in mine:
             stores.set_aside(store, run)
     return not mine
+
+
+def _taken(store: Path) -> set[str]:
+    """The runs of which an earlier session has rows; not those that failed, with whatever code."""
+    rows = earlier.rows(store)
+    return set(rows["key"][~rows["status"].isin(AGAIN)])
 
 
 def _found(store: Path, run: Run) -> stores.Kept | None:
