@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +27,18 @@ if parent := os.environ.get("HEAVYTAIL_PARENT"):
 
 def write(**line: Any) -> None:
     with open(FILE, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(f"\n{json.dumps(line)}\n")
+
+
+def written() -> Iterator[dict[str, Any]]:
+    for line in FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else ():
+        with suppress(ValueError):  # cut off when its process was ended
+            yield json.loads(line)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    text = FILE.read_text(encoding="utf-8") if FILE.exists() else ""
-    lines = [line for line in map(json.loads, filter(None, text.splitlines())) if "test" in line]
+    lines = [line for line in written() if "test" in line]
     done = {line["test"] for line in lines if line["outcome"] != "begun"}
     begun = Counter(line["test"] for line in lines if line["outcome"] == "begun")
     left_out = [item for item in items if item.nodeid in done or begun[item.nodeid] >= BEGINNINGS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -51,8 +50,7 @@ def _run(session: Session, tag: str, path: Path, until: float) -> None:
             return
         if status in ENDED:
             break
-    with open(place, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"status": status, "seconds": time.time() - start}) + "\n")
+    parts.add_line(place, {"status": status, "seconds": time.time() - start})
 
 
 def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
@@ -64,13 +62,13 @@ def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
     told = []
     for path in wanted(session.root):
         name = str(path.relative_to(session.root))
-        lines = _lines(_place(session, tag, path))
+        known = parts.lines(_place(session, tag, path))
         tests: dict[str, dict[str, Any]] = {}
-        for line in lines:
+        for line in known:
             if "test" in line:
                 tests[line["test"]] = line
         told += [{"file": name, **line} for line in tests.values()]
-        ended = [line["status"] for line in lines if "status" in line]
+        ended = [line["status"] for line in known if "status" in line]
         if not ended:
             told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off, or not begun"})
         elif ended[-1] not in (0, 1, 5):
@@ -79,14 +77,8 @@ def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
 
 
 def _ended(session: Session, tag: str, path: Path) -> bool:
-    return any("status" in line for line in _lines(_place(session, tag, path)))
+    return any("status" in line for line in parts.lines(_place(session, tag, path)))
 
 
 def _place(session: Session, tag: str, path: Path) -> Path:
     return session.store / "tests" / tag / f"{path.stem}.jsonl"
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.endswith("}")]

@@ -110,6 +110,21 @@ def machine(session: Session) -> dict[str, Any]:
     return json.loads(path.read_text("utf-8"))
 
 
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines; one that was cut off in the middle is left out."""
+    found = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def add_line(path: Path, record: dict[str, Any]) -> None:
+    """Add a record to a file of JSON lines; the line before it may be cut off."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(f"\n{json.dumps(record)}\n")
+
+
 def put(path: Path, told: object) -> None:
     """Write JSON, atomically."""
     text = json.dumps(told, indent=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import traceback
@@ -11,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -131,7 +129,12 @@ def run(session: Session, plan: Plan, until: float, meanwhile: Callable[[], obje
 def fill(plan: Plan, store: Path, device: str, until: float) -> None:
     """Make what the store lacks of the tables, until a time. What raises an error is noted, and the rest goes on."""
     code = results.code_version()
-    broken = {key for line in _problems(store) if line["broke"] and line["code"] == code for key in line["keys"]}
+    broken = {
+        key
+        for line in parts.lines(store / "problems.jsonl")
+        if line["broke"] and line["code"] == code
+        for key in line["keys"]
+    }
     there = _taken(store)
     store = stores.prepare(store)
     for table in plan.tables:
@@ -173,20 +176,14 @@ def _tried(store: Path, table: Table, todo: Sequence[Run | Simulation], work: Ca
             "broke": broke,
             "code": results.code_version(),
         }
-        with open(store / "problems.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        parts.add_line(store / "problems.jsonl", line)
         return not broke
     return True
 
 
-def _problems(store: Path) -> list[dict[str, Any]]:
-    path = store / "problems.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-
-
 def states(plan: Plan, session: Session) -> list[State]:
     """How far each table is."""
-    problems, before = _problems(session.store), earlier.rows(session.store)
+    problems, before = parts.lines(session.store / "problems.jsonl"), earlier.rows(session.store)
     told = []
     for table in plan.tables:
         wanted = len(table.runs) + len(table.simulations)
