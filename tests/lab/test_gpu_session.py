@@ -280,6 +280,7 @@ def test_a_process_is_ended_when_its_time_is_over_and_not_begun_after_it(root):
     assert parts.call(call, ["-c", "raise SystemExit(7)"], "log", start) is None
 
 
+@pytest.mark.long
 def test_a_test_that_ends_its_process_is_left_out_at_the_third_time_and_all_others_are_run(root):
     text = "import os\nimport pytest\npytestmark = pytest.mark.gpu\n"
     text += "def test_1(): pass\ndef test_2(): os.kill(os.getpid(), 9)\ndef test_3(): pass\n"
@@ -293,6 +294,7 @@ def test_a_test_that_ends_its_process_is_left_out_at_the_third_time_and_all_othe
     ]
 
 
+@pytest.mark.long
 def test_tests_that_were_cut_off_are_said_to_wait(root):
     (root / "tests" / "test_few.py").write_text("import pytest, time\n@pytest.mark.gpu\ndef test_1(): time.sleep(99)\n")
     call = of(root)
@@ -300,6 +302,31 @@ def test_tests_that_were_cut_off_are_said_to_wait(root):
     checks.run(call, "tag", start + 3)
     assert checks.outcomes(call, "tag")[-1]["outcome"] == "waiting"
     assert not _report(tests=checks.outcomes(call, "tag")).done
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("plugin", "tests", "why"),
+    [
+        ("import not_there\n", TESTS, "No module named 'not_there'"),
+        (None, "import pytest\nimport not_there\npytest.mark.gpu\n", "1 error in"),
+    ],
+    ids=["nothing can be run", "a file cannot be read"],
+)
+def test_files_that_cannot_be_run_are_broken_and_tried_again_by_the_next_call(plugin, tests, why, root):
+    (root / "tests" / "test_few.py").write_text(tests)
+    if plugin is not None:
+        (root / "tests" / "outcomes.py").write_text(plugin)
+    call = of(root)
+    checks.run(call, "tag", call.end)
+    (told,) = checks.outcomes(call, "tag")
+    assert told["outcome"] == "broken"
+    assert why in told["why"]
+    assert len(_report(tests=[told]).failures) == 1
+    (root / "tests" / "test_few.py").write_text(TESTS)
+    shutil.copy(ROOT / "tests" / "outcomes.py", root / "tests")
+    checks.run(call, "tag", call.end)
+    assert [test["outcome"] for test in checks.outcomes(call, "tag")] == ["passed", "passed", "failed", "skipped"]
 
 
 def test_a_line_that_was_cut_off_is_left_out_and_those_after_it_are_read(tmp_path):

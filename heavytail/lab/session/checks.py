@@ -42,10 +42,9 @@ def _run(session: Session, tag: str, path: Path, until: float) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     words = ["-m", MARKS, "-p", "outcomes", "-p", "no:cacheprovider", "-q", "--no-header", "--tb=short"]
     env = {"HEAVYTAIL_OUTCOMES": str(place), "TRITON_INTERPRET": "0" if session.device == "cuda" else "1"}
-    log = f"tests-{path.stem}"
     for _ in range(TRIES):
         start = time.time()
-        status = parts.call(session, ["-m", "pytest", str(path), *words], log, until, env)
+        status = parts.call(session, ["-m", "pytest", str(path), *words], _log(path), until, env)
         if status is None:
             return
         if status in ENDED:
@@ -63,21 +62,25 @@ def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
     for path in wanted(session.root):
         name = str(path.relative_to(session.root))
         known = parts.lines(_place(session, tag, path))
-        tests: dict[str, dict[str, Any]] = {}
-        for line in known:
-            if "test" in line:
-                tests[line["test"]] = line
+        tests = {line["test"]: line for line in known if "test" in line}
         told += [{"file": name, **line} for line in tests.values()]
-        ended = [line["status"] for line in known if "status" in line]
-        if not ended:
+        if not any("status" in line for line in known):
             told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off, or not begun"})
-        elif ended[-1] not in (0, 1, 5):
-            told.append({"file": name, "test": name, "outcome": "broken", "why": f"pytest ended with {ended[-1]}"})
+        elif not _ended(session, tag, path):
+            why = parts.last_line(session, _log(path)) or "pytest could not run it"
+            told.append({"file": name, "test": name, "outcome": "broken", "why": why})
     return told
 
 
 def _ended(session: Session, tag: str, path: Path) -> bool:
-    return any("status" in line for line in parts.lines(_place(session, tag, path)))
+    """Whether a file was run to its end: pytest says so, and where it says that tests failed, some have."""
+    known = parts.lines(_place(session, tag, path))
+    failed = any(line.get("outcome") == "failed" for line in known)
+    return any(line.get("status") in (0, 5) or (line.get("status") == 1 and failed) for line in known)
+
+
+def _log(path: Path) -> str:
+    return f"tests-{path.stem}"
 
 
 def _place(session: Session, tag: str, path: Path) -> Path:

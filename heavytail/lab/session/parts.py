@@ -105,9 +105,16 @@ def machine(session: Session) -> dict[str, Any]:
     path.unlink(missing_ok=True)
     status = part(session, "machine", min(session.end, time.time() + 120), "machine", path=str(path))
     if status != 0 or not path.exists():
-        said = (session.store / "logs" / "machine.txt").read_text("utf-8", "replace").strip().splitlines()
-        raise ValueError(f"device {session.device!r} does not answer: {said[-1] if said else 'not in its time'}")
+        why = last_line(session, "machine") or "not in its time"
+        raise ValueError(f"device {session.device!r} does not answer: {why}")
     return json.loads(path.read_text("utf-8"))
+
+
+def last_line(session: Session, log: str) -> str:
+    """The last line that a part has said, if any."""
+    path = session.store / "logs" / f"{log}.txt"
+    said = path.read_text("utf-8", "replace").split("\n") if path.exists() else []
+    return next((line.strip() for line in reversed(said) if line.strip()), "")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
