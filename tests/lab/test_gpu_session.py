@@ -465,10 +465,20 @@ def test_tables_come_in_their_order_and_absent_data_is_named(root):
     plan = tables.plan(root / "data" / "grids", "tiny")
     assert [table.name for table in plan.tables] == ["ecg5000", "b", "a"]  # the paper's, then runs, then simulations
     assert plan.absent == {"ecg5000": f"it is not in {os.environ['HEAVYTAIL_DATA']}"}
-    assert plan.tables[0].runs == ()
-    assert [len(table.runs) + len(table.simulations) for table in plan.tables] == [0, 8, 2]
+    assert [len(table.runs) + len(table.simulations) for table in plan.tables] == [8, 8, 2]
     wanted = tables.plan(root / "data" / "grids", "tiny", ("a", "b"))
     assert [table.name for table in wanted.tables] == ["a", "b"]
+
+
+def test_rows_of_data_that_are_gone_are_handed_back_and_no_more_are_made(tmp_path, capsys):
+    there = Plan((Table("x", tuple(RUNS[:1])),), {})
+    tables.fill(there, tmp_path / "store", "cpu", time.time() + 60)
+    gone = Plan((Table("x", tuple(RUNS)),), {"digits": "it is gone"})
+    tables.fill(gone, tmp_path / "store", "cpu", time.time() + 60)
+    (state,) = tables.states(gone, of(tmp_path))
+    assert (state.finished, state.wanted, state.seeds) == (1, 1, ())
+    assert state.rows["key"].tolist() == [RUNS[0].key]
+    capsys.readouterr()
 
 
 def test_without_platformdirs_and_a_named_folder_digits_are_swept_and_others_are_said_to_be_absent(

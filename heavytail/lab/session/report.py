@@ -23,7 +23,7 @@ MOST = 15 * 2**20  # bytes of a file
 PACKS = 3  # files of tables, beside the five others
 TAIL = 2**17  # bytes of what a part said, the last ones
 #: What the page says of outcomes that pytest does not have.
-WORDS = {"begun": "cut off", "waiting": "files to go on with", "broken": "files that could not be run"}
+WORDS = {"begun": "cut off", "waiting": "file(s) to go on with", "broken": "file(s) that could not be run"}
 LISTED = 15  # failures that are named on the page
 
 

@@ -45,7 +45,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Plan:
-    """The tables of a profile in their order, and why runs of some data sets are left out, by data set."""
+    """The tables of a profile in their order, and why runs of some data sets are left out, by data set.
+
+    Rows of a data set that is not here any more are handed back all the same.
+    """
 
     tables: tuple[Table, ...]
     absent: dict[str, str]
@@ -53,7 +56,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class State:
-    """How far a table is: its rows so far, how many records are finished and asked for, and which seeds are whole."""
+    """How far a table is: its rows so far, how many records are finished and can be, and which seeds are whole."""
 
     name: str
     rows: pd.DataFrame | None
@@ -81,7 +84,7 @@ def plan(grids: Path, profile: str, only: Sequence[str] = ()) -> Plan:
             continue
         listed = runs.read_grid(there[name], profile)
         absent |= {used: why for used in {run.dataset for run in listed} - absent.keys() if (why := _absent(used))}
-        tables.append(Table(name, runs=tuple(run for run in listed if run.dataset not in absent)))
+        tables.append(Table(name, runs=tuple(listed)))
     return Plan(tuple(tables), absent)
 
 
@@ -110,7 +113,9 @@ def batches(listed: Sequence[Run]) -> Iterator[list[Run]]:
 def run(session: Session, plan: Plan, until: float, meanwhile: Callable[[], object]) -> None:
     """Make what is left of the tables, in a process that is begun again where it broke its device."""
     there = _taken(session.store)
-    runs = [run for table in plan.tables for run in table.runs if run.key not in there]
+    runs = [
+        run for table in plan.tables for run in table.runs if run.key not in there and run.dataset not in plan.absent
+    ]
     if all(_finished(session.store, run) for run in runs) and all(
         state.finished == state.wanted for state in states(plan, session)
     ):
@@ -139,7 +144,8 @@ def fill(plan: Plan, store: Path, device: str, until: float) -> None:
     store = stores.prepare(store)
     for table in plan.tables:
         for batch in batches(table.runs):
-            todo = [run for run in batch if run.key not in broken | there and not _finished(store, run)]
+            here = [run for run in batch if run.dataset not in plan.absent and run.key not in broken | there]
+            todo = [run for run in here if not _finished(store, run)]
             if todo and not _tried(store, table, todo, partial(_sweep, todo, store, device, until)):
                 raise SystemExit(BROKE)
         if table.simulations and not broken & {record.key for record in table.simulations}:
@@ -186,7 +192,7 @@ def states(plan: Plan, session: Session) -> list[State]:
     problems, before = parts.lines(session.store / "problems.jsonl"), earlier.rows(session.store)
     told = []
     for table in plan.tables:
-        wanted = len(table.runs) + len(table.simulations)
+        wanted = len(table.simulations)
         said = tuple(dict.fromkeys(line["why"] for line in problems if line["table"] == table.name))
         whole: tuple[int, ...] = ()
         rows = None
@@ -195,6 +201,7 @@ def states(plan: Plan, session: Session) -> list[State]:
             taken = before[before["key"].isin({run.key for run in table.runs} - set(kept["key"]))]
             rows = pd.concat([kept, taken], ignore_index=True) if len(taken) else kept
             keys = set(rows["key"])
+            wanted = sum(run.dataset not in plan.absent or run.key in keys for run in table.runs)
             seeds = sorted({run.seed for run in table.runs})
             whole = tuple(s for s in seeds if all(run.key in keys for run in table.runs if run.seed == s))
             rows = rows if len(rows) else None
