@@ -26,7 +26,7 @@ data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PW
 pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test check browser faults slow bench format lint clean
+.PHONY: help book test check browser faults slow bench gpu format lint clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -39,6 +39,7 @@ help:
 	@echo 'make faults                    every fault that was ever tried: kills, full disks, damaged files, hostile values, counted'
 	@echo 'make slow                      the tests that take minutes each'
 	@echo 'make bench                     speed and memory of this machine, as ratios; leave the machine alone meanwhile'
+	@echo 'make gpu MINUTES=9             on a machine with a GPU: tests, bench, full-size tables; again to go on; installs nothing'
 	@echo 'make format | lint             rewrite the code in the house format | only check format, lint and types'
 	@echo 'make clean                     remove _build; the environment stays until you remove .venv'
 	@echo 'make ... PYTHON=python3.12     the Python to make .venv with, the first time'
@@ -98,6 +99,14 @@ slow: .venv/.installed
 
 bench: .venv/.installed
 	@$(PY) -m heavytail.cli bench
+
+# In an environment of PYTHON's own with torch for CUDA, Triton, what the lab imports, and pytest; no network, no git.
+MINUTES ?= 9
+OUT ?= _build/gpu
+STORE ?= _build/gpu-store
+gpu:
+	@$(data) $(PYTHON) -m heavytail gpu --minutes $(MINUTES) --out '$(OUT)' --store '$(STORE)' --commit '$(COMMIT)' \
+	  --only '$(TABLES)' $(if $(EARLIER),--earlier '$(EARLIER)') --profile $(if $(filter file,$(origin PROFILE)),paper,$(PROFILE))
 
 lint: .venv/.installed
 	$(call say,'format$(comma) lint$(comma) types')

@@ -150,6 +150,22 @@ def _bench(options: argparse.Namespace) -> None:
         _print_json(bench.report(told, options.device))
 
 
+def _gpu(options: argparse.Namespace) -> None:
+    from heavytail.lab import session
+
+    with stopping.saying(f"stopped; what was done is in {options.store}, call it again to go on"):
+        session.run(
+            options.out,
+            options.store,
+            minutes=options.minutes,
+            profile=options.profile,
+            only=tuple(filter(None, options.only.replace(",", " ").split())),
+            commit=options.commit,
+            before=options.earlier,
+            say=lambda line: print(line, flush=True),
+        )
+
+
 def _claims(options: argparse.Namespace) -> None:
     from heavytail.evidence import claims
 
@@ -243,6 +259,16 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     bench.add_argument("--json", action="store_true", help="figures and machine as JSON; lines go to standard error")
     bench.set_defaults(command=_bench)
+
+    gpu = commands.add_parser("gpu", help="in so many minutes, in a clone: tests, bench and full-size tables on a GPU")
+    gpu.add_argument("--minutes", type=float, default=9.0, help="of this call; the next one goes on (default: 9)")
+    gpu.add_argument("--profile", default="paper", help="of which tables are made (default: paper)")
+    gpu.add_argument("--only", default="", metavar="TABLES", help="such as 'mnist vgg', in the order they are wanted")
+    gpu.add_argument("--commit", help="of a tree without git and without a file COMMIT that says it")
+    gpu.add_argument("--earlier", type=Path, metavar="FOLDER", help="out of a call whose store is gone: its rows count")
+    gpu.add_argument("--store", type=Path, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished")
+    gpu.add_argument("--out", type=Path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
+    gpu.set_defaults(command=_gpu)
 
     claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
     claims.add_argument(

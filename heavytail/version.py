@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -12,18 +13,33 @@ __version__ = "0.1.0"
 #: Commit of the build: setup.py writes it into a wheel and an sdist. None in a checkout, where git knows it.
 COMMIT: str | None = None
 
+#: Environment variable, and file beside the package's folder, that name the commit of a bare tree, which has no git.
+NAMED, FILE = "HEAVYTAIL_COMMIT", "COMMIT"
+
 
 @cache
 def described() -> str:
     """`0.1.0+abc1234` inside a checkout of this project, `-dirty` with uncommitted changes, or where the build knew it.
 
-    Elsewhere `0.1.0`: the repository of somebody else that the package lies in is not asked.
+    A bare tree is of the commit that the variable HEAVYTAIL_COMMIT names, or the file COMMIT beside the package's
+    folder. Elsewhere `0.1.0`: the repository of somebody else that the package lies in is not asked. Raises ValueError
+    where what should name a commit names none.
 
     >>> described().startswith(__version__)
     True
     """
-    commit = commit_of(Path(__file__)) or COMMIT
+    commit = commit_of(Path(__file__)) or COMMIT or _named(Path(__file__).resolve().parents[1])
     return f"{__version__}+{commit}" if commit else __version__
+
+
+def _named(top: Path) -> str | None:
+    """The commit that a person has named for a bare tree, as `described` tells one."""
+    name, where = os.environ.get(NAMED, "").strip(), NAMED
+    if not name and (top / "pyproject.toml").is_file() and (top / FILE).is_file():
+        name, where = (top / FILE).read_text("utf-8").strip(), FILE
+    if name and not re.fullmatch(r"[0-9a-f]{7,40}(-dirty)?", name):
+        raise ValueError(f"{where} must name a commit by 7 to 40 hexadecimal digits, not {name[:60]!r}")
+    return f"{name[:7]}{'-dirty' * name.endswith('-dirty')}" if name else None
 
 
 def commit_of(file: Path, *, whole: bool = False) -> str | None:

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 from fault_counts import pytest_terminal_summary, tried
-from hypothesis import HealthCheck, settings
+
+try:
+    from hypothesis import HealthCheck, settings
+except ModuleNotFoundError:  # as on a machine that is lent with a GPU: its tests skip, and those beside them run
+    import without_hypothesis
+
+    sys.modules["hypothesis"] = without_hypothesis  # type: ignore[assignment]
+    from without_hypothesis import HealthCheck, settings  # type: ignore[assignment]
 
 from heavytail.lab import datasets
 from heavytail.lab.machine import threads
@@ -40,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("needs_cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
     for marker in item.iter_markers("needs_data"):
         if datasets.find(marker.args[0]) is None:
             pytest.skip(f"needs {marker.args[0]} in {datasets.folder()}")

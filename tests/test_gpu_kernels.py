@@ -29,6 +29,7 @@ from heavytail._sampler.philox import CHUNK  # noqa: E402
 from heavytail.noise import Kick, draws  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # conftest.py chooses the interpreter
+pytestmark = pytest.mark.gpu
 KEYS = [0, 1, 0x0123456789ABCDEF, 2**63, 2**64 - 1]
 # log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
 ROUNDINGS = 4.0

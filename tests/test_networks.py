@@ -16,7 +16,7 @@ from heavytail import networks
 
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    pytest.param("cuda", marks=pytest.mark.needs_cuda),
 ]
 BUILDS = [("fcn", (140,), 3), ("mean_field", (140,), 1), ("fcn", (1, 8, 8), 2), ("vgg", (3, 32, 32), 1)]
 

@@ -433,7 +433,7 @@ def test_a_direction_of_a_convolution_goes_over_all_its_inputs() -> None:
         torch.testing.assert_close(weight.flatten(1), kicked("shared", (units, 12)) * along)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_noise_added_on_a_gpu_has_an_address_too(kind: str) -> None:
     weights = [torch.zeros(20_000, 3, device="cuda") for _ in range(3)]

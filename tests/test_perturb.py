@@ -589,7 +589,7 @@ def test_what_is_refused_leaves_the_optimizer_and_the_generator_alone() -> None:
     noise.perturb(optimizer, model=model, generator=stream, **SETTINGS)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.needs_cuda
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_weights_on_a_gpu_are_perturbed_by_a_generator_there(kind: str) -> None:
     stream = torch.Generator(device="cuda").manual_seed(1)

@@ -37,7 +37,7 @@ INDICES = (0.5, 1.0, 1.3, 1.75, 1.9, 2.0)
 DTYPES = (torch.float32, torch.float64)
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    pytest.param("cuda", marks=pytest.mark.needs_cuda),
 ]
 EXTREME_INDICES = (1e-300, 1e-46, 1e-9, 1e-3, 0.01, 0.05, 0.1, 0.5, 1 - 1e-9, 1 - 2**-53, 1.0, 1 + 1e-9, 1.5)
 EXTREME_INDICES += (2 - 1e-9, 2 - 2**-52, 2.0)

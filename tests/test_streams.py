@@ -24,7 +24,7 @@ FROZEN_KEYS = [
 ]  # fmt: skip
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    pytest.param("cuda", marks=pytest.mark.needs_cuda),
 ]
 
 

@@ -255,7 +255,7 @@ def test_arrays_lists_and_tensors_of_any_kind_are_the_same_sample(estimator: Est
     assert estimator((1000 * exact).to(torch.int64)) == estimator((1000 * exact).to(torch.int64).double())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.needs_cuda
 @pytest.mark.parametrize("estimator", EVERY)
 def test_a_tensor_may_lie_on_a_gpu(estimator: Estimator) -> None:
     assert estimator(draw(1.5, 400).cuda()) == estimator(draw(1.5, 400))

@@ -65,7 +65,7 @@ def train(task: Task) -> Generator[str]:
                 yield run.key
             else:
                 todo.append(run)
-        data = {name: _dataset(name, task.folder, datasets.folder()) for name in {run.dataset for run in todo}}
+        data = {name: _dataset(name, task.folder, _home(name)) for name in {run.dataset for run in todo}}
         begun = [snapshot for run in todo if (snapshot := _begun(task, run, data[run.dataset]))]
         left = {run.key for run in todo}
         keep, every = partial(stores.keep_snapshot, task.folder, task.device), task.checkpoint_every
@@ -102,8 +102,13 @@ def _begun(task: Task, run: Run, dataset: Dataset) -> Snapshot | None:
     return snapshot
 
 
+def _home(name: str) -> Path | None:
+    """The data folder of today for a data set that lies in it."""
+    return datasets.folder() if name in datasets.NAMES and name != "digits" else None
+
+
 @lru_cache(maxsize=2)
-def _dataset(name: str, store: Path, folder: Path) -> Dataset:
+def _dataset(name: str, store: Path, folder: Path | None) -> Dataset:
     if name in datasets.NAMES:
         return datasets.load(name, folder)
     if (dataset := stores.find_data(store, name)) is None:

@@ -592,7 +592,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_sentence(device):
         train(BASE, device=device)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.needs_cuda
 def test_a_gpu_trains_the_same_networks_to_like_numbers():
     run = replace(BASE, batch_size=15, **NOISE)
     one, other = train(run, device="cuda"), train(run, device="cuda")

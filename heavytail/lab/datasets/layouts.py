@@ -54,8 +54,8 @@ class Place:
 def folder(root: Path | str | None = None) -> Path:
     """The data folder: `root` if given, else $HEAVYTAIL_DATA, else `heavytail` in the user's cache.
 
-    Raises DataUnavailable if $HEAVYTAIL_DATA names no folder, or nobody's home. The other two are made by the first
-    download.
+    Raises DataUnavailable if $HEAVYTAIL_DATA names no folder, or nobody's home, or if the cache is not known. The other
+    two are made by the first download.
     """
     if root is not None:
         return _expanded(root)
@@ -75,8 +75,12 @@ def folder(root: Path | str | None = None) -> Path:
                 f"HEAVYTAIL_DATA names {shown(named)}, which is no folder: make it or correct the name."
             )
         return home
-    import platformdirs
-
+    try:
+        import platformdirs
+    except ModuleNotFoundError as error:
+        raise DataUnavailable(
+            "nobody knows here where your cache is (platformdirs is not installed): set HEAVYTAIL_DATA to a folder."
+        ) from error
     return Path(platformdirs.user_cache_dir("heavytail"))
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -95,6 +96,17 @@ def _settle() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a worker's own children are not to inherit that
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a worker that is killed
     threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def follow(parent: int) -> None:
+    """End this process soon after its parent, of that process id, has ended, however that came."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _follow_parent() -> None:

@@ -16,7 +16,7 @@ from heavytail.lab.simulations import Ablation, Chaos, Discretisation, Pruning, 
 
 DEVICES = [
     "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    pytest.param("cuda", marks=pytest.mark.needs_cuda),
 ]
 
 

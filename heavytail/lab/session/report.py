@@ -1,0 +1,182 @@
+"""What a session hands back: a page, the outcomes of the tests, the figures, the rows, at most 8 files of 16 MB."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from heavytail.lab import results
+from heavytail.lab.machine import files
+from heavytail.lab.session import figures as benches
+from heavytail.lab.session import parts
+from heavytail.lab.session.parts import Session
+from heavytail.lab.session.tables import AGAIN, State
+
+MOST = 15 * 2**20  # bytes of a file
+PACKS = 3  # files of tables, beside the five others
+TAIL = 2**17  # bytes of what a part said, the last ones
+#: What the page says of outcomes that pytest does not have.
+WORDS = {"begun": "cut off", "waiting": "file(s) to go on with", "broken": "file(s) that could not be run"}
+LISTED = 15  # failures that are named on the page
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is known at a moment of a session. `taken` holds seconds by part."""
+
+    machine: dict[str, Any]
+    tests: list[dict[str, Any]]
+    figures: dict[str, dict[str, Any]]
+    tables: list[State]
+    absent: dict[str, str]
+    taken: dict[str, float]
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Tests that failed, or whose file could not be run."""
+        return [test for test in self.tests if test["outcome"] in ("failed", "broken")]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left that a next call would do."""
+        waiting = any(test["outcome"] == "waiting" for test in self.tests)
+        measured = all(known["ended"] or known["tries"] >= benches.TRIES for known in self.figures.values())
+        return measured and not waiting and all(state.finished == state.wanted for state in self.tables)
+
+    def line(self, part: str) -> str:
+        """One line on a part."""
+        if part == "tests":
+            counts = Counter(WORDS.get(test["outcome"], test["outcome"]) for test in self.tests)
+            return ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "none"
+        if part == "figures":
+            count = sum(len(known["figures"]) for known in self.figures.values())
+            ended = sum(known["ended"] for known in self.figures.values())
+            return f"{count} figures, {ended} of {len(self.figures)} cases ended"
+        finished, wanted = (sum(getattr(state, name) for state in self.tables) for name in ("finished", "wanted"))
+        return f"{finished} of {wanted} runs or simulations finished"
+
+
+def write(session: Session, report: Report) -> None:
+    """Write everything into the session's `out`, each file atomically."""
+    session.out.mkdir(parents=True, exist_ok=True)
+    _text(session.out / "summary.md", page(session, report))
+    parts.put(session.out / "tests.json", report.tests)
+    figures = [figure for known in report.figures.values() for figure in known["figures"]]
+    parts.put(session.out / "bench.json", {"machine": report.machine, "figures": figures})
+    states = [{"table": s.name, "finished": s.finished, "wanted": s.wanted, "seeds": s.seeds} for s in report.tables]
+    told = {"machine": report.machine, "seconds": report.taken, "tables": states, "absent": report.absent}
+    parts.put(session.out / "session.json", {"code": session.code, "profile": session.profile, **told})
+    _text(session.out / "log.txt", _said(session.store / "logs"))
+    for number, content in enumerate(_packs(session, report.tables)):
+        place = session.out / (f"tables-{number + 1}.zip" if number else "tables.zip")
+        files.write_atomically(place, partial(Path.write_bytes, data=content))
+
+
+def page(session: Session, report: Report) -> str:
+    """The summary: what was done on which machine, what failed, the figures, and how far the tables are."""
+    machine = report.machine
+    memory = f", {machine['memory'] / 2**30:.0f} GiB" if machine.get("memory") else ""
+    rehearsal = "" if session.device == "cuda" else "\n**A rehearsal on a CPU: nothing here is a figure of a GPU.**\n"
+    lines = [
+        f"# {machine['device']}{memory}",
+        rehearsal,
+        f"heavytail {session.code}, torch {machine['versions']['torch']}, CUDA {machine.get('cuda') or 'none'}, "
+        f"{machine['system']}, {machine['cores']} cores, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, "
+        f"profile {session.profile}. "
+        + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in report.taken.items())
+        + (". All is done." if report.done else ". The same call again goes on from here."),
+        "",
+        f"## Tests: {report.line('tests')}",
+        "",
+        *(f"* `{test['test']}`: {_first(test['why'])}" for test in report.failures[:LISTED]),
+        *([f"* and {len(report.failures) - LISTED} more, in tests.json"] if len(report.failures) > LISTED else []),
+        "",
+        f"## Figures: {report.line('figures')}",
+        "",
+        "```",
+        *(line for known in report.figures.values() for line in benches.lines(known)),
+        *(f"{case}: {_case(known)}" for case, known in report.figures.items() if not known["ended"] or known["error"]),
+        "```",
+        "",
+        f"## Tables: {report.line('tables')}",
+        "",
+        "| table | finished | of | seeds that are whole | rows |",
+        "|---|---|---|---|---|",
+        *(_row(state) for state in report.tables),
+        "",
+        *(f"* {name} is not here: {why}" for name, why in report.absent.items()),
+        *(f"* {state.name}: {_first(why)}" for state in report.tables for why in (*state.problems, *_failed(state))),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _case(known: dict[str, Any]) -> str:
+    if known["error"]:
+        return known["error"]
+    return f"cut off, {known['tries']} times" if known["tries"] else "not begun"
+
+
+def _row(state: State) -> str:
+    rows = "" if state.rows is None else results.describe(state.rows)
+    return f"| {state.name} | {state.finished} | {state.wanted} | {', '.join(map(str, state.seeds))} | {rows} |"
+
+
+def _failed(state: State) -> list[str]:
+    """What is said of runs that failed or did not fit, a few of the sentences."""
+    if state.rows is None or "status" not in state.rows:
+        return []
+    rows = state.rows[state.rows["status"].isin(AGAIN)]
+    return [f"{reason} ({count} runs)" for reason, count in rows["reason"].value_counts().head(3).items()]
+
+
+def _first(why: str) -> str:
+    return why.partition("\n")[0][:200]
+
+
+def _packs(session: Session, states: Iterable[State]) -> list[bytes]:
+    """Archives of the tables, each as it would lie in a folder of results, and of no more than MOST bytes.
+
+    What does not go into PACKS of them stays in the store.
+    """
+    packs: list[dict[str, bytes]] = [{}]
+    for state in states:
+        if state.rows is None:
+            continue
+        place = session.store / "tables" / session.profile / f"{state.name}.parquet"
+        results.write_table(state.rows, place)
+        content = place.read_bytes()
+        if sum(map(len, packs[-1].values())) + len(content) > MOST - 2**16:
+            packs.append({})
+        if len(content) <= MOST - 2**16:
+            packs[-1][f"{session.profile}/{state.name}.parquet"] = content
+    return [_zip(pack) for pack in packs[:PACKS]]
+
+
+def _zip(pack: dict[str, bytes]) -> bytes:
+    memory = BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        for name, content in pack.items():
+            archive.writestr(name, content)
+    return memory.getvalue()
+
+
+def _said(folder: Path) -> str:
+    """The last words of every part."""
+    texts = []
+    for path in sorted(folder.glob("*.txt")):
+        with open(path, "rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            texts.append(f"==== {path.stem}\n{file.read().decode('utf-8', 'replace')}")
+    return "\n".join(texts)[-MOST:]
+
+
+def _text(path: Path, text: str) -> None:
+    files.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
