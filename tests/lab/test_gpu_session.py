@@ -20,7 +20,7 @@ import torch
 from heavytail import cli, grid, version
 from heavytail.lab import bench, results, session, trainer
 from heavytail.lab import store as stores
-from heavytail.lab.bench import Figure
+from heavytail.lab.bench import Figure, on_gpu
 from heavytail.lab.datasets import dataset
 from heavytail.lab.measuring import unfinished
 from heavytail.lab.session import checks, earlier, figures, parts, report, tables
@@ -400,7 +400,7 @@ def test_a_device_that_does_not_answer_is_one_sentence(said, why, root, monkeypa
 
 
 def _made_up(name, *, fails_after=None):
-    def case(device):
+    def case(plan, device):
         for number in range(3):
             if number == fails_after:
                 raise RuntimeError("cut off")
@@ -411,12 +411,12 @@ def _made_up(name, *, fails_after=None):
 
 def test_figures_are_kept_as_they_come_and_replaced_when_they_are_measured_again(monkeypatch, tmp_path):
     place = tmp_path / "x.json"
-    monkeypatch.setattr(bench, "CASES", {"x": _made_up("first", fails_after=2)})
+    monkeypatch.setattr(on_gpu, "CASES", {"x": _made_up("first", fails_after=2)})
     with pytest.raises(RuntimeError, match="cut off"):
         figures.measure("x", "cpu", place)
     known = figures._read(place)
     assert (len(known["figures"]), known["ended"]) == (2, False)
-    monkeypatch.setattr(bench, "CASES", {"x": _made_up("first")})
+    monkeypatch.setattr(on_gpu, "CASES", {"x": _made_up("first")})
     figures.measure("x", "cpu", place)
     known = figures._read(place)
     assert [figure["value"] for figure in known["figures"]] == [2.0, 3.0, 4.0]

@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from heavytail.lab import bench
-from heavytail.lab.bench import Figure
+from heavytail.lab.bench import Figure, on_gpu
 from heavytail.lab.session import parts
 from heavytail.lab.session.parts import Session
 
 TRIES = 2  # of a case that was cut off
-REHEARSED = 1  # cases that a rehearsal measures: its figures are those of a CPU, which nobody wants from here
+
+
+def plan(device: str) -> bench.Plan | None:
+    """Sizes for a rehearsal: its figures are those of a CPU, which nobody wants from here. On a GPU those of `bench`."""
+    return None if device == "cuda" else on_gpu.REHEARSAL
 
 
 def cases(session: Session) -> tuple[str, ...]:
     """The cases that a session measures."""
-    return tuple(bench.CASES) if session.device == "cuda" else tuple(bench.CASES)[:REHEARSED]
+    return tuple(bench.cases_on(session.device, plan(session.device)))
 
 
 def run(session: Session, tag: str, until: float) -> None:
@@ -39,7 +43,7 @@ def measure(case: str, device: str, path: Path) -> None:
     """Measure one case into its file, figure by figure; those that are measured again replace the older ones."""
     known = _read(path)
     figures = {(figure["name"], figure["case"]): figure for figure in known["figures"]}
-    for figure in bench.bench([case], device=device):
+    for figure in bench.bench([case], device=device, plan=plan(device)):
         print(bench.as_text(figure), flush=True)
         figures |= {(figure.name, figure.case): bench.report([figure], device)["figures"][0]}
         parts.put(path, {**known, "figures": list(figures.values())})
