@@ -77,7 +77,7 @@ def _numbers(
         return {}
     if finite:
         train, test = (dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)
-        found = engine.measure(nets, 0, train, test, CRITERIA, RANDOM, one.run.seed)
+        found = engine.measure(nets, train, test, CRITERIA, RANDOM, one.run.seed)
     # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
     if not (finite and math.isfinite(found.loss)):
         one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"

@@ -148,17 +148,16 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def measure(
     networks: Networks,
-    row: int,
     train: Split,
     test: Split,
     criteria: Sequence[Criterion],
     by_chance: Sequence[Criterion],
     seed: int,
 ) -> Measured:
-    """What `Engine.measure` says."""
-    loss = float(evaluate(keep(networks, [row]), *train)[1])
-    smallest = pruned(networks, row, criteria, [train, test])
-    return Measured(loss, smallest, pruned(networks, row, by_chance, [test], chance=seed))
+    """What `Engine.measure` says of a single network."""
+    loss = float(evaluate(networks, *train)[1])
+    smallest = pruned(networks, 0, criteria, [train, test])
+    return Measured(loss, smallest, pruned(networks, 0, by_chance, [test], chance=seed))
 
 
 @torch.no_grad()

@@ -78,14 +78,13 @@ class Engine(Protocol[Networks]):
     def measure(
         self,
         networks: Networks,
-        row: int,
         train: Split,
         test: Split,
         criteria: Sequence[Criterion],
         by_chance: Sequence[Criterion],
         seed: int,
     ) -> Measured:
-        """One network's loss on `train`, and what pruning leaves of it, as `compress.prune` does it.
+        """A single network's loss on `train`, and what pruning leaves of it, as `compress.prune` does it.
 
         By each of `criteria` with the smallest units gone, on both splits; by each of `by_chance` with units gone in a
         random order of this seed, on `test`.

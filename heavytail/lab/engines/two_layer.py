@@ -166,21 +166,20 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def measure(
     networks: Networks,
-    row: int,
     train: Split,
     test: Split,
     criteria: Sequence[Criterion],
     by_chance: Sequence[Criterion],
     seed: int,
 ) -> Measured:
-    """What `Engine.measure` says, in one pass over samples and neurons.
+    """What `Engine.measure` says of a single network, in one pass over samples and neurons.
 
     Activations depend on no order. Neurons come in order of norm, from the largest on: what those after a cut put out
     are sums from the end. For the random order the weights of the neurons that stay at a cut are outputs of their own.
     """
-    weight = networks.hidden[row]
+    [weight] = networks.hidden
     order, drawn = compress.order(weight), compress.order(weight, generator=compress.chance(seed)).to(weight.device)
-    one = replace(networks, hidden=weight[order].unsqueeze(0), output=networks.output[row, order].unsqueeze(0))
+    one = replace(networks, hidden=networks.hidden[:, order], output=networks.output[:, order])
     gone = {c: compress.count(weight, squared_error=c.squared_error, keep=c.keep) for c in {*criteria, *by_chance}}
     cuts, at_random = sorted({0, len(order), *(gone[c] for c in criteria)}), sorted({gone[c] for c in by_chance})
     place = drawn.argsort()[order]  # of a neuron in the random order

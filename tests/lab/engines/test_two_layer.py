@@ -117,8 +117,8 @@ def test_the_networks_that_stay_are_those_named():
 def test_measuring_in_one_pass_gives_what_pruning_and_running_the_network_gives(network, monkeypatch):
     monkeypatch.setattr(two_layer, "PART", 128)
     train, test = samples(1), samples(2)
-    whole, nets = model(network), stack(model(network, 1), model(network))
-    found = two_layer.measure(nets, 1, train, test, measuring.CRITERIA, measuring.RANDOM, 5)
+    whole, nets = model(network), two_layer.keep(stack(model(network, 1), model(network)), [1])
+    found = two_layer.measure(nets, train, test, measuring.CRITERIA, measuring.RANDOM, 5)
     assert found.loss == pytest.approx(float(cross_entropy(whole(train[0]), train[1]).detach()), rel=1e-5)
     assert list(found.pruned) == list(measuring.CRITERIA)
     assert list(found.by_chance) == list(measuring.RANDOM)
@@ -141,23 +141,24 @@ def test_a_network_is_measured_alike_on_any_number_of_threads(network, monkeypat
     nets, whole = stack(*(model(network, seed) for seed in range(2))), []
     for count in (1, 2, 3):
         with threads.using(count):
-            measured = two_layer.measure(nets, 0, train, test, measuring.CRITERIA, measuring.RANDOM, 5)
+            measured = two_layer.measure(
+                two_layer.keep(nets, [0]), train, test, measuring.CRITERIA, measuring.RANDOM, 5
+            )
             whole.append((measured, *(values.tolist() for values in two_layer.evaluate(nets, *train))))
     assert whole[0] == whole[1] == whole[2]
     alone = two_layer.evaluate(two_layer.keep(nets, [1]), *train)
     assert [float(values) for values in alone] == [whole[0][1][1], whole[0][2][1]]
 
 
-@pytest.mark.parametrize("classes", [3, 30])
-def test_no_step_and_no_look_wakes_a_thread_of_torch(classes):
+def test_no_step_and_no_look_wakes_a_thread_of_torch():
     """It would spin for milliseconds after its work, on the core that the next tile needs."""
     program = """
-        import os, sys, torch
+        import os, torch
         from heavytail import networks, streams
         from heavytail.lab.engines import two_layer
         from heavytail.lab.machine import threads
 
-        classes, batch = int(sys.argv[1]), 3000
+        classes, batch = 30, 3000
         torch.set_num_threads(1)
         made = networks.build("fcn", (50,), classes, width=1200, depth=1, generator=streams.generator(0, "weights"))
         x, y = torch.zeros(batch, 50), torch.zeros(batch, dtype=torch.int64)
@@ -172,7 +173,7 @@ def test_no_step_and_no_look_wakes_a_thread_of_torch(classes):
         torch.rand(10**6).exp()  # what does wake them
         print(before, after, count())
     """
-    command = [sys.executable, "-c", textwrap.dedent(program), str(classes)]
+    command = [sys.executable, "-c", textwrap.dedent(program)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     before, after, woken = map(int, told)
     assert before == after < woken
