@@ -34,7 +34,7 @@ NEURONS = 1000  # of a tile, at least: a product of fewer spends more of its tim
 FEW = 512  # but from so many on there are two tiles, one for each of two threads
 BLOCK = 2**19  # numbers at once of what is no product: more of them leave the cache, fewer keep the interpreter busy
 LEAST = 256  # but never fewer neurons at once
-PART = 1024  # samples at once where no gradient is needed: few enough that every thread of a CPU has some
+PART = 512  # samples at once on a CPU where no gradient is needed: few enough that every thread has some
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
 
@@ -221,8 +221,8 @@ def _shares(one: Networks, split: Split, cuts: Sequence[int], stays: Sequence[Te
 
 
 def _parts(x: Tensor, y: Tensor) -> list[Split]:
-    """Samples and labels, as many at once as is fast where no gradient is needed."""
-    rows = PART if x.device.type == "cpu" else ROWS
+    """Samples and labels, as many at once as is fast where no gradient is needed; on a CPU in two parts at least."""
+    rows = max(1, min(PART, -(-len(y) // 2))) if x.device.type == "cpu" else ROWS
     return list(zip(x.split(rows), y.split(rows), strict=True))
 
 
