@@ -34,7 +34,7 @@ NEURONS = 1000  # of a tile, at least: a product of fewer spends more of its tim
 FEW = 512  # but from so many on there are two tiles, one for each of two threads
 BLOCK = 2**19  # numbers at once of what is no product: more of them leave the cache, fewer keep the interpreter busy
 LEAST = 256  # but never fewer neurons at once
-PART = 512  # samples at once on a CPU where no gradient is needed: few enough that every thread has some
+PART = 1024  # samples at once on a CPU where no gradient is needed: few enough that every thread has some
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
 
