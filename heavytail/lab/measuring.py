@@ -13,7 +13,7 @@ from torch import Tensor
 from heavytail import compress, noise, tails
 from heavytail.lab import results
 from heavytail.lab.datasets import Dataset
-from heavytail.lab.engines.protocol import Criterion, Engine, Networks, Pruned
+from heavytail.lab.engines.protocol import Criterion, Engine, Measured, Networks
 from heavytail.lab.machine import devices
 from heavytail.lab.runs import Run
 from heavytail.lab.training import Training
@@ -70,31 +70,31 @@ def _numbers(
     one: Training, nets: Networks, weights: Mapping[str, Tensor], engine: Engine[Networks], dataset: Dataset
 ) -> dict[str, float]:
     """What is measured of one network; nothing of one that diverged or has no weights left, and its status says so."""
-    loss = float(engine.evaluate(nets, dataset.x_train, dataset.y_train)[1])
-    # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
-    if not (math.isfinite(loss) and all(bool(torch.isfinite(w).all()) for w in weights.values())):
-        one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
-        return {}
-    if not all(bool(weight.any()) for weight in engine.hidden(nets, 0)):
+    finite = all(bool(torch.isfinite(w).all()) for w in weights.values())
+    if finite and not all(bool(weight.any()) for weight in engine.hidden(nets, 0)):
         one.status = "failed"
         one.reason = f"the weights of a hidden layer were all zero after step {one.step}: nothing was left to prune"
         return {}
-    splits = [(dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)]
-    found = engine.pruned(nets, 0, CRITERIA, splits)
-    by_chance = engine.pruned(nets, 0, RANDOM, splits[1:], chance=one.run.seed)
-    return {"train_loss": loss, **_measured(found, by_chance), **_norms(engine.hidden(nets, 0), one.run.unit)}
+    if finite:
+        train, test = (dataset.x_train, dataset.y_train), (dataset.x_test, dataset.y_test)
+        found = engine.measure(nets, train, test, CRITERIA, RANDOM, one.run.seed)
+    # Accuracy alone cannot tell that a run diverged: outputs of NaN have one too.
+    if not (finite and math.isfinite(found.loss)):
+        one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
+        return {}
+    return {"train_loss": found.loss, **_measured(found), **_norms(engine.hidden(nets, 0), one.run.unit)}
 
 
-def _measured(pruned: Mapping[Criterion, Pruned], by_chance: Mapping[Criterion, Pruned]) -> dict[str, float]:
+def _measured(found: Measured) -> dict[str, float]:
     """Columns of what pruning by each of CRITERIA and RANDOM gave; at share 0 nothing is pruned."""
     columns = {"": BY_SHARE[0.0], "_pruned": BY_ERROR}
     columns |= {f"_share_{share:.1f}": criterion for share, criterion in BY_SHARE.items()}
-    measured = {"pruning_ratio": pruned[BY_ERROR].ratio}
+    measured = {"pruning_ratio": found.pruned[BY_ERROR].ratio}
     for suffix, criterion in columns.items():
-        train, test = pruned[criterion].accuracies
+        train, test = found.pruned[criterion].accuracies
         measured |= {f"train_accuracy{suffix}": train, f"test_accuracy{suffix}": test}
     for share in results.MIDDLE:
-        [measured[f"test_accuracy_random_{share:.1f}"]] = by_chance[BY_SHARE[share]].accuracies
+        [measured[f"test_accuracy_random_{share:.1f}"]] = found.by_chance[BY_SHARE[share]].accuracies
     return measured
 
 

@@ -207,7 +207,11 @@ def _places(rows: Sequence[Tensor | slice]) -> Tensor | None:
 
 def _batch(x: Tensor, y: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor]:
     """The samples of a step: shared by all runs, or each run's own, with a leading run axis."""
-    return (x, y) if places is None else (x[places], y[places])
+    if places is None:
+        return x, y
+    # By one thread: those of torch would spin for milliseconds after it, on the cores that the step needs.
+    [batch] = threads.each(lambda rows: (x[rows], y[rows]), [places], x.device)
+    return batch
 
 
 def check(going: Sequence[Training], losses: Tensor) -> None:

@@ -379,7 +379,7 @@ def test_every_number_of_a_row_follows_from_the_weights():
 @pytest.mark.parametrize("run", [BASE, VGG, replace(BASE, network="mean_field")], ids=lambda run: run.network)
 def test_evaluation_in_parts_gives_the_same_numbers(run, monkeypatch):
     whole = one_row(run)
-    monkeypatch.setattr(two_layer, "ROWS", 7)
+    monkeypatch.setattr(two_layer, "PART", 7)
     monkeypatch.setattr(any_module, "ROWS", 7)
     parts = one_row(run)
     for name in MEASURED:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
 from heavytail.compress import shrinking
-from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kicks
 
@@ -144,6 +144,20 @@ def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         more, lost = each(networks.parameters, networks.fixed, part, labels)
         right, loss = right.to(more) + more, loss.to(lost) + lost
     return right.double() / len(y), loss / len(y)
+
+
+def measure(
+    networks: Networks,
+    train: Split,
+    test: Split,
+    criteria: Sequence[Criterion],
+    by_chance: Sequence[Criterion],
+    seed: int,
+) -> Measured:
+    """What `Engine.measure` says of a single network."""
+    loss = float(evaluate(networks, *train)[1])
+    smallest = pruned(networks, 0, criteria, [train, test])
+    return Measured(loss, smallest, pruned(networks, 0, by_chance, [test], chance=seed))
 
 
 @torch.no_grad()

@@ -30,6 +30,14 @@ class Pruned(NamedTuple):
     accuracies: list[float]
 
 
+class Measured(NamedTuple):
+    """What is measured of one trained network: its loss, and what pruning by each criterion leaves of it."""
+
+    loss: float  # mean over the training split, nats
+    pruned: dict[Criterion, Pruned]  # the smallest units gone; accuracies on the training and the test split
+    by_chance: dict[Criterion, Pruned]  # units gone in random order; accuracy on the test split
+
+
 class Engine(Protocol[Networks]):
     """R networks of one shape are one value of the engine's own type, whose tensors `descend` and `perturb` change."""
 
@@ -67,15 +75,20 @@ class Engine(Protocol[Networks]):
     def evaluate(self, networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Accuracy on x, (N, ...), with labels y, (N,), and mean loss: (R,) each."""
 
-    def pruned(
+    def measure(
         self,
         networks: Networks,
-        row: int,
+        train: Split,
+        test: Split,
         criteria: Sequence[Criterion],
-        splits: Sequence[Split],
-        chance: int | None = None,
-    ) -> dict[Criterion, Pruned]:
-        """One network pruned by each criterion; in random order with `chance`, a seed."""
+        by_chance: Sequence[Criterion],
+        seed: int,
+    ) -> Measured:
+        """A single network's loss on `train`, and what pruning leaves of it, as `compress.prune` does it.
+
+        By each of `criteria` with the smallest units gone, on both splits; by each of `by_chance` with units gone in a
+        random order of this seed, on `test`.
+        """
 
 
 def lowered(products: str) -> torch.dtype | None:

@@ -6,14 +6,15 @@ With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, �
 
 after W and U have lost the share ηλ of weight decay, if there is one.
 
-On the CPU neurons are taken in tiles: a tile's activations stay in the cache from the product to the mask. Tiles are
-the same for any number of threads, and their outputs are added in order, so a run's bits are its own. A CPU takes runs
-`apart`, each on a thread; a run alone has its tiles on all of them.
+On the CPU neurons are taken in tiles. Tiles are the same for any number of threads, and their outputs are added in
+order, so a run's bits are its own. A CPU takes runs `apart`, each on a thread; a run alone has its tiles on all of
+them, and torch's own threads have no part in a step: they would spin for milliseconds after it, on cores that the next
+tiles need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -24,14 +25,16 @@ from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
 from heavytail.lab.engines import fused
-from heavytail.lab.engines.protocol import ROWS, Criterion, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered
 from heavytail.lab.machine import threads
 from heavytail.networks import MeanField
 from heavytail.noise import Kicks
 
-TILE = 2**19  # activations of a tile: larger ones leave a core's cache, with smaller ones the interpreter takes over
-PART = 1024  # samples at once of one network that is pruned: few enough that every thread of a CPU has some
-NEURONS = 256  # but never fewer neurons: below it the products themselves get slower
+NEURONS = 1000  # of a tile, at least: a product of fewer spends more of its time on packing the samples anew
+FEW = 512  # but from so many on there are two tiles, one for each of two threads
+BLOCK = 2**19  # numbers at once of what is no product: more of them leave the cache, fewer keep the interpreter busy
+LEAST = 256  # but never fewer neurons at once
+PART = 1024  # samples at once on a CPU where no gradient is needed: few enough that every thread has some
 
 Tile = tuple[slice, int, slice]  # rows of runs, number of the span, span of neurons
 
@@ -115,7 +118,7 @@ def descend(
     runs, neurons, _ = networks.hidden.shape
     batch, device = y.shape[-1], y.device
     x, y = x.flatten(y.ndim).expand(runs, batch, -1), y.expand(runs, batch)
-    spans = _spans(neurons, batch, device)
+    spans = _spans(neurons, device)
     tiles = _tiles(networks, spans)
     h = networks.activations[: runs * neurons * batch].view(runs, neurons, batch)
     parts = h.new_empty(len(spans), runs, networks.output.shape[2], batch)
@@ -126,13 +129,14 @@ def descend(
         _product(networks.low, networks.output[rows, span].mT, h[rows, span], parts[number, rows])
 
     threads.each(forward, tiles, device)
-    losses, g = (_loss_compiled if _compiled(networks) else _loss)(parts, y, rates / -batch)
+    losses, g = (_loss_compiled if by_core(device) else _loss)(parts, y, rates / -batch)
     back = _back_compiled if _compiled(networks) else _back
 
     def backward(tile: Tile) -> None:
         rows, _, span = tile
         left = None if decay is None else decay[rows].view(-1, 1, 1)
-        slope = back(networks, h[rows, span], networks.output[rows, span], g[rows], left)
+        slope = h[rows, span]
+        back(networks, slope, networks.output[rows, span], g[rows], left)
         if left is not None:
             networks.hidden[rows, span].mul_(left)
         _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
@@ -146,64 +150,99 @@ def descend(
 def perturb(networks: Networks, kicks: Kicks) -> None:
     """Add the noise of the rows in `kicks`, in place."""
     _, neurons, inputs = networks.hidden.shape
-    tiles = _tiles(networks, _spans(neurons, inputs, networks.hidden.device))
+    tiles = _tiles(networks, _blocks(neurons, inputs, networks.hidden.device))
     threads.each(lambda tile: _kick(networks, kicks, tile), tiles, networks.hidden.device)
 
 
 @torch.no_grad()
 def evaluate(networks: Networks, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the rows of x, (N, ...), whose largest output is at the label y, (N,), and the mean loss: (R,) each."""
-    runs = len(networks.hidden)
-    if runs > 1 and by_core(x.device):
-        pairs = threads.each(lambda row: evaluate(_alone(networks, row), x, y), range(runs), x.device)
-        return torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
-    right, loss = y.new_zeros(runs), x.new_zeros(runs)
-    for part, labels in zip(x.split(ROWS), y.split(ROWS), strict=True):
-        logits = _logits(networks, part, _spans(networks.hidden.shape[1], len(part), x.device)).sum(0)
-        right += (_largest(logits, 1) == labels).sum(1)
-        loss += cross_entropy(logits, labels.expand(len(logits), -1), reduction="none").sum(1)
-    return right.double() / len(y), loss / len(y)
+
+    def sums(job: tuple[Networks, Split]) -> Tensor:
+        some, (inputs, labels) = job
+        logits = inputs.new_zeros(len(some.hidden), some.output.shape[2], len(labels))
+        for span, h in _activations(some, inputs):
+            _add_product(some.low, some.output[:, span].mT, h, logits)
+        loss = cross_entropy(logits, labels.expand(len(logits), -1), reduction="none").sum(1)
+        return torch.stack([(_largest(logits, 1) == labels).sum(1).double(), loss.double()])
+
+    groups, parts = apart(networks), _parts(x, y)
+    found = torch.stack(threads.each(sums, [(group, part) for group in groups for part in parts], x.device))
+    right, loss = found.unflatten(0, (len(groups), len(parts))).sum(1).transpose(0, 1).flatten(1) / len(y)
+    return right, loss
 
 
 @torch.no_grad()
-def pruned(
-    networks: Networks, row: int, criteria: Sequence[Criterion], splits: Sequence[Split], chance: int | None = None
-) -> dict[Criterion, Pruned]:
-    """One network pruned by each criterion of `compress.prune`: its pruning ratio, and its accuracy on every split.
+def measure(
+    networks: Networks,
+    train: Split,
+    test: Split,
+    criteria: Sequence[Criterion],
+    by_chance: Sequence[Criterion],
+    seed: int,
+) -> Measured:
+    """What `Engine.measure` says of a single network, in one pass over samples and neurons.
 
-    One pass over the neurons in order of norm serves all: what the larger ones put out are sums from the end. With
-    `chance`, a seed, neurons go in random order instead.
+    Activations depend on no order. Neurons come in order of norm, from the largest on: what those after a cut put out
+    are sums from the end. For the random order the weights of the neurons that stay at a cut are outputs of their own.
     """
-    weight = networks.hidden[row]
-    gone = {c: compress.count(weight, squared_error=c.squared_error, keep=c.keep) for c in criteria}
-    order = compress.order(weight, generator=compress.chance(chance)).to(weight.device)
-    one = replace(networks, hidden=weight[order].unsqueeze(0), output=networks.output[row, order].unsqueeze(0))
-    cuts = sorted({0, *gone.values(), len(order)})
-    accuracies = []
-    for x, y in splits:
-        rows = PART if x.device.type == "cpu" else ROWS
-        parts = list(zip(x.split(rows), y.split(rows), strict=True))
-        right = torch.stack(threads.each(lambda part: _right(one, *part, cuts), parts, x.device)).sum(0).tolist()
-        accuracies.append({cut: count / len(y) for cut, count in zip(cuts, right, strict=True)})
-    return {c: Pruned(cut / len(order), [split[cut] for split in accuracies]) for c, cut in gone.items()}
+    [weight] = networks.hidden
+    order, drawn = compress.order(weight), compress.order(weight, generator=compress.chance(seed)).to(weight.device)
+    one = replace(networks, hidden=networks.hidden[:, order], output=networks.output[:, order])
+    gone = {c: compress.count(weight, squared_error=c.squared_error, keep=c.keep) for c in {*criteria, *by_chance}}
+    cuts, at_random = sorted({0, len(order), *(gone[c] for c in criteria)}), sorted({gone[c] for c in by_chance})
+    place = drawn.argsort()[order]  # of a neuron in the random order
+    stays = [place >= cut for cut in at_random]
+    loss, *on_train = _shares(one, train, cuts, [])
+    _, *on_test = _shares(one, test, cuts, stays)
+    found = {cut: list(both) for cut, both in zip(cuts, zip(on_train, on_test, strict=False), strict=True)}
+    drawn_found = dict(zip(at_random, on_test[len(cuts) :], strict=True))
+    return Measured(
+        loss,
+        {c: Pruned(gone[c] / len(order), found[gone[c]]) for c in criteria},
+        {c: Pruned(gone[c] / len(order), [drawn_found[gone[c]]]) for c in by_chance},
+    )
 
 
-def _right(one: Networks, x: Tensor, y: Tensor, cuts: Sequence[int]) -> Tensor:
-    """How many rows of x one network gets right with the neurons from each cut on, and no others: (cuts,)."""
-    x = x.flatten(1).unsqueeze(0)
-    logits = x.new_zeros(1, one.output.shape[2], x.shape[1])
-    counts = {one.hidden.shape[1]: (_largest(logits[0], 0) == y).sum()}
-    for span in reversed(_spans(one.hidden.shape[1], x.shape[1], x.device)):
-        h = threads.scratch(1, span.stop - span.start, x.shape[1], like=x)
-        _activate(one, one.hidden[:, span], x, h)
-        edges = [span.start, *(cut for cut in cuts if span.start < cut < span.stop), span.stop]
-        for low, high in reversed(list(pairwise(edges))):
-            more = torch.empty_like(logits)
-            _product(one.low, one.output[:, low:high].mT, h[:, low - span.start : high - span.start], more)
-            logits += more
-            if low in cuts:
-                counts[low] = (_largest(logits[0], 0) == y).sum()
-    return torch.stack([counts[cut] for cut in cuts])
+def _shares(one: Networks, split: Split, cuts: Sequence[int], stays: Sequence[Tensor]) -> list[float]:
+    """The mean loss of one network, and its accuracies with the neurons from each cut on, and those that `stays`."""
+
+    def sums(part: Split) -> Tensor:
+        x, y = part
+        logits = x.new_zeros(1, one.output.shape[2], len(y))
+        drawn = x.new_zeros(1, len(stays) * one.output.shape[2], len(y))
+        right = {one.hidden.shape[1]: (_largest(logits[0], 0) == y).sum()}
+        for span, h in _activations(one, x):
+            edges = [span.start, *(cut for cut in cuts if span.start < cut < span.stop), span.stop]
+            for low, high in reversed(list(pairwise(edges))):
+                own = h[:, low - span.start : high - span.start]
+                _add_product(one.low, one.output[:, low:high].mT, own, logits)
+                if low in cuts:
+                    right[low] = (_largest(logits[0], 0) == y).sum()
+            if stays:
+                outputs = torch.cat([one.output[:, span] * stay[span, None] for stay in stays], 2)
+                _add_product(one.low, outputs.mT, h, drawn)
+        loss = cross_entropy(logits, y.unsqueeze(0), reduction="sum")
+        by_chance = (_largest(drawn[0].unflatten(0, (len(stays), -1)), 1) == y).sum(1) if stays else y.new_zeros(0)
+        return torch.cat([torch.stack([loss.double(), *(right[cut].double() for cut in cuts)]), by_chance.double()])
+
+    return (torch.stack(threads.each(sums, _parts(*split), split[0].device)).sum(0) / len(split[1])).tolist()
+
+
+def _parts(x: Tensor, y: Tensor) -> list[Split]:
+    """Samples and labels, as many at once as is fast where no gradient is needed; on a CPU in two parts at least."""
+    rows = max(1, min(PART, -(-len(y) // 2))) if by_core(x.device) else ROWS
+    return list(zip(x.split(rows), y.split(rows), strict=True))
+
+
+def _activations(networks: Networks, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """The activations of x, span by span from the last on, in memory of this thread that the next span overwrites."""
+    runs, neurons, _ = networks.hidden.shape
+    x = x.flatten(1).expand(runs, len(x), -1)
+    for span in reversed(_spans(neurons, x.device)):
+        h = threads.scratch(runs, span.stop - span.start, x.shape[1], like=x)
+        _activate(networks, networks.hidden[:, span], x, h)
+        yield span, h
 
 
 def _largest(logits: Tensor, axis: int) -> Tensor:
@@ -218,11 +257,21 @@ def _alone(networks: Networks, row: int) -> Networks:
     return replace(networks, hidden=networks.hidden[rows], output=networks.output[rows], activations=room)
 
 
-def _spans(neurons: int, batch: int, device: torch.device) -> list[slice]:
-    """Neurons in even pieces that fit a cache; all at once where there is no such cache."""
-    pieces = -(-neurons // max(TILE // batch, NEURONS)) if by_core(device) else 1
-    size = -(-neurons // max(pieces, 1))
-    return [slice(low, min(low + size, neurons)) for low in range(0, neurons, size or 1)]
+def _spans(neurons: int, device: torch.device) -> list[slice]:
+    """Neurons in even spans of NEURONS or more, a power of two, as most CPUs have cores; all at once elsewhere."""
+    if not by_core(device):
+        return _even(neurons, 1)
+    return _even(neurons, max(1 << (neurons // NEURONS).bit_length() >> 1, 2 if neurons >= FEW else 1))
+
+
+def _blocks(neurons: int, each: int, device: torch.device) -> list[slice]:
+    """Neurons in even pieces that fit a cache, with `each` numbers a neuron; all at once where there is none."""
+    return _even(neurons, -(-neurons // max(BLOCK // each, LEAST)) if by_core(device) else 1)
+
+
+def _even(neurons: int, pieces: int) -> list[slice]:
+    size = max(-(-neurons // max(pieces, 1)), 1)
+    return [slice(low, min(low + size, neurons)) for low in range(0, neurons, size)]
 
 
 def _tiles(networks: Networks, spans: Sequence[slice]) -> list[Tile]:
@@ -230,23 +279,6 @@ def _tiles(networks: Networks, spans: Sequence[slice]) -> list[Tile]:
     runs = len(networks.hidden)
     rows = [slice(r, r + 1) for r in range(runs)] if by_core(networks.hidden.device) else [slice(0, runs)]
     return [(row, number, span) for row in rows for number, span in enumerate(spans)]
-
-
-def _logits(networks: Networks, x: Tensor, spans: Sequence[slice]) -> Tensor:
-    """What each span of neurons adds to the outputs: (spans, R, c, N)."""
-    runs, _, classes = networks.output.shape
-    x = x.flatten(1).expand(runs, len(x), -1)
-    parts = x.new_empty(len(spans), runs, classes, x.shape[1])
-
-    def forward(tile: Tile) -> None:
-        rows, number, span = tile
-        hidden = networks.hidden[rows, span]
-        h = threads.scratch(*hidden.shape[:2], x.shape[1], like=x)
-        _activate(networks, hidden, x[rows], h)
-        _product(networks.low, networks.output[rows, span].mT, h, parts[number, rows])
-
-    threads.each(forward, _tiles(networks, spans), x.device)
-    return parts
 
 
 def _activate(networks: Networks, hidden: Tensor, x: Tensor, out: Tensor) -> None:
@@ -271,24 +303,25 @@ def _loss_compiled(parts: Tensor, y: Tensor, scales: Tensor) -> tuple[Tensor, Te
     return scales.new_tensor([loss]), g
 
 
-def _back(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> Tensor:
-    """The gradient of a tile's pre-activations, U G ∘ φ'(H), from its activations H; U += H Gᵀ where U is trained."""
-    slope = threads.scratch(*active.shape, like=active)
-    _product(networks.low, out, g, slope)
-    if networks.names[1] is None:
-        return torch.ops.aten.tanh_backward.grad_input(slope, active, grad_input=slope)
-    torch.ops.aten.threshold_backward.grad_input(slope, active, 0, grad_input=slope)
-    if left is not None:
-        out.mul_(left)
-    _add_product(networks.low, active, g.mT, out)
-    return slope
+def _back(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> None:
+    """The gradient of a tile's pre-activations, U G ∘ φ'(H), over its activations H; U += H Gᵀ where U is trained."""
+    for block in _blocks(active.shape[1], active.shape[2], active.device):
+        h, own = active[:, block], out[:, block]
+        slope = threads.scratch(*h.shape, like=h)
+        _product(networks.low, own, g, slope)
+        if networks.names[1] is None:
+            torch.ops.aten.tanh_backward.grad_input(slope, h, grad_input=h)
+            continue
+        if left is not None:
+            own.mul_(left)
+        _add_product(networks.low, h, g.mT, own)
+        torch.ops.aten.threshold_backward.grad_input(slope, h, 0, grad_input=h)
 
 
-def _back_compiled(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> Tensor:
-    """The same in one pass over the activations, which it overwrites. For one run on a CPU."""
+def _back_compiled(networks: Networks, active: Tensor, out: Tensor, g: Tensor, left: Tensor | None) -> None:
+    """The same in one pass over the activations. For one run on a CPU."""
     trained, keep = networks.names[1] is not None, np.float32(1 if left is None else left.item())
     fused.backward(active[0].numpy(), out[0].numpy(), g[0].numpy(), trained, trained, keep)
-    return active
 
 
 def _compiled(networks: Networks) -> bool:

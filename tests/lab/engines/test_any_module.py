@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from heavytail import compress, networks, streams
 from heavytail.lab import measuring
@@ -106,3 +107,14 @@ def test_a_network_pruned_in_parts_gets_right_what_it_gets_right_pruned_as_a_who
                 ties = int((outputs.topk(2).values.diff().abs() < 1e-6).sum())  # rounding decides them
                 right = int((outputs.argmax(1) == labels).sum())
                 assert abs(accuracy * len(labels) - right) <= (ties if ties < len(labels) else 0) + 1e-9
+
+
+def test_measuring_is_the_loss_and_both_ways_of_pruning():
+    x, y = samples("fcn")
+    train, test = (x, y), (x[:5], y[:5])
+    nets = any_module.stack([model("fcn", 0)], "float32", "filter")
+    found = any_module.measure(nets, train, test, measuring.CRITERIA, measuring.RANDOM, 3)
+    assert found.loss == pytest.approx(float(cross_entropy(model("fcn", 0)(x), y).detach()), rel=1e-6)
+    assert found.pruned == any_module.pruned(nets, 0, measuring.CRITERIA, [train, test])
+    assert found.by_chance == any_module.pruned(nets, 0, measuring.RANDOM, [test], chance=3)
+    assert found.by_chance != any_module.pruned(nets, 0, measuring.RANDOM, [test])

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from heavytail.lab.engines import fused, protocol, two_layer
 
 NEURONS = 37
-SIZES = [(2, 500), (3, 512), (5, 1300), (8, 40)]  # classes even and odd; samples below, at and above a block
+SIZES = [(2, 500), (3, 512), (5, 1300), (10, 40)]  # classes even and odd; samples below, at and above a block
 
 
 def logits_and_labels(classes, batch, tiles=3):

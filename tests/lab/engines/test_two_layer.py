@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 
 import pytest
@@ -14,12 +17,14 @@ from heavytail.lab.engines import fused, two_layer
 from heavytail.lab.machine import threads
 from heavytail.noise import Kick
 
-INPUTS, CLASSES, WIDTH, SAMPLES = 20, 4, 700, 300  # 700 neurons are three tiles of at most 256
+INPUTS, CLASSES, WIDTH, SAMPLES = 20, 4, 700, 300  # 700 neurons are four tiles of 175
 
 
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
-    monkeypatch.setattr(two_layer, "TILE", 1)
+    monkeypatch.setattr(two_layer, "NEURONS", 150)
+    monkeypatch.setattr(two_layer, "LEAST", 50)
+    monkeypatch.setattr(two_layer, "BLOCK", 1)
 
 
 def model(network="fcn", seed=0, width=WIDTH):
@@ -109,21 +114,69 @@ def test_the_networks_that_stay_are_those_named():
 
 
 @pytest.mark.parametrize("network", ["fcn", "mean_field"])
-def test_pruning_in_one_pass_gives_what_pruning_and_running_the_network_gives(network, monkeypatch):
-    monkeypatch.setattr(two_layer, "ROWS", 128)
+def test_measuring_in_one_pass_gives_what_pruning_and_running_the_network_gives(network, monkeypatch):
+    monkeypatch.setattr(two_layer, "PART", 128)
     train, test = samples(1), samples(2)
-    whole = model(network)
-    found = two_layer.pruned(stack(model(network)), 0, measuring.CRITERIA, [train, test])
-    accuracies = set()
-    assert list(found) == list(measuring.CRITERIA)
-    for criterion, (ratio, (on_train, on_test)) in found.items():
-        smaller = compress.prune(whole, **criterion._asdict())
-        assert ratio == compress.pruning_ratio(smaller)
-        for accuracy, (x, y) in ((on_train, train), (on_test, test)):
-            right = int((smaller(x).argmax(1) == y).sum())
-            assert abs(accuracy * SAMPLES - right) <= 1  # rounding may turn a tie
-            accuracies.add(accuracy)
-    assert len(accuracies) > 6
+    whole, nets = model(network), two_layer.keep(stack(model(network, 1), model(network)), [1])
+    found = two_layer.measure(nets, train, test, measuring.CRITERIA, measuring.RANDOM, 5)
+    assert found.loss == pytest.approx(float(cross_entropy(whole(train[0]), train[1]).detach()), rel=1e-5)
+    assert list(found.pruned) == list(measuring.CRITERIA)
+    assert list(found.by_chance) == list(measuring.RANDOM)
+    for pruned, seed, splits in ((found.pruned, None, (train, test)), (found.by_chance, 5, (test,))):
+        seen = set()
+        for criterion, (ratio, accuracies) in pruned.items():
+            smaller = compress.prune(whole, **criterion._asdict(), generator=compress.chance(seed))
+            assert ratio == compress.pruning_ratio(smaller)
+            for accuracy, (x, y) in zip(accuracies, splits, strict=True):
+                right = int((smaller(x).argmax(1) == y).sum())
+                assert abs(accuracy * SAMPLES - right) <= 1  # rounding may turn a tie
+                seen.add(accuracy)
+        assert len(seen) > 4
+
+
+@pytest.mark.parametrize("network", ["fcn", "mean_field"])
+def test_a_network_is_measured_alike_on_any_number_of_threads(network, monkeypatch):
+    monkeypatch.setattr(two_layer, "PART", 77)
+    train, test = samples(1), samples(2)
+    nets, whole = stack(*(model(network, seed) for seed in range(2))), []
+    for count in (1, 2, 3):
+        with threads.using(count):
+            measured = two_layer.measure(
+                two_layer.keep(nets, [0]), train, test, measuring.CRITERIA, measuring.RANDOM, 5
+            )
+            whole.append((measured, *(values.tolist() for values in two_layer.evaluate(nets, *train))))
+    assert whole[0] == whole[1] == whole[2]
+    alone = two_layer.evaluate(two_layer.keep(nets, [1]), *train)
+    assert [float(values) for values in alone] == [whole[0][1][1], whole[0][2][1]]
+
+
+def test_no_step_and_no_look_wakes_a_thread_of_torch():
+    """It would spin for milliseconds after its work, on the core that the next tile needs."""
+    program = """
+        import os, torch
+        from heavytail import networks, streams
+        from heavytail.lab.engines import two_layer
+        from heavytail.lab.machine import threads
+
+        classes, batch = 30, 3000
+        torch.set_num_threads(1)
+        made = networks.build("fcn", (50,), classes, width=1200, depth=1, generator=streams.generator(0, "weights"))
+        x, y = torch.zeros(batch, 50), torch.zeros(batch, dtype=torch.int64)
+        nets = two_layer.stack([made], "float32", "filter", batch)
+        count = lambda: len(os.listdir("/proc/self/task"))
+        torch.set_num_threads(3)
+        threads.each(str, range(3), x.device)  # starts the threads of this package
+        before = count()
+        two_layer.descend(nets, x, y, torch.ones(1), {})
+        two_layer.evaluate(nets, x, y)
+        after = count()
+        torch.rand(10**6).exp()  # what does wake them
+        print(before, after, count())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    before, after, woken = map(int, told)
+    assert before == after < woken
 
 
 def test_weights_are_copies():
@@ -149,7 +202,7 @@ def test_bfloat16_products_err_by_a_rounding_of_bfloat16(network, bound):
 
 
 def test_accuracy_and_loss_over_parts_of_the_samples_are_those_of_the_whole(monkeypatch):
-    monkeypatch.setattr(two_layer, "ROWS", 77)
+    monkeypatch.setattr(two_layer, "PART", 77)
     x, y = samples()
     models = [model(seed=seed) for seed in range(3)]
     accuracy, loss = two_layer.evaluate(stack(*models), x, y)
@@ -159,19 +212,26 @@ def test_accuracy_and_loss_over_parts_of_the_samples_are_those_of_the_whole(monk
         assert float(loss[row]) == pytest.approx(float(cross_entropy(outputs, y).detach()), rel=1e-5)
 
 
-def test_the_tiles_of_a_layer_cover_each_neuron_once():
-    for neurons in (1, 255, 256, 257, 700, 10_000):
-        spans = two_layer._spans(neurons, 500, torch.device("cpu"))
-        assert [row for span in spans for row in range(span.start, span.stop)] == list(range(neurons))
-    assert two_layer._spans(0, 500, torch.device("cpu")) == []
-    assert two_layer._spans(700, 500, torch.device("meta")) == [slice(0, 700)]
+@pytest.mark.parametrize("neurons", [0, 1, 149, 150, 299, 700, 10_000])
+def test_the_tiles_of_a_layer_cover_each_neuron_once(neurons):
+    cpu, other = torch.device("cpu"), torch.device("meta")
+    for pieces in (two_layer._spans(neurons, cpu), two_layer._blocks(neurons, 500, cpu)):
+        assert [row for piece in pieces for row in range(piece.start, piece.stop)] == list(range(neurons))
+    whole = [slice(0, neurons)] if neurons else []
+    assert two_layer._spans(neurons, other) == two_layer._blocks(neurons, 500, other) == whole
+
+
+def test_tiles_are_wide_and_fill_two_cores(monkeypatch):
+    monkeypatch.undo()
+    counts = {n: len(two_layer._spans(n, torch.device("cpu"))) for n in (511, 512, 2000, 3999, 4000, 10_000, 10**6)}
+    assert counts == {511: 1, 512: 2, 2000: 2, 3999: 2, 4000: 4, 10_000: 8, 10**6: 512}
 
 
 def test_a_row_trained_in_tiles_is_the_row_trained_whole(monkeypatch):
     """Tiles change the order of sums, and that alone."""
     run = replace(trainer.Run(dataset="digits", width=600, lr=0.1, max_steps=20, seed=1))
     tiled = trainer.train(run, progress=False).weights(run)
-    monkeypatch.setattr(two_layer, "TILE", 2**40)
+    monkeypatch.setattr(two_layer, "NEURONS", 2**40)
     whole = trainer.train(run, progress=False).weights(run)
     assert any(not torch.equal(tiled[name], whole[name]) for name in tiled)
     for name in tiled:
