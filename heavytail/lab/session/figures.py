@@ -15,7 +15,7 @@ TRIES = 2  # of a case that was cut off
 
 
 def plan(device: str) -> bench.Plan | None:
-    """Sizes for a rehearsal: its figures are those of a CPU, which nobody wants from here. On a GPU those of `bench`."""
+    """None for the sizes of `bench`; small ones for a rehearsal, whose figures are those of a CPU."""
     return None if device == "cuda" else on_gpu.REHEARSAL
 
 
