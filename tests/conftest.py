@@ -15,7 +15,7 @@ from fault_counts import pytest_terminal_summary, tried
 
 try:
     from hypothesis import HealthCheck, settings
-except ModuleNotFoundError:  # as on a machine that is lent with a GPU: its tests skip, and those beside them run
+except ModuleNotFoundError:  # as where `make gpu` finds few packages: its tests skip, and those beside them run
     import without_hypothesis
 
     sys.modules["hypothesis"] = without_hypothesis  # type: ignore[assignment]
