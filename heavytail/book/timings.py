@@ -91,7 +91,7 @@ def gpus(reports: Reports) -> str:
 
 
 def having(reports: Reports, *names: str) -> Reports:
-    """The reports that have a figure of one of these names: a machine that is lent for minutes may not do them all."""
+    """The reports that have a figure of one of these names: one that was cut off may not have them all."""
     return {file: report for file, report in reports.items() if report[1]["name"].isin(names).any()}
 
 
