@@ -19,6 +19,7 @@ except ModuleNotFoundError:  # as where `make gpu` finds few packages: its tests
     import without_hypothesis
 
     sys.modules["hypothesis"] = without_hypothesis  # type: ignore[assignment]
+    sys.modules["hypothesis.strategies"] = without_hypothesis.strategies  # type: ignore[assignment]
     from without_hypothesis import HealthCheck, settings  # type: ignore[assignment]
 
 from heavytail.lab import datasets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -43,4 +42,3 @@ def example(*_: Any, **__: Any) -> Any:
 
 
 HealthCheck = strategies = assume = note = target = Nothing()
-sys.modules["hypothesis.strategies"] = strategies  # type: ignore[assignment]
