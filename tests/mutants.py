@@ -37,8 +37,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "heavytail"
 # The rooms that are changed, and the tests that should see it, quick ones first.
 TESTS = {
-    "_sampler": ("test_sampler.py", "test_sampler_laws.py", "test_noise.py"),
-    "noise/draws.py": ("test_noise.py", "test_records.py"),
+    **{
+        f"_sampler/{name}.py": ("test_sampler.py", "test_sampler_laws.py", "test_noise.py")
+        for name in ("__init__", "jit", "kernels", "law", "philox")
+    },
+    "_sampler/gpu.py": ("test_gpu_kernels.py",),
+    "noise/draws.py": ("test_noise.py", "test_records.py", "test_gpu_kernels.py"),
     "noise/kinds.py": ("test_noise.py", "test_perturb.py"),
     "noise/targets.py": ("test_hidden_weights.py", "test_perturb.py", "test_perturb_setups.py", "test_records.py"),
     "noise/training.py": ("test_perturb.py", "test_perturb_setups.py", "test_perturb_resume.py"),
