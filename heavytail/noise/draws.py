@@ -118,7 +118,7 @@ Kicks = Mapping[int, Kick] | Sequence[Launch]  # of some runs by number, or read
 
 
 def kick_each(weights: Tensor, kicks: Kicks, *, layer: int = 0) -> None:
-    """Add kicks to the weights of R runs, (R, *shape), of a layer, in place: on a GPU those of a noise in one launch.
+    """Add kicks to the weights of R runs, (R, ...), of a layer, in place: on a GPU those of a noise in one launch.
 
     What a run gets does not depend on the others. Raises as `add` does.
 

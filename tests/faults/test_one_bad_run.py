@@ -71,7 +71,7 @@ def has_bad(going):
 PLACES = {
     "its network": (queue.models, "reached", lambda run, *_: run == BAD),
     "its start": (queue.training, "begin", lambda start, *_: start.run == BAD),
-    "a step": (queue.training, "steps", lambda engine, nets, going, *_: has_bad(going)),
+    "a step": (queue.training, "steps", lambda runs, *_: has_bad(runs.going)),
     "a late step": (queue.training, "check", lambda going, _: has_bad(going) and going[0].step > 3),
     "noise": (queue.training, "kicks", lambda going: has_bad(going)),
 }

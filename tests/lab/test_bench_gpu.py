@@ -26,6 +26,7 @@ from heavytail.book import timings
 from heavytail.lab import bench, trainer
 from heavytail.lab.bench import loop, on_gpu, stage, timing
 from heavytail.lab.bench.timing import Figure
+from heavytail.lab.engines import two_layer
 from heavytail.lab.machine import devices
 
 CPU = torch.device("cpu")
@@ -152,8 +153,9 @@ class Products(TorchDispatchMode):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_products_alone_are_those_of_a_step():
-    """With ten classes a step on a CPU has no compiled part: all its products are torch's."""
+def test_the_products_alone_are_those_of_a_step(monkeypatch):
+    """On the way of a GPU a step has no compiled part: all its products are torch's."""
+    monkeypatch.setattr(two_layer, "by_core", lambda device: False)
     nets, x, y, rates = replace(on_gpu.REHEARSAL.grids[1], runs=3).stage(CPU)
     assert y.max() > 0
     with Products() as alone:
