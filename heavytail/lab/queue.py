@@ -205,9 +205,10 @@ def _together(
                 watch.bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]
         if len(stay) < len(going):
+            runs = None  # and the memory of its recorded steps
             with _training(first, dataset):
                 nets, rates = engine.keep(nets, stay), rates[stay]
-            going, runs = [going[row] for row in stay], None
+            going = [going[row] for row in stay]
         if due and watch.keep is not None:
             for row, one in enumerate(going):
                 with _training(first, dataset):

@@ -40,9 +40,7 @@ def draw(
     >>> draw(1.75, "shared", (100, 20), generator=generator).shape  # one scalar a neuron, which broadcasts
     torch.Size([100, 1])
     """
-    check_noise(noise)
-    check_unit(unit)
-    check_alpha(alpha)
+    _check(alpha, noise, unit)
     shape = _sizes(shape)
     if len(shape) < 2:
         raise ValueError(f"noise is defined on weights of at least two axes, got shape {shape}")

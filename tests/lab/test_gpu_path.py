@@ -19,6 +19,7 @@ from heavytail.lab.engines import two_layer
 from heavytail.lab.machine import recording
 from heavytail.noise import draws
 
+pytestmark = pytest.mark.gpu
 ON_GPU = torch.cuda.is_available()
 DATA = {"digits": made_up(), "cifar10": made_up("cifar10", rows=(8, 6), shape=(3, 32, 32))}
 BASE = Run(dataset="digits", width=8, lr=0.1, max_steps=8, eval_every=3, stop_accuracy=1.0)
