@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import stamps, traces
+from heavytail.book import sockets, stamps, traces
 from heavytail.book.alone import alone
 from heavytail.book.page import (
     ChapterFailed,
@@ -52,19 +52,21 @@ def execute(
     failed = _failed(output)  # papermill writes here as it goes
     kept = f"what ran is kept in {failed}"
     try:
-        done = papermill.execute_notebook(
-            notebook,
-            failed,
-            given,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            cwd=folder,
-            start_timeout=PATIENCE,
-            iopub_timeout=PATIENCE,
-            raise_on_iopub_timeout=True,  # else the outputs that are late are left out
-            extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of its local sockets at every start
-        )
+        with sockets.of_a_kernel() as settings:
+            done = papermill.execute_notebook(
+                notebook,
+                failed,
+                given,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=folder,
+                start_timeout=PATIENCE,
+                iopub_timeout=PATIENCE,
+                raise_on_iopub_timeout=True,  # else the outputs that are late are left out
+                extra_arguments=["--log-level=CRITICAL"],  # ipykernel warns of its local sockets at every start
+                config=need("traitlets.config").Config(KernelManager=settings),
+            )
     except papermill.PapermillExecutionError as error:
         first = error.source.strip().splitlines()[0] if error.source.strip() else ""
         raise ChapterFailed(

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from heavytail import cli
-from heavytail.book import build, page, stamps
+from heavytail.book import build, page, sockets, stamps
 from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
@@ -156,6 +157,29 @@ def test_a_chapters_threads_do_not_depend_on_how_many_run_beside_it(
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert share_of_threads() == {"OMP_NUM_THREADS": "2"}
     assert "OMP_NUM_THREADS" not in os.environ
+
+
+@pytest.mark.long
+def test_a_kernel_takes_no_ports_when_a_chapter_runs_and_when_it_runs_again(project: Path) -> None:
+    """Of two that start at once the second may find its own taken, and hangs."""
+    asks = "\n```{code-cell}\nimport ipykernel\nprint(ipykernel.get_connection_info(unpack=True)['transport'])\n```\n"
+    (project / "book" / "one.md").write_text(CHAPTER + asks)
+    assert build.check() == 1
+    assert outputs(executed(project, "quick", project / "book" / "one.md")).endswith("\nipc\n")
+
+
+def test_where_the_path_of_a_socket_would_be_too_long_a_kernel_takes_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sockets.of_a_kernel() as settings:
+        assert settings["transport"] == "ipc"
+        folder = Path(settings["connection_file"]).parent
+        assert folder.is_dir()
+    assert not folder.exists()
+    (tmp_path / ("a" * 100)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("a" * 100)))
+    with sockets.of_a_kernel() as settings:
+        assert settings == {}
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""A pytest plugin: nbval keeps the history of its cells, as every notebook does.
+"""A pytest plugin: nbval keeps the history of its cells, as every notebook does, and takes no ports for its kernel.
 
 Without one, IPython does not see that a cell ends in `;` and shows the value which that hides, so a page with
 `figures.some_plot(table);` would never give the same outputs again.
@@ -6,7 +6,15 @@ Without one, IPython does not see that a cell ends in `;` and shows the value wh
 
 from __future__ import annotations
 
+import atexit
+from contextlib import ExitStack
+from functools import partial
+
+from jupyter_client.manager import KernelManager
+from nbval import kernel as nbval
 from nbval.kernel import RunningKernel
+
+from heavytail.book import sockets
 
 
 def execute_cell_input(kernel: RunningKernel, cell_input: str, allow_stdin: bool | None = None) -> str:
@@ -14,3 +22,6 @@ def execute_cell_input(kernel: RunningKernel, cell_input: str, allow_stdin: bool
 
 
 RunningKernel.execute_cell_input = execute_cell_input
+held = ExitStack()
+atexit.register(held.close)
+nbval.KernelManager = partial(KernelManager, **held.enter_context(sockets.of_a_kernel()))
