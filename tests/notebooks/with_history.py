@@ -10,7 +10,6 @@ import atexit
 from contextlib import ExitStack
 from functools import partial
 
-from jupyter_client.manager import KernelManager
 from nbval import kernel as nbval
 from nbval.kernel import RunningKernel
 
@@ -24,4 +23,4 @@ def execute_cell_input(kernel: RunningKernel, cell_input: str, allow_stdin: bool
 RunningKernel.execute_cell_input = execute_cell_input
 held = ExitStack()
 atexit.register(held.close)
-nbval.KernelManager = partial(KernelManager, **held.enter_context(sockets.of_a_kernel()))
+nbval.KernelManager = partial(nbval.KernelManager, **held.enter_context(sockets.of_a_kernel()))
