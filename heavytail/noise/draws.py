@@ -7,7 +7,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -112,7 +112,7 @@ class Launch:
     along: Tensor | None  # (R, d)
 
 
-Kicks = Mapping[int, Kick] | Sequence[Launch]  # of some runs by number, or ready for a device
+Kicks: TypeAlias = "Mapping[int, Kick] | Sequence[Launch]"  # of some runs by number, or ready for a device
 
 
 def kick_each(weights: Tensor, kicks: Kicks, *, layer: int = 0) -> None:
