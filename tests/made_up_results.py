@@ -22,9 +22,10 @@ def measured(**numbers: object) -> dict[str, object]:
     shares = {f"{split}_accuracy_share_{s:.1f}": at_shares for split in ("train", "test") for s in results.SHARES}
     shares |= {f"test_accuracy_random_{s:.1f}": 0.7 for s in results.MIDDLE}
     norms = {"norm_median": 1.0, "norm_rms": 2.0, "tail_index": 1.8, "tail_index_error": 0.3}
+    twin = {"twin_pruning_ratio": 0.1, "twin_norm_median": 1.0, "twin_norm_rms": 2.0}
     accuracies = {f"{split}_accuracy{after}": 0.95 for split in ("train", "test") for after in ("", "_pruned")}
     rest = {"train_loss": 0.07, "pruning_ratio": 0.1, "steps": 600, "seconds": 1.0, "status": "max_steps", "reason": ""}
-    return {**accuracies, **shares, **norms, **rest, "verified": True, "device": "cpu", **numbers}
+    return {**accuracies, **shares, **norms, **twin, **rest, "verified": True, "device": "cpu", **numbers}
 
 
 def diverged() -> dict[str, object]:

@@ -33,8 +33,10 @@ class Outcome:
     weights: Mapping[str, Tensor]
 
 
-def finish(one: Training, nets: Networks, row: int, engine: Engine[Networks], dataset: Dataset) -> Outcome:
-    """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share.
+def finish(
+    one: Training, nets: Networks, row: int, engine: Engine[Networks], dataset: Dataset, twin: Mapping[str, float]
+) -> Outcome:
+    """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share; `twin` goes with it.
 
     A run that cannot be measured has failed, and keeps its weights; want of memory is raised.
     """
@@ -44,6 +46,7 @@ def finish(one: Training, nets: Networks, row: int, engine: Engine[Networks], da
     if one.status != "diverged":
         try:
             numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset)
+            numbers |= twin if numbers else {}
         except Exception as error:
             if devices.ran_out(error):
                 raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from tqdm import tqdm
 
-from heavytail.lab import datasets, measuring, models, training
+from heavytail.lab import datasets, measuring, models, training, twins
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.engines.protocol import ROWS, Engine, Networks
@@ -18,7 +18,7 @@ from heavytail.lab.machine import devices
 from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build
 from heavytail.lab.runs import FLAT, Run
-from heavytail.lab.training import Snapshot
+from heavytail.lab.training import Snapshot, Training
 
 _LAYER = 1000  # bytes at least that a layer takes, however few weights it has
 
@@ -197,10 +197,12 @@ def _together(
         if not (due or any(one.status for one in going)):
             continue
         training.share_time(going, lap)
+        with _training(first, dataset):
+            own = _twins(going, dataset, build, engine)
         for row, one in enumerate(going):
             if one.status:
                 with _training(first, dataset):
-                    outcome = measuring.finish(one, nets, row, engine, dataset)
+                    outcome = measuring.finish(one, nets, row, engine, dataset, own.get(row, {}))
                 yield outcome
                 watch.bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]
@@ -216,3 +218,16 @@ def _together(
                 watch.keep(Snapshot(one.run, one.step, weights, one.best, one.waited, one.seconds))
             kept = time.perf_counter()
         lap = time.perf_counter()
+
+
+def _twins(
+    going: Sequence[Training], dataset: Dataset, build: Build | None, engine: Engine[Networks]
+) -> dict[int, dict[str, float]]:
+    """The columns of the twin of each run that has ended with weights, by row; their time is shared by these runs."""
+    start = time.perf_counter()
+    ended = {row: one for row, one in enumerate(going) if one.status and one.status != "diverged"}
+    if not ended:
+        return {}
+    columns = twins.measure(list(ended.values()), dataset, build, engine)
+    training.share_time(list(ended.values()), start)
+    return dict(zip(ended, columns, strict=True))

@@ -26,7 +26,8 @@ from heavytail.version import described as code_version
 
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
 
-MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_")  # what these begin is a measurement of the trained network
+# What these begin is a measurement of the trained network, or of its twin.
+MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_", "twin_")
 
 MIDDLE = SHARES[1:-1]
 
@@ -47,6 +48,9 @@ COLUMNS = {
     "norm_rms": "root mean square of the norms of the hidden units",
     "tail_index": "Hill's tail index of the norms, each over the median of its layer, k = floor(sqrt(units))",
     "tail_index_error": "its standard error",
+    "twin_pruning_ratio": "pruning_ratio of the run's twin: its initial weights and its own kicks, without training",
+    "twin_norm_median": "norm_median of the twin",
+    "twin_norm_rms": "norm_rms of the twin",
     "steps": "optimizer steps done",
     "seconds": "wall time of training and measuring, shared evenly among the runs that were trained at once",
     "status": "converged (reached stop_accuracy) | max_steps | stalled (patience ran out) | diverged | out_of_memory | "
@@ -61,7 +65,7 @@ COLUMNS = {
 }
 
 #: Columns that earlier releases did not have; they are NaN in a table of those.
-_LATER = tuple(name for name in COLUMNS if name.startswith(("test_accuracy_random_", "norm_", "tail_")))
+_LATER = tuple(name for name in COLUMNS if name.startswith(("test_accuracy_random_", "norm_", "tail_", "twin_")))
 
 #: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
 SIMULATED = {

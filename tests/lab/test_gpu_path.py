@@ -20,6 +20,7 @@ from heavytail.lab.machine import recording
 from heavytail.noise import draws
 
 pytestmark = pytest.mark.gpu
+TWIN = ("twin_pruning_ratio", "twin_norm_median", "twin_norm_rms")
 ON_GPU = torch.cuda.is_available()
 DATA = {"digits": made_up(), "cifar10": made_up("cifar10", rows=(8, 6), shape=(3, 32, 32))}
 BASE = Run(dataset="digits", width=8, lr=0.1, max_steps=8, eval_every=3, stop_accuracy=1.0)
@@ -74,7 +75,7 @@ def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
             torch.testing.assert_close(got.weights(run)[name], weight, rtol=loose, atol=loose / 10)
     assert list(got.table["status"]) == list(wanted.table["status"])
     assert list(got.table["steps"]) == list(wanted.table["steps"])
-    for column in ("train_loss", "pruning_ratio", "norm_median", "test_accuracy"):
+    for column in ("train_loss", "pruning_ratio", "norm_median", "test_accuracy", *TWIN):
         torch.testing.assert_close(
             torch.tensor(got.table[column]), torch.tensor(wanted.table[column]), rtol=5 * loose, atol=5 * loose
         )

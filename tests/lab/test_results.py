@@ -185,8 +185,8 @@ def test_a_mixed_folder_of_studies_and_runs_can_be_read(tmp_path):
 def test_the_committed_tables_of_runs_read_as_one(folder, tmp_path):
     committed = sorted((Path(__file__).parents[2] / "data" / "results" / folder).glob("*.parquet"))
     runs = [path for path in committed if "quantity" not in parquet.read_schema(path).names]
-    for path in runs:
-        shutil.copy(path, tmp_path)
+    for path in runs:  # some lack the columns that came after them
+        results.write_table(results.read_table(path), tmp_path / path.name)
     together = pd.read_parquet(tmp_path)
     assert list(together.columns) == list(results.read_table(runs[0]).columns)
     assert list(together["key"]) == [key for path in runs for key in results.read_table(path)["key"]]
@@ -201,7 +201,10 @@ def test_a_table_in_memory_has_the_types_of_the_table_in_the_file(outcome, tmp_p
 
 def test_a_table_of_an_earlier_release_reads_with_the_types_of_today(tmp_path):
     old = table([(Run(), measured()), (Run(seed=1), measured())])
-    later = [*results.LATER, *(name for name in old if name.startswith(("norm_", "tail_", "test_accuracy_random_")))]
+    later = [
+        *results.LATER,
+        *(name for name in old if name.startswith(("norm_", "tail_", "twin_", "test_accuracy_random_"))),
+    ]
     old.drop(columns=later).to_parquet(tmp_path / "old.parquet")
     results.write_table(old, tmp_path / "new.parquet")
     read, today = (results.read_table(tmp_path / f"{name}.parquet") for name in ("old", "new"))
