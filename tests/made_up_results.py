@@ -21,6 +21,8 @@ def measured(**numbers: object) -> dict[str, object]:
     at_shares = numbers.pop("share_accuracy", 0.9)
     shares = {f"{split}_accuracy_share_{s:.1f}": at_shares for split in ("train", "test") for s in results.SHARES}
     shares |= {f"test_accuracy_random_{s:.1f}": 0.7 for s in results.MIDDLE}
+    shares |= {f"test_accuracy_tuned_{s:.1f}": 0.93 for s in results.TUNED}
+    shares |= {f"test_accuracy_{kind}_{size:g}": 0.6 for kind in ("fgsm", "pgd") for size in results.DISTURBED}
     norms = {"norm_median": 1.0, "norm_rms": 2.0, "tail_index": 1.8, "tail_index_error": 0.3}
     twin = {"twin_pruning_ratio": 0.1, "twin_norm_median": 1.0, "twin_norm_rms": 2.0}
     accuracies = {f"{split}_accuracy{after}": 0.95 for split in ("train", "test") for after in ("", "_pruned")}

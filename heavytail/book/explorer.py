@@ -44,6 +44,7 @@ AXES = {
     "unit": "Unit",
     "along": "Direction",
     "weight_decay": "Weight decay",
+    "group_lasso": "Group lasso",
     "alpha": "α",
     "sigma": "σ",
 }
@@ -159,9 +160,9 @@ def _norms(rows: pd.DataFrame) -> dict[str, list[float | None]] | None:
 
 
 def _plain(run: Run, place: Mapping[Run, int]) -> int | None:
-    """Plain SGD of the same network: with the same weight decay, or else without any."""
+    """Plain SGD of the same network: with the same penalty on its weights, or else without any."""
     plain = replace(run, noise=None, alpha=None, sigma=0.0, along="ones")
-    candidates = [plain, replace(plain, weight_decay=0.0)]
+    candidates = [plain, replace(plain, weight_decay=0.0, group_lasso=0.0)]
     return next((place[other] for other in candidates if other != run and other in place), None)
 
 

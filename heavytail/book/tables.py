@@ -16,7 +16,7 @@ from heavytail.lab.results import FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 MANY = 3  # tables that a claim must be held against to have a row of its own across them
-_CELL = ["noise", "alpha", "sigma", "along", "weight_decay"]
+_CELL = ["noise", "alpha", "sigma", "along", "weight_decay", "group_lasso"]
 
 _MEASURES = {
     "train %": "train_accuracy",

@@ -31,19 +31,35 @@ MEASURED = ("train_", "test_", "pruning_", "norm_", "tail_", "twin_")
 
 MIDDLE = SHARES[1:-1]
 
+TUNED = (0.5, 0.7, 0.8, 0.9)  # pruned shares after which a network is tuned
+
+DISTURBED = (0.01, 0.03, 0.1)  # sizes of a disturbance, in root mean squares of a number of the training inputs
+
 FAILED = ("diverged", "out_of_memory", "failed")  # statuses of a run without measurements
 
 #: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
 COLUMNS = {
     "train_loss": "mean cross-entropy over the training split, nats",
     "train_accuracy": "share of training samples classified rightly, before pruning",
-    "test_accuracy": "the same on the test split",
+    "test_accuracy": "the same on the test split; every column test_... of a run with validation is of that part",
     "pruning_ratio": "share of parameters pruned at squared error 0.1, the output layer left out of the count",
     "train_accuracy_pruned": "train accuracy after pruning at squared error 0.1",
     "test_accuracy_pruned": "test accuracy after pruning at squared error 0.1",
     **{f"train_accuracy_share_{s:.1f}": f"train accuracy with the share {s:.1f} of units pruned" for s in SHARES},
     **{f"test_accuracy_share_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned" for s in SHARES},
     **{f"test_accuracy_random_{s:.1f}": f"test accuracy with a random share {s:.1f} of units pruned" for s in MIDDLE},
+    **{
+        f"test_accuracy_tuned_{s:.1f}": f"test accuracy with the share {s:.1f} of units pruned and the rest tuned"
+        for s in TUNED
+    },
+    **{
+        f"test_accuracy_fgsm_{e:g}": f"test accuracy on inputs disturbed by one signed gradient of size {e:g}"
+        for e in DISTURBED
+    },
+    **{
+        f"test_accuracy_pgd_{e:g}": f"test accuracy on inputs disturbed by projected gradients within {e:g}"
+        for e in DISTURBED
+    },
     "norm_median": "median Euclidean norm of the hidden units",
     "norm_rms": "root mean square of the norms of the hidden units",
     "tail_index": "Hill's tail index of the norms, each over the median of its layer, k = floor(sqrt(units))",
@@ -64,8 +80,17 @@ COLUMNS = {
     "sampler": "version of the stable sampler that drew, heavytail._sampler, which is one on all devices",
 }
 
-#: Columns that earlier releases did not have; they are NaN in a table of those.
-_LATER = tuple(name for name in COLUMNS if name.startswith(("test_accuracy_random_", "norm_", "tail_", "twin_")))
+#: What columns begin with that earlier releases did not have; they are NaN in a table of those.
+NEW = (
+    "test_accuracy_random_",
+    "test_accuracy_tuned_",
+    "test_accuracy_fgsm_",
+    "test_accuracy_pgd_",
+    "norm_",
+    "tail_",
+    "twin_",
+)
+_LATER = tuple(name for name in COLUMNS if name.startswith(NEW))
 
 #: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
 SIMULATED = {

@@ -31,7 +31,17 @@ _LONGEST = 2**24  # bytes of a grid's file
 FLAT = ("fcn", "mean_field")  # networks that see an input as one vector
 
 # Fields that the first release did not have, and their defaults.
-LATER = {"patience": None, "products": "float32", "along": "ones", "weight_decay": 0.0, "samples": None}
+LATER = {
+    "patience": None,
+    "products": "float32",
+    "along": "ones",
+    "weight_decay": 0.0,
+    "samples": None,
+    "group_lasso": 0.0,
+    "validation": None,
+    "tune_steps": 0,
+    "robustness": None,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +69,15 @@ class Run:
     along          "ones" | "unseen": the direction of Type-I kicks; "unseen" is one that the training inputs lack, of
                    the same length, for one hidden layer only
     weight_decay   lambda >= 0; a step takes the share lr * lambda off every weight before noise is added
+    group_lasso    lambda >= 0; a step shortens every hidden unit's norm by lr * lambda, down to 0 at most, before noise
+                   is added: the proximal step of the penalty lambda * (sum of the norms of the hidden units)
     samples        how many training samples are used, the first ones; None = all
+    validation     how many training samples are set aside, the same ones for every run; the columns test_... are then
+                   measured on these, and the test split is not looked at; None = none
+    tune_steps     steps without noise by which a pruned network is tuned for the columns test_accuracy_tuned_...; 0 =
+                   not measured
+    robustness     how many test samples, the first ones, are disturbed for the columns test_accuracy_fgsm_... and
+                   test_accuracy_pgd_...; None = not measured
     seed           root of the run's random streams
 
     Raises ValueError with one sentence when a field is out of range.
@@ -86,7 +104,11 @@ class Run:
     products: str = "float32"
     along: str = "ones"
     weight_decay: float = 0.0
+    group_lasso: float = 0.0
     samples: int | None = None
+    validation: int | None = None
+    tune_steps: int = 0
+    robustness: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,9 +123,16 @@ class Run:
                 f"unknown network {shown(self.network)}: choose one of {', '.join(NETWORKS)}, or name your own as "
                 "'package.module:function'"
             )
-        for name, least in (("width", 1), ("depth", 1), ("max_steps", 1), ("eval_every", 1), ("seed", 0)):
+        for name, least in (
+            ("width", 1),
+            ("depth", 1),
+            ("max_steps", 1),
+            ("eval_every", 1),
+            ("tune_steps", 0),
+            ("seed", 0),
+        ):
             whole(self, name, least)
-        for name in ("batch_size", "patience", "samples"):
+        for name in ("batch_size", "patience", "samples", "validation", "robustness"):
             if getattr(self, name) is not None:
                 whole(self, name, 1)
         if self.products not in PRODUCTS:
@@ -112,7 +141,7 @@ class Run:
             raise ValueError("patience counts looks at the train accuracy: set stop_accuracy too, or leave both out")
         if self.network in NETWORKS and self.network != "fcn" and self.depth != 1:
             raise ValueError(f"depth={self.depth} is for network 'fcn' only: {self.network!r} wants depth=1")
-        for name in ("sigma", "lr", "weight_decay"):
+        for name in ("sigma", "lr", "weight_decay", "group_lasso"):
             number(self, name)
         for name in ("alpha", "stop_accuracy"):
             if getattr(self, name) is not None:
@@ -121,6 +150,8 @@ class Run:
             raise ValueError(f"the step size lr must be a finite number above 0, got {self.lr:g}")
         if not 0 <= self.weight_decay * self.lr < 1:
             raise ValueError(f"weight_decay must be >= 0 and below 1 / lr = {1 / self.lr:g}, got {self.weight_decay:g}")
+        if not 0 <= self.group_lasso < math.inf:
+            raise ValueError(f"group_lasso must be a finite number >= 0, got {self.group_lasso:g}")
         if self.along not in ALONG:
             raise ValueError(f"unknown direction along={shown(self.along)}: choose one of {', '.join(ALONG)}")
         if self.along == "unseen" and (self.noise != "shared" or self.depth != 1 or self.network not in FLAT):

@@ -166,7 +166,11 @@ def test_every_field_is_part_of_the_identity():
         "products": "bfloat16",
         "along": "unseen",
         "weight_decay": 0.1,
+        "group_lasso": 0.1,
         "samples": 100,
+        "validation": 10,
+        "tune_steps": 4,
+        "robustness": 20,
         "seed": 9,
     }
     base = replace(base, stop_accuracy=0.9)  # without it there is no patience
