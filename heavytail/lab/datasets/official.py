@@ -27,6 +27,7 @@ class Official:
     files: str  # what a user may put in the data folder, besides NAME.npz
     citation: str
     torchvision: str | None = None  # its class in torchvision.datasets, which lists the archives, their MD5 and mirrors
+    by_digest: bool = False  # its rows are put in the order of their digests, as its files come in several orders
     mirrors: tuple[str, ...] = ()  # folders to download from, in this order; empty: those of torchvision
 
     @property
@@ -142,6 +143,7 @@ _ALL = (
         std=(0.2675, 0.2565, 0.2761),
         files="the folder cifar-100-python",
         citation=_CIFAR_CITATION,
+        by_digest=True,
         torchvision="CIFAR100",
     ),
 )

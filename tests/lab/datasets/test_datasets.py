@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits
 
 from heavytail.lab import datasets
 from heavytail.lab.datasets import layouts
-from heavytail.lab.datasets.arrays import digest, verified
+from heavytail.lab.datasets.arrays import Arrays, by_digest, digest, verified
 from heavytail.lab.datasets.official import lookup
 
 SHAPES = {"digits": (64,), "ecg5000": (140,), "mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
@@ -66,7 +66,8 @@ def test_images_are_normalised_channel_by_channel(name, tmp_path):
     arrays, official = made_up(name), lookup(name)
     write_npz(tmp_path / f"{name}.npz", arrays)
     x = unverified(name, tmp_path).x_test
-    images = arrays.x_test.reshape(*arrays.x_test.shape[:3], -1) / 255
+    x_test, _ = by_digest(arrays.x_test, arrays.y_test) if official.by_digest else (arrays.x_test, None)
+    images = x_test.reshape(*arrays.x_test.shape[:3], -1) / 255
     for channel, (mean, std) in enumerate(zip(official.mean, official.std, strict=True)):
         expected = torch.tensor((images[..., channel] - mean) / std, dtype=torch.float32)
         torch.testing.assert_close(x[:, channel], expected)
@@ -166,6 +167,23 @@ def test_the_digest_is_the_one_defined_and_ignores_order_alone(name):
     assert digest(x[::-1], y[::-1]) == digest(x, y)
     assert digest(x, np.where(np.arange(9) == 3, 1 + y % 5, y)) != digest(x, y)
     assert digest(x[::-1], y) != digest(x, y)
+
+
+def test_the_rows_of_cifar100_are_in_one_order_whatever_the_order_of_the_file(tmp_path):
+    arrays = made_up("cifar100", rows=(40, 20))
+    turned = Arrays(arrays.x_train[::-1], arrays.y_train[::-1], arrays.x_test[::-1], arrays.y_test[::-1])
+    loaded = []
+    for folder, part in (("one", arrays), ("other", turned)):
+        (tmp_path / folder).mkdir()
+        write_npz(tmp_path / folder / "cifar100.npz", part)
+        loaded.append(unverified("cifar100", tmp_path / folder))
+    for one, other in zip(*(dataset.tensors() for dataset in loaded), strict=True):
+        assert torch.equal(one, other)
+    assert sorted(loaded[0].y_train.tolist()) == sorted(arrays.y_train.tolist())
+    rows = zip(arrays.x_train, arrays.y_train.tolist(), strict=True)
+    values = [hashlib.sha256(row.tobytes() + bytes([label])).digest() for row, label in rows]
+    order = sorted(range(40), key=values.__getitem__)
+    assert loaded[0].y_train.tolist() == arrays.y_train[order].tolist()
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
