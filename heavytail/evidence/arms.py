@@ -1,0 +1,65 @@
+"""Arms: the ways of training that a table compares, and which setting of each a search has chosen.
+
+An arm is plain SGD, plain SGD with weight decay or with a group lasso, or one noise at one alpha and direction. Its
+step size and its strength are settings, and every arm's are chosen in one way: by the test accuracy of its pruned
+networks on a validation part, on seeds that no other table has.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from heavytail.lab.datasets import identity, official
+from heavytail.lab.results import FAILED, MIDDLE
+
+PLAIN, DECAY, LASSO = "plain SGD", "weight decay", "group lasso"
+
+#: What tells the networks of one arm apart before the settings do.
+NETWORK = ("dataset", "network", "width", "depth", "unit")
+
+#: What a search chooses of every arm.
+SETTING = ("lr", "sigma", "weight_decay", "group_lasso")
+
+_SHARES = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
+
+
+def named(table: pd.DataFrame) -> pd.Series:
+    """The arm of every row of a table of runs.
+
+    >>> from heavytail.lab.results import tabled
+    >>> rows = pd.DataFrame({"noise": [None, "shared"], "alpha": [None, 1.5], "along": "ones", "sigma": [0, 0.1]})
+    >>> named(rows.assign(weight_decay=[0.1, 0], group_lasso=0.0)).tolist()
+    ['weight decay', 'shared, α = 1.5']
+    """
+    names = pd.Series(PLAIN, index=table.index, dtype=object)
+    names[table["weight_decay"] > 0] = DECAY
+    names[table["group_lasso"] > 0] = LASSO
+    for (noise, alpha, along), rows in table[table["noise"].notna() & (table["sigma"] > 0)].groupby(
+        ["noise", "alpha", "along"]
+    ):
+        names[rows.index] = f"{noise}{'' if along == 'ones' else ' unseen'}, α = {alpha:g}"
+    return names
+
+
+def score(table: pd.DataFrame) -> pd.Series:
+    """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9; a guess's where nothing was left to measure."""
+    accuracy = table[_SHARES].mean(axis=1, skipna=False)
+    classes = {name: official.lookup(identity.base(name)).classes[0] for name in table["dataset"].unique()}
+    return accuracy.where(~table["status"].isin(FAILED), 1 / table["dataset"].map(classes))
+
+
+def chosen(search: pd.DataFrame) -> pd.DataFrame:
+    """The setting of every arm and network whose median `score` over seeds is highest: one row each.
+
+    The columns are those of NETWORK, `arm`, those of SETTING, `score` and `seeds`. Of settings with equal scores the
+    one with the smallest step size is taken, then the one with the least strength. Raises ValueError for a table whose
+    runs saw the test split, since then what is chosen is chosen by it.
+    """
+    if search["validation"].isna().any():
+        raise ValueError("settings are chosen on a validation part: set validation= in every run of the search")
+    rows = search.assign(arm=named(search), score=score(search))
+    cells = rows.groupby([*NETWORK, "arm", *SETTING], as_index=False).agg(
+        score=("score", "median"), seeds=("seed", "nunique")
+    )
+    best = cells.sort_values(["score", *SETTING], ascending=[False, *[True] * len(SETTING)], kind="stable")
+    return best.groupby([*NETWORK, "arm"], as_index=False).first()

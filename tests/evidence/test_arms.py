@@ -1,0 +1,80 @@
+"""Arms and the rule that chooses their settings: by the validation part, by seeds, and each arm in the same way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from made_up_results import diverged, measured, table
+
+from heavytail import Run
+from heavytail.evidence import arms
+from heavytail.lab import results
+
+BASE = Run(dataset="digits", width=5, lr=0.1, validation=100)
+NOISY = replace(BASE, noise="entrywise", alpha=1.75, sigma=0.1)
+
+
+def scored(run, accuracy, seeds=(1, 2, 3)):
+    """Rows of a run whose pruned networks all have this accuracy."""
+    shares = {f"test_accuracy_share_{share:.1f}": accuracy for share in results.MIDDLE}
+    return [(replace(run, seed=seed), measured(**shares)) for seed in seeds]
+
+
+def test_every_way_of_training_has_a_name_of_its_own():
+    runs = {
+        "plain SGD": BASE,
+        "weight decay": replace(BASE, weight_decay=0.1),
+        "group lasso": replace(BASE, group_lasso=0.1),
+        "entrywise, α = 1.75": NOISY,
+        "entrywise, α = 2": replace(NOISY, alpha=2.0),
+        "shared, α = 1.75": replace(NOISY, noise="shared"),
+        "shared unseen, α = 1.75": replace(NOISY, noise="shared", along="unseen"),
+    }
+    assert arms.named(table([(run, measured()) for run in runs.values()])).tolist() == list(runs)
+
+
+def test_each_arm_gets_the_setting_with_the_best_median_and_one_lucky_seed_does_not_choose():
+    rows = [
+        *scored(BASE, 0.8),
+        *scored(replace(BASE, lr=0.3), 0.7, seeds=(1, 2)),
+        *scored(replace(BASE, lr=0.3), 1.0, seeds=(3,)),
+        *scored(NOISY, 0.5),
+        *scored(replace(NOISY, sigma=0.3), 0.9),
+        *scored(replace(NOISY, sigma=1.0), 0.6),
+    ]
+    chosen = arms.chosen(table(rows)).set_index("arm")
+    assert chosen["lr"].to_dict() == {"plain SGD": 0.1, "entrywise, α = 1.75": 0.1}
+    assert chosen.loc["entrywise, α = 1.75", ["sigma", "seeds"]].tolist() == [0.3, 3]
+
+
+def test_of_equal_settings_the_smallest_step_and_then_the_least_strength_is_chosen():
+    settings = [(0.3, 0.1), (0.1, 0.3), (0.1, 0.1)]
+    rows = [row for lr, sigma in settings for row in scored(replace(NOISY, lr=lr, sigma=sigma), 0.7)]
+    for order in (rows, rows[::-1]):
+        (chosen,) = arms.chosen(table(order)).to_dict("records")
+        assert (chosen["lr"], chosen["sigma"]) == (0.1, 0.1)
+
+
+def test_a_setting_that_diverges_counts_as_a_guess():
+    wild = [(replace(NOISY, sigma=9.0, seed=seed), diverged()) for seed in (1, 2, 3)]
+    (chosen,) = arms.chosen(table([*scored(NOISY, 0.2), *wild])).to_dict("records")
+    assert chosen["sigma"] == 0.1  # 0.2 beats a guess among ten classes
+    (chosen,) = arms.chosen(table([*scored(NOISY, 0.05), *wild])).to_dict("records")
+    assert (chosen["sigma"], chosen["score"]) == (9.0, 0.1)
+
+
+def test_networks_of_different_shape_choose_apart():
+    wide = replace(BASE, width=50)
+    rows = [
+        *scored(BASE, 0.8),
+        *scored(replace(BASE, lr=0.3), 0.7),
+        *scored(wide, 0.7),
+        *scored(replace(wide, lr=0.3), 0.8),
+    ]
+    assert arms.chosen(table(rows)).set_index("width")["lr"].to_dict() == {5: 0.1, 50: 0.3}
+
+
+def test_nothing_is_chosen_by_the_test_split():
+    with pytest.raises(ValueError, match="chosen on a validation part: set validation="):
+        arms.chosen(table([*scored(BASE, 0.8), *scored(replace(BASE, validation=None), 0.7)]))
