@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 import torch
 
-STREAMS = ("weights", "batches", "noise", "data", "pruning")  # a stream is known by its place: add at the end
+STREAMS = ("weights", "batches", "noise", "data", "pruning", "validation")  # a stream is known by its place: add at the end
 
 
 def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | str = "cpu") -> torch.Generator:

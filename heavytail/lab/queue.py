@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from tqdm import tqdm
 
-from heavytail.lab import datasets, measuring, models, training, twins
+from heavytail.lab import datasets, measuring, models, parts, training, twins
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.engines.protocol import ROWS, Engine, Networks
@@ -49,7 +49,7 @@ def train(
     for start in starts:
         shapes.setdefault(_shape(start), []).append(start)
     for waiting in shapes.values():
-        dataset = _cut(sets[waiting[0].run.dataset], waiting[0].run.samples)
+        dataset = parts.seen(waiting[0].run, sets[waiting[0].run.dataset])
         if excess := _excess(waiting[0].run, dataset):
             yield from (measuring.unfinished(start.run, dataset, MemoryError(excess)) for start in waiting)
             continue
@@ -105,7 +105,7 @@ def _shape(start: Snapshot) -> tuple[object, ...]:
     """What runs must share to be trained together; with minibatches the step too, since an epoch's last is smaller."""
     run = start.run
     step = None if run.batch_size is None else start.step
-    kind = run.dataset, run.samples, run.network, run.width, run.depth
+    kind = run.dataset, run.samples, run.validation, run.network, run.width, run.depth
     return *kind, run.batch_size, run.products, run.unit, run.along, step
 
 
@@ -133,11 +133,6 @@ def _at_once(run: Run, dataset: Dataset) -> int:
 
 def _has_two_layers(run: Run) -> bool:
     return run.depth == 1 and run.network in FLAT
-
-
-def _cut(dataset: Dataset, samples: int | None) -> Dataset:
-    """The data set with its first training samples alone."""
-    return replace(dataset, x_train=dataset.x_train[:samples], y_train=dataset.y_train[:samples])
 
 
 def _train(starts: Sequence[Snapshot], dataset: Dataset, own: Mapping[str, Build], watch: Watch) -> Iterator[Outcome]:

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from heavytail import streams
-from heavytail.lab import datasets, models, queue, results
+from heavytail.lab import datasets, models, parts, queue, results
 from heavytail.lab.datasets import Dataset, references
 from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build, final_model, initial_model
@@ -37,7 +37,8 @@ def train(
 ) -> Results:
     """Train every run, measure it before and after pruning, and return one row a run with its weights.
 
-    The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), then, after every step but the last,
+    The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), with weight decay and a group lasso where a run
+    has them, see `Run`; then, after every step but the last,
     `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: the paper [P], its code for scaling and order [C].
     A run that diverges, stalls or does not fit in memory is a row with that status and a reason. A run has the same
     bits alone and in any list on the CPU, and agrees to rounding on a GPU.
@@ -121,16 +122,6 @@ def outcomes(
 
 
 def _fits(run: Run, dataset: Dataset) -> None:
-    if run.samples is not None and run.samples > len(dataset.y_train):
-        raise ValueError(
-            f"samples={run.samples} is more than the {len(dataset.y_train)} training samples of {dataset.name}: use "
-            f"samples=None for all"
-        )
-    samples = run.samples or len(dataset.y_train)
-    if run.batch_size is not None and run.batch_size > samples:
-        raise ValueError(
-            f"batch_size={run.batch_size} is more than the {samples} training samples of "
-            f"{dataset.name}: use batch_size=None for the full batch"
-        )
+    parts.check(run, dataset)
     if run.network in NETWORKS:
         check(run.network, dataset.x_train.shape[1:])

@@ -126,6 +126,7 @@ class Group(Generic[Networks]):
     y: Tensor
     rates: Tensor  # (R,)
     decay: Tensor | None  # (R,): what a step leaves of each run's weights, 1 - ηλ; None if no weight decays
+    shrink: Tensor | None  # (R,): by how much a step shortens each hidden unit, ηλ of the group lasso; None if by nothing
     tape: Tape | None  # where steps are recorded
 
 
@@ -135,8 +136,10 @@ def group(
     """Runs that are at the steps where they are; to be made anew when one of them leaves."""
     left = [1 - one.run.lr * one.run.weight_decay for one in going]
     decay = x.new_tensor(left) if any(share != 1 for share in left) else None
+    short = [one.run.lr * one.run.group_lasso for one in going]
+    shrink = x.new_tensor(short) if any(short) else None
     clock = recording.tape([one.step for one in going], x.device) if noise.launched(x.device) else None
-    return Group(engine, nets, going, x, y, rates, decay, clock)
+    return Group(engine, nets, going, x, y, rates, decay, shrink, clock)
 
 
 def steps(runs: Group[Networks], count: int, hold: bool) -> Tensor:
@@ -149,10 +152,12 @@ def steps(runs: Group[Networks], count: int, hold: bool) -> Tensor:
         return _in_step(runs, count, hold)
 
     def alone(row: int) -> Tensor:
-        own, decay = slice(row, row + 1), None if runs.decay is None else runs.decay[row : row + 1]
-        return _in_step(
-            replace(runs, nets=apart[row], going=runs.going[own], rates=runs.rates[own], decay=decay), count, hold
+        own = slice(row, row + 1)
+        decay, shrink = (None if each is None else each[own] for each in (runs.decay, runs.shrink))
+        one = replace(
+            runs, nets=apart[row], going=runs.going[own], rates=runs.rates[own], decay=decay, shrink=shrink
         )
+        return _in_step(one, count, hold)
 
     return torch.cat(threads.each(alone, range(len(runs.going)), runs.x.device), 1)
 
@@ -167,7 +172,7 @@ def _in_step(runs: Group[Networks], count: int, hold: bool) -> Tensor:
         if runs.tape is None:
             batch = _batch(runs.x, runs.y, _places(rows))
             own = {} if silent else kicks(runs.going)
-            losses.append(runs.engine.descend(runs.nets, *batch, runs.rates, own, runs.decay))
+            losses.append(runs.engine.descend(runs.nets, *batch, runs.rates, own, runs.decay, runs.shrink))
         else:
             losses.append(_recorded(runs, runs.tape, _places(rows), silent))
     return torch.stack(losses)
@@ -187,7 +192,7 @@ def _recorded(runs: Group[Networks], tape: Tape, places: Tensor | None, silent: 
         def step() -> Tensor:
             tape.clock.add_(1)
             batch = _batch(runs.x, runs.y, tape.places.get(size))
-            return runs.engine.descend(runs.nets, *batch, runs.rates, ready, runs.decay)
+            return runs.engine.descend(runs.nets, *batch, runs.rates, ready, runs.decay, runs.shrink)
 
         return step
 

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
 from heavytail.compress import shrinking
-from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered, shorten
 from heavytail.networks import hidden_weights
 from heavytail.noise import Kicks
 
@@ -91,12 +91,18 @@ def hidden(networks: Networks, row: int) -> list[Tensor]:
 
 
 def descend(
-    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Kicks, decay: Tensor | None = None
+    networks: Networks,
+    x: Tensor,
+    y: Tensor,
+    rates: Tensor,
+    kicks: Kicks,
+    decay: Tensor | None = None,
+    shrink: Tensor | None = None,
 ) -> Tensor:
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
     x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η, decay (R,)
-    the factors 1 - ηλ of weight decay.
+    the factors 1 - ηλ of weight decay, shrink (R,) the lengths ηλ of a group lasso.
     """
 
     def loss(parameters: Parameters, fixed: Parameters, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -112,6 +118,8 @@ def descend(
             if decay is not None:
                 p.mul_(decay.view(each))
             p.addcmul_(gradients[name], rates.view(each), value=-1)
+            if shrink is not None and name in networks.hidden:
+                shorten(p, shrink, axes=p.ndim - (3 if networks.unit == "kernel" and p.ndim == 5 else 2))
         perturb(networks, kicks)
     return losses
 

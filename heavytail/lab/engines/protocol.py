@@ -66,8 +66,13 @@ class Engine(Protocol[Networks]):
         rates: Tensor,
         kicks: Kicks,
         decay: Tensor | None = None,
+        shrink: Tensor | None = None,
     ) -> Tensor:
-        """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,)."""
+        """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,).
+
+        `decay`, (R,), is what stays of each run's weights before the gradient is taken off; `shrink`, (R,), is by how
+        much each hidden unit's norm is shortened after that, down to 0 at most.
+        """
 
     def perturb(self, networks: Networks, kicks: Kicks) -> None:
         """Add the noise of the rows in `kicks`, in place."""
@@ -94,3 +99,19 @@ class Engine(Protocol[Networks]):
 def lowered(products: str) -> torch.dtype | None:
     """What an engine rounds the factors of a run's `products` to; None = to nothing. TF32 is a matter of the device."""
     return torch.bfloat16 if products == "bfloat16" else None
+
+
+def shorten(weights: Tensor, lengths: Tensor, axes: int) -> None:
+    """Shorten every unit of R weights by the length of its run, down to 0 at most, in place: `w max(0, 1 - l/‖w‖)`.
+
+    That is the proximal step of the group lasso. weights is (R, ..., *unit) with `axes` axes of a unit, lengths (R,).
+    Source: M. Yuan, Y. Lin (2006).
+
+    >>> weights = torch.tensor([[[3.0, 4.0], [0.0, 0.5], [0.0, 0.0]]])
+    >>> shorten(weights, torch.tensor([1.0]), axes=1)
+    >>> weights.tolist()
+    [[[2.4000000953674316, 3.200000047683716], [0.0, 0.0], [0.0, 0.0]]]
+    """
+    dims = list(range(weights.ndim - axes, weights.ndim))
+    norms = torch.linalg.vector_norm(weights, dim=dims, keepdim=True).clamp_min_(torch.finfo(weights.dtype).tiny)
+    weights.mul_((1 - lengths.view(-1, *[1] * (weights.ndim - 1)) / norms).clamp_min_(0))

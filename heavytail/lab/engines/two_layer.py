@@ -4,7 +4,8 @@ With W (R, n, d) the hidden weights of R runs, U (R, n, c) the output weights, �
 
     H = φ(W Xᵀ),  Z = Uᵀ H,  G = -η/|batch| · (softmax(Z) - labels),  W += (U G ∘ φ'(H)) X,  U += H Gᵀ,
 
-after W and U have lost the share ηλ of weight decay, if there is one.
+after W and U have lost the share ηλ of weight decay, if there is one. With a group lasso each row w of W is then scaled
+by max(0, 1 - ηλ/‖w‖).
 
 On the CPU neurons are taken in tiles. Tiles are the same for any number of threads, and their outputs are added in
 order, so a run's bits are its own. A CPU takes runs `apart`, each on a thread; a run alone has its tiles on all of
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from heavytail import compress, noise
 from heavytail.lab.engines import fused
-from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered
+from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered, shorten
 from heavytail.lab.machine import threads
 from heavytail.networks import MeanField
 from heavytail.noise import Kicks
@@ -108,12 +109,18 @@ def hidden(networks: Networks, row: int) -> list[Tensor]:
 
 @torch.no_grad()
 def descend(
-    networks: Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Kicks, decay: Tensor | None = None
+    networks: Networks,
+    x: Tensor,
+    y: Tensor,
+    rates: Tensor,
+    kicks: Kicks,
+    decay: Tensor | None = None,
+    shrink: Tensor | None = None,
 ) -> Tensor:
     """One step of SGD in place, then the noise of the rows in `kicks`. Returns the losses before it, (R,), in nats.
 
     x is (batch, ...) for all runs or (R, batch, ...), y (batch,) or (R, batch), rates (R,) the step sizes η, decay (R,)
-    the factors 1 - ηλ of weight decay. On a CPU R is 1: see `apart`.
+    the factors 1 - ηλ of weight decay, shrink (R,) the lengths ηλ of a group lasso. On a CPU R is 1: see `apart`.
     """
     runs, neurons, _ = networks.hidden.shape
     batch, device = y.shape[-1], y.device
@@ -140,6 +147,8 @@ def descend(
         if left is not None:
             networks.hidden[rows, span].mul_(left)
         _add_product(networks.low, slope, x[rows], networks.hidden[rows, span])
+        if shrink is not None:
+            shorten(networks.hidden[rows, span], shrink[rows], axes=1)
         _kick(networks, kicks, tile)
 
     threads.each(backward, tiles, device)

@@ -1,0 +1,64 @@
+"""What of its data set a run sees: the samples that it trains on, and those on which it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from heavytail import streams
+from heavytail.lab.datasets import Dataset, identity
+from heavytail.lab.runs import Run
+
+
+def seen(run: Run, dataset: Dataset) -> Dataset:
+    """The data set as this run sees it; the same one for every run with the same `samples` and `validation`.
+
+    With `validation` so many training samples, drawn without replacement by the name of the data set alone, take the
+    place of the test split, and the rest keep their order. Of these `samples` are used, the first ones.
+    """
+    held, left = held_out(run, dataset)
+    changed = dataset
+    if held is not None:
+        x, y = dataset.x_train, dataset.y_train
+        changed = replace(dataset, x_train=x[left], y_train=y[left], x_test=x[held], y_test=y[held])
+    return replace(changed, x_train=changed.x_train[: run.samples], y_train=changed.y_train[: run.samples])
+
+
+def held_out(run: Run, dataset: Dataset) -> tuple[Tensor | None, Tensor]:
+    """The places of the training samples that `validation` sets aside, None without, and of those left: each ascending.
+
+    Raises ValueError if none would be left.
+    """
+    count = len(dataset.y_train)
+    every = torch.arange(count, device=dataset.y_train.device)
+    if run.validation is None:
+        return None, every
+    if run.validation >= count:
+        raise ValueError(
+            f"validation={run.validation} leaves nothing of the {count} training samples of {dataset.name} to train "
+            f"on: set aside fewer"
+        )
+    name = identity.base(run.dataset)  # not the id: a copy of one's own that differs in a value has the same places
+    shuffle = streams.generator(streams.key(0, "validation", name), "validation")
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[torch.randperm(count, generator=shuffle)[: run.validation]] = True
+    mask = mask.to(every.device)
+    return every[mask], every[~mask]
+
+
+def check(run: Run, dataset: Dataset) -> None:
+    """Raise ValueError with one sentence if a run asks for more samples than there are."""
+    left = len(held_out(run, dataset)[1])
+    kind = "training samples" if run.validation is None else "training samples that validation leaves"
+    if run.samples is not None and run.samples > left:
+        raise ValueError(
+            f"samples={run.samples} is more than the {left} {kind} of {dataset.name}: use samples=None for all"
+        )
+    samples = run.samples or left
+    if run.batch_size is not None and run.batch_size > samples:
+        raise ValueError(
+            f"batch_size={run.batch_size} is more than the {samples} training samples of {dataset.name}: use "
+            f"batch_size=None for the full batch"
+        )
