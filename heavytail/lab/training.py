@@ -31,7 +31,9 @@ class Snapshot:
     seconds: float = 0.0
 
 
-def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) -> Iterator[Tensor | slice]:
+def batches(
+    run: Run, samples: int, device: torch.device | str, start: int = 0, stream: str = "batches"
+) -> Iterator[Tensor | slice]:
     """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
 
     The last batch of an epoch holds what is left, as a DataLoader does by default.
@@ -41,7 +43,7 @@ def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) 
             yield slice(None)
     epoch, skip = divmod(start, -(-samples // run.batch_size))
     while True:
-        shuffle = streams.generator(run.seed, "batches", epoch, device=device)
+        shuffle = streams.generator(run.seed, stream, epoch, device=device)
         yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
         epoch, skip = epoch + 1, 0
 
