@@ -23,7 +23,7 @@ TOY = made_up(rows=(40, 200))
 IMAGES = made_up("cifar10", rows=(8, 30), shape=(3, 32, 32))
 BASE = Run(dataset="digits", width=40, lr=0.1, max_steps=9, seed=5, noise="entrywise", alpha=1.5, sigma=0.3)
 BASE = replace(BASE, tune_steps=7)
-VGG = replace(BASE, dataset="cifar10", network="vgg", width=2, lr=0.05, sigma=0.01, max_steps=3, tune_steps=4)
+VGG = replace(BASE, dataset="cifar10", network="vgg", width=2, lr=0.5, sigma=0.01, max_steps=3, tune_steps=8)
 
 
 def biased(shape, classes, *, width, depth, generator):
@@ -43,7 +43,7 @@ KINDS = {
     "two layers": replace(BASE, depth=2, weight_decay=0.3),
     "few samples": replace(BASE, samples=20, batch_size=8),
     "filters": VGG,
-    "kernels": replace(VGG, unit="kernel", batch_size=3),
+    "kernels": replace(VGG, unit="kernel", batch_size=3, width=6),
     "own": replace(BASE, network=":biased"),
 }
 
@@ -125,12 +125,12 @@ def test_tuning_is_plain_sgd_after_which_pruned_units_are_zero_again(kind):
     weights = made.weights(run)
     wanted = by_hand(run, weights)
     columns, losses, ended = spied(run, weights)
-    assert losses == pytest.approx([loss for _, loss in wanted], rel=2e-4)
+    assert losses == pytest.approx([loss for _, loss in wanted], rel=1e-5)
     assert [columns[name] for name in TUNED] == [accuracy for accuracy, _ in wanted]
     assert made.table.iloc[0][TUNED].tolist() == list(columns.values())
     untuned = by_hand(replace(run, tune_steps=0), weights)
-    for (_, before), after in zip(untuned, losses, strict=True):
-        assert abs(before - after) > 0.005 * before  # the steps are seen in what is compared
+    moves = [abs(before / after - 1) for (_, before), after in zip(untuned, losses, strict=True)]
+    assert max(moves) > 2e-3  # the steps are seen in what is compared
     for share, hidden in zip(results.TUNED, ended, strict=True):
         whole = networks.hidden_weights(models.final_model(run, weights, data(run), (builds(run) or {}).get("biased")))
         for weight, full in zip(hidden, whole.values(), strict=True):
@@ -149,7 +149,7 @@ def test_tuning_takes_other_batches_than_the_run_and_the_same_at_every_share():
 
 def test_tuned_networks_have_the_same_bits_alone_in_a_grid_and_on_any_number_of_threads():
     runs = [replace(run, seed=seed) for kind in ("minibatches", "mean field", "two layers") for seed in (1, 2)
-            for run in [replace(KINDS[kind], width=600)]]  # fmt: skip
+            for run in [replace(KINDS[kind], width=600, sigma=0.02)]]  # fmt: skip
     runs.append(replace(KINDS["filters"], seed=1))
     with threads.using(2):
         together = rows(*runs).table
