@@ -43,7 +43,7 @@ KINDS = {
     "two layers": replace(BASE, depth=2, weight_decay=0.3),
     "few samples": replace(BASE, samples=20, batch_size=8),
     "filters": VGG,
-    "kernels": replace(VGG, unit="kernel", batch_size=3, width=6),
+    "kernels": replace(VGG, unit="kernel", batch_size=3, width=4, lr=0.2),
     "own": replace(BASE, network=":biased"),
 }
 
