@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,7 @@ class Remembering(nn.Module):
 
     def forward(self, x):
         self.held = self.body(x).relu()
+        time.sleep(0.001)  # another thread has its turn
         outputs = self.head(self.held)
         self.held = None
         return outputs
@@ -216,6 +218,10 @@ def test_without_it_a_row_is_what_it_was_and_with_it_only_its_own_columns_are_ne
 
 @pytest.mark.parametrize("run", [BASE, KINDS["mean field"]], ids=["one layer", "mean field"])
 def test_networks_with_lowered_products_are_disturbed_as_they_are_evaluated(run, monkeypatch):
+    model = models.initial_model(run, TOY)
+    low, plain = (robustness._outputs(model, TOY.x_test, kind) for kind in (torch.bfloat16, None))
+    assert low.dtype == plain.dtype == torch.float32
+    assert 0 < (low - plain).abs().max() < 0.02 * plain.abs().max()
     run = replace(run, products="bfloat16", robustness=None)
     row = rows(run)
     monkeypatch.setattr(results, "DISTURBED", (0.0, 0.1))

@@ -169,6 +169,7 @@ def test_the_losses_of_tuned_modules_have_the_same_bits_on_any_number_of_threads
     engine, seen = any_module, []
 
     def evaluate(nets, x, y):
+        assert torch.get_num_threads() == 1  # so no product can depend on how many there are
         accuracy, loss = engine.evaluate(nets, x, y)
         seen.append(float(loss[0]))
         return accuracy, loss
