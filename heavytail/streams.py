@@ -1,4 +1,4 @@
-"""Random streams of a run, each addressed by a seed and a step: weights, batch order, noise, made-up data, pruning.
+"""Random streams of a run, each addressed by a seed and a step: weights, batches, noise, made-up data, pruning, and on.
 
 Separate streams let alpha change under the same initial weights and batches. Addressing by step lets a run resume in
 the middle, and makes it the same alone or in a grid.
@@ -13,7 +13,8 @@ import warnings
 import numpy as np
 import torch
 
-STREAMS = ("weights", "batches", "noise", "data", "pruning", "validation")  # a stream is known by its place: add at the end
+# A stream is known by its place: add at the end.
+STREAMS = ("weights", "batches", "noise", "data", "pruning", "tuning", "validation")
 
 
 def generator(seed: int, stream: str, step: int = 0, *, device: torch.device | str = "cpu") -> torch.Generator:

@@ -17,10 +17,13 @@ FROZEN_SEEDS = [
     1275975541612323131, 3995633388421622990,
     1216919990707544289, 233045286041173596,
     2500877409139583138, 2540999438948567855,
+    5892472470897923492, 938752621355104129,
 ]  # fmt: skip
 FROZEN_KEYS = [
     8668861027912758289, 4881901421217228719, 16452687389592421897, 13238389300853459902, 16732062099500631801,
+    14153166575370824094,
     8431846347943309920, 4042681867674859579, 1275975541612323131, 10440292027562320097, 11724249445994358946,
+    5892472470897923492,
 ]  # fmt: skip
 DEVICES = [
     "cpu",
@@ -102,7 +105,10 @@ def test_making_and_using_a_stream_leaves_the_global_state_alone() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ((1, "dropout", 0), r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning$"),
+        (
+            (1, "dropout", 0),
+            r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning$",
+        ),
         ((-1, "noise", 0), r"^a stream is addressed by a seed and a step >= 0, got seed=-1$"),
         ((1, "noise", -2), r"^a stream is addressed by a seed and a step >= 0, got step=-2$"),
     ],
@@ -152,7 +158,7 @@ def test_the_bits_of_a_key_are_fair() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ((1, "dropout"), r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning$"),
+        ((1, "dropout"), r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning$"),
         ((-1, "noise"), r"^a stream is addressed by a seed and a step >= 0, got seed=-1$"),
     ],
 )

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from heavytail import compress, noise, tails
-from heavytail.lab import results
+from heavytail.lab import results, robustness, tuning
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines.protocol import Criterion, Engine, Measured, Networks
 from heavytail.lab.machine import devices
+from heavytail.lab.models import Build
 from heavytail.lab.runs import Run
 from heavytail.lab.training import Training
 
@@ -34,18 +35,25 @@ class Outcome:
 
 
 def finish(
-    one: Training, nets: Networks, row: int, engine: Engine[Networks], dataset: Dataset, twin: Mapping[str, float]
+    one: Training,
+    nets: Networks,
+    row: int,
+    engine: Engine[Networks],
+    dataset: Dataset,
+    build: Build | None,
+    twin: Mapping[str, float],
 ) -> Outcome:
     """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share; `twin` goes with it.
 
-    A run that cannot be measured has failed, and keeps its weights; want of memory is raised.
+    `build` makes a network that the user has given. A run that cannot be measured has failed, and keeps its weights;
+    want of memory is raised.
     """
     started = time.perf_counter()
     weights = engine.weights(nets, row)
     numbers: dict[str, float] = {}
     if one.status != "diverged":
         try:
-            numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset)
+            numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset, build)
             numbers |= twin if numbers else {}
         except Exception as error:
             if devices.ran_out(error):
@@ -70,7 +78,12 @@ def _said(error: Exception) -> str:
 
 
 def _numbers(
-    one: Training, nets: Networks, weights: Mapping[str, Tensor], engine: Engine[Networks], dataset: Dataset
+    one: Training,
+    nets: Networks,
+    weights: Mapping[str, Tensor],
+    engine: Engine[Networks],
+    dataset: Dataset,
+    build: Build | None,
 ) -> dict[str, float]:
     """What is measured of one network; nothing of one that diverged or has no weights left, and its status says so."""
     finite = all(bool(torch.isfinite(w).all()) for w in weights.values())
@@ -85,7 +98,9 @@ def _numbers(
     if not (finite and math.isfinite(found.loss)):
         one.status, one.reason = "diverged", f"a loss or weight was not finite after step {one.step}"
         return {}
-    return {"train_loss": found.loss, **_measured(found), **_norms(engine.hidden(nets, 0), one.run.unit)}
+    columns = {"train_loss": found.loss, **_measured(found), **_norms(engine.hidden(nets, 0), one.run.unit)}
+    columns |= tuning.measure(one.run, weights, dataset, build, engine)
+    return columns | robustness.measure(one.run, weights, dataset, build)
 
 
 def _measured(found: Measured) -> dict[str, float]:

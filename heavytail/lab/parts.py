@@ -62,3 +62,9 @@ def check(run: Run, dataset: Dataset) -> None:
             f"batch_size={run.batch_size} is more than the {samples} training samples of {dataset.name}: use "
             f"batch_size=None for the full batch"
         )
+    there, where = (len(dataset.y_test), "test samples") if run.validation is None else (run.validation, "set aside")
+    if run.robustness is not None and run.robustness > there:
+        raise ValueError(
+            f"robustness={run.robustness} is more than the {there} {where} of {dataset.name}: use robustness={there} "
+            f"for all"
+        )

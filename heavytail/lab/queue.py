@@ -197,7 +197,7 @@ def _together(
         for row, one in enumerate(going):
             if one.status:
                 with _training(first, dataset):
-                    outcome = measuring.finish(one, nets, row, engine, dataset, own.get(row, {}))
+                    outcome = measuring.finish(one, nets, row, engine, dataset, build, own.get(row, {}))
                 yield outcome
                 watch.bar.total -= one.run.max_steps - one.step
         stay = [row for row, one in enumerate(going) if not one.status]

@@ -31,7 +31,9 @@ class Snapshot:
     seconds: float = 0.0
 
 
-def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) -> Iterator[Tensor | slice]:
+def batches(
+    run: Run, samples: int, device: torch.device | str, start: int = 0, stream: str = "batches"
+) -> Iterator[Tensor | slice]:
     """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
 
     The last batch of an epoch holds what is left, as a DataLoader does by default.
@@ -41,7 +43,7 @@ def batches(run: Run, samples: int, device: torch.device | str, start: int = 0) 
             yield slice(None)
     epoch, skip = divmod(start, -(-samples // run.batch_size))
     while True:
-        shuffle = streams.generator(run.seed, "batches", epoch, device=device)
+        shuffle = streams.generator(run.seed, stream, epoch, device=device)
         yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
         epoch, skip = epoch + 1, 0
 
@@ -126,7 +128,9 @@ class Group(Generic[Networks]):
     y: Tensor
     rates: Tensor  # (R,)
     decay: Tensor | None  # (R,): what a step leaves of each run's weights, 1 - ηλ; None if no weight decays
-    shrink: Tensor | None  # (R,): by how much a step shortens each hidden unit, ηλ of the group lasso; None if by nothing
+    shrink: (
+        Tensor | None
+    )  # (R,): by how much a step shortens each hidden unit, ηλ of the group lasso; None if by nothing
     tape: Tape | None  # where steps are recorded
 
 
@@ -154,9 +158,7 @@ def steps(runs: Group[Networks], count: int, hold: bool) -> Tensor:
     def alone(row: int) -> Tensor:
         own = slice(row, row + 1)
         decay, shrink = (None if each is None else each[own] for each in (runs.decay, runs.shrink))
-        one = replace(
-            runs, nets=apart[row], going=runs.going[own], rates=runs.rates[own], decay=decay, shrink=shrink
-        )
+        one = replace(runs, nets=apart[row], going=runs.going[own], rates=runs.rates[own], decay=decay, shrink=shrink)
         return _in_step(one, count, hold)
 
     return torch.cat(threads.each(alone, range(len(runs.going)), runs.x.device), 1)

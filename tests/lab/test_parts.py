@@ -39,7 +39,8 @@ def test_the_part_and_the_rest_are_the_training_split_and_the_rest_keeps_its_ord
 
 
 @pytest.mark.parametrize(
-    "changes", [{"seed": 9}, {"width": 3}, {"lr": 0.5}, {"noise": "shared", "alpha": 1.9, "sigma": 1.0}, {"samples": 50}]
+    "changes",
+    [{"seed": 9}, {"width": 3}, {"lr": 0.5}, {"noise": "shared", "alpha": 1.9, "sigma": 1.0}, {"samples": 50}],
 )
 def test_the_part_is_the_same_for_every_run_of_a_data_set(changes):
     assert torch.equal(parts.held_out(replace(RUN, **changes), DIGITS)[0], parts.held_out(RUN, DIGITS)[0])
@@ -94,8 +95,14 @@ def test_runs_with_and_without_a_part_train_side_by_side_as_alone():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"validation": 8}, "validation=8 leaves nothing of the 8 training samples of digits to train on: set aside fewer"),
-        ({"validation": 3, "samples": 6}, "samples=6 is more than the 5 training samples that validation leaves of digits"),
+        (
+            {"validation": 8},
+            "validation=8 leaves nothing of the 8 training samples of digits to train on: set aside fewer",
+        ),
+        (
+            {"validation": 3, "samples": 6},
+            "samples=6 is more than the 5 training samples that validation leaves of digits",
+        ),
         ({"validation": 3, "batch_size": 6}, "batch_size=6 is more than the 5 training samples of digits"),
     ],
 )
