@@ -18,12 +18,13 @@ FROZEN_SEEDS = [
     1216919990707544289, 233045286041173596,
     2500877409139583138, 2540999438948567855,
     5892472470897923492, 938752621355104129,
+    1745718741773654819, 3510141641592664260,
 ]  # fmt: skip
 FROZEN_KEYS = [
     8668861027912758289, 4881901421217228719, 16452687389592421897, 13238389300853459902, 16732062099500631801,
-    14153166575370824094,
+    14153166575370824094, 675977917276771736,
     8431846347943309920, 4042681867674859579, 1275975541612323131, 10440292027562320097, 11724249445994358946,
-    5892472470897923492,
+    5892472470897923492, 1745718741773654819,
 ]  # fmt: skip
 DEVICES = [
     "cpu",
@@ -107,7 +108,7 @@ def test_making_and_using_a_stream_leaves_the_global_state_alone() -> None:
     [
         (
             (1, "dropout", 0),
-            r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning$",
+            r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning, validation$",
         ),
         ((-1, "noise", 0), r"^a stream is addressed by a seed and a step >= 0, got seed=-1$"),
         ((1, "noise", -2), r"^a stream is addressed by a seed and a step >= 0, got step=-2$"),
@@ -158,7 +159,10 @@ def test_the_bits_of_a_key_are_fair() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ((1, "dropout"), r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning$"),
+        (
+            (1, "dropout"),
+            r"^unknown stream 'dropout': choose one of weights, batches, noise, data, pruning, tuning, validation$",
+        ),
         ((-1, "noise"), r"^a stream is addressed by a seed and a step >= 0, got seed=-1$"),
     ],
 )

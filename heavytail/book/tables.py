@@ -43,9 +43,9 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
     "runs" counts the seeds that went in, "failed" those without measurements: see `results.FAILED`.
     """
     cells = []
-    for (noise, alpha, sigma, along, decay), rows in table.groupby(_CELL, dropna=False, sort=True):
+    for (noise, alpha, sigma, along, decay, lasso), rows in table.groupby(_CELL, dropna=False, sort=True):
         noise = None if pd.isna(noise) else noise
-        note = _note(along, decay)
+        note = _note(along, decay, lasso)
         index = "" if pd.isna(alpha) else f"{alpha:g}"
         cell: dict[str, object] = {"noise": PAPER_TYPE[noise] + note, "α": index, "σ": f"{sigma:g}"}
         for title, column in _MEASURES.items():
@@ -58,9 +58,10 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]).partition(",")[0])))
 
 
-def _note(along: str, decay: float) -> str:
+def _note(along: str, decay: float, lasso: float) -> str:
     """What a control adds to the name of a noise."""
-    return (", unseen" if along == "unseen" else "") + (f", weight decay {decay:g}" if decay else "")
+    penalty = (f", weight decay {decay:g}" if decay else "") + (f", group lasso {lasso:g}" if lasso else "")
+    return (", unseen" if along == "unseen" else "") + penalty
 
 
 def headline(table: pd.DataFrame) -> dict[str, float | str]:
@@ -106,8 +107,8 @@ def keys_form(table: pd.DataFrame) -> pd.DataFrame:
     """Which rows stand behind each cell of a table: the keys of its runs, in the order of their seeds."""
     cells = []
     ordered = table.sort_values("seed")
-    for (noise, alpha, sigma, along, decay), rows in ordered.groupby(_CELL, dropna=False, sort=True):
-        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(along, decay)
+    for (noise, alpha, sigma, along, decay, lasso), rows in ordered.groupby(_CELL, dropna=False, sort=True):
+        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(along, decay, lasso)
         index = "" if pd.isna(alpha) else f"{alpha:g}"
         cells.append({"noise": kind, "α": index, "σ": f"{sigma:g}", "keys of the runs": " ".join(rows["key"])})
     return pd.DataFrame(cells)

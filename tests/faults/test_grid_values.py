@@ -47,8 +47,20 @@ ODD = {
     "a word with a zero": "a\0b",
     "a long word": "x" * 10**5,
 }
-WHOLE = ("width", "depth", "max_steps", "eval_every", "seed", "batch_size", "patience", "samples")
-REAL = ("lr", "sigma", "alpha", "weight_decay", "stop_accuracy")
+WHOLE = (
+    "width",
+    "depth",
+    "max_steps",
+    "eval_every",
+    "seed",
+    "batch_size",
+    "patience",
+    "samples",
+    "validation",
+    "tune_steps",
+    "robustness",
+)
+REAL = ("lr", "sigma", "alpha", "weight_decay", "group_lasso", "stop_accuracy")
 WORDS = ("dataset", "network", "noise", "unit", "products", "along")
 FINE = {(field, name) for field in ("lr", "sigma") for name in ("2^63", "2^64")}  # large, and numbers of float32
 FINE |= {("dataset", "1e400 as text")}  # a name as good as any
