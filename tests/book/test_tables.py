@@ -167,6 +167,11 @@ def test_controls_have_rows_of_their_own_that_say_what_they_are():
         *["Type-III"] * 3,
     ]
     assert list(shown["runs"]) == [2] * 12
+    lasso = tables.paper_form(table([(Run(seed=1, group_lasso=0.2), measured()), (Run(seed=1), measured())]))
+    assert list(lasso["noise"]) == ["none", "none, group lasso 0.2"]
+    assert list(tables.keys_form(table([(Run(seed=1, group_lasso=0.2), measured())]))["noise"]) == [
+        "none, group lasso 0.2"
+    ]
 
 
 def test_the_headline_holds_the_smallest_and_largest_mean_ratio_and_counts_failures():

@@ -48,17 +48,8 @@ ODD = {
     "a long word": "x" * 10**5,
 }
 WHOLE = (
-    "width",
-    "depth",
-    "max_steps",
-    "eval_every",
-    "seed",
-    "batch_size",
-    "patience",
-    "samples",
-    "validation",
-    "tune_steps",
-    "robustness",
+    *("width", "depth", "max_steps", "eval_every", "seed", "batch_size", "patience", "samples"),
+    *("validation", "tune_steps", "robustness"),
 )
 REAL = ("lr", "sigma", "alpha", "weight_decay", "group_lasso", "stop_accuracy")
 WORDS = ("dataset", "network", "noise", "unit", "products", "along")
