@@ -1,7 +1,7 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
 `Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width, `Ablation`
-for what broken assumptions do to it.
+for what broken assumptions do to it, `Untrained` for what a network would prune without training.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ import torch
 from heavytail import streams
 from heavytail.lab import results, runs
 from heavytail.lab.machine import devices, files
-from heavytail.lab.simulations import chaos, discretisation, pruning
+from heavytail.lab.simulations import chaos, discretisation, pruning, untrained
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
 from heavytail.lab.simulations.pruning import Ablation, Pruning
 from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
+from heavytail.lab.simulations.untrained import Untrained
 
 _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
     "chaos": (Chaos, chaos.measure),
     "discretisation": (Discretisation, discretisation.measure),
     "pruning": (Pruning, pruning.measure),
     "ablation": (Ablation, pruning.measure),
+    "untrained": (Untrained, untrained.measure),
 }
 
 
@@ -170,6 +172,7 @@ __all__ = [
     "Discretisation",
     "Pruning",
     "Simulation",
+    "Untrained",
     "each",
     "fill",
     "read_grid",
