@@ -1,0 +1,68 @@
+"""The plot of the frontier: every arm is there once, in the colours of its alpha, with no warning."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import io
+import math
+
+import pandas as pd
+import pytest
+from matplotlib.colors import same_color
+
+from heavytail.book import figures
+from heavytail.book.figures.style import COLOURS, alpha_colours
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.usefixtures("book_style"),
+    pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+ARMS = {"plain SGD": 0.9, "weight decay": 0.91, "group lasso": 0.92, "shared, α = 1.5": 0.8, "entrywise, α = 1.9": 0.7}
+
+
+def points(few=False):
+    rows = [
+        (arm, "pruned", kept, value * kept**0.05, value - 0.1, value + 0.05)
+        for arm, value in {**ARMS, "entrywise, α = 2": 0.6}.items()
+        for kept in (1.0, 0.5, 0.1)
+    ]
+    rows += [("plain SGD", "small", 0.5, 0.85, 0.8, 0.9), ("plain SGD", "tuned", 0.5, 0.95, 0.9, 0.99)]
+    frame = pd.DataFrame(rows, columns=["arm", "way", "kept", "accuracy", "low", "high"])
+    return frame.assign(low=-math.inf, high=math.inf) if few else frame
+
+
+def named(axis):
+    return {line.get_label(): line for line in axis.lines}
+
+
+def test_every_noise_type_has_a_panel_with_the_references_and_its_own_arms():
+    figure = figures.frontier(points())
+    figure.savefig(io.BytesIO(), dpi=50)
+    grey = ["plain SGD", "weight decay", "group lasso", "small, from scratch"]
+    lines = [named(axis) for axis in figure.axes]
+    assert [sorted(own) for own in lines] == [
+        sorted([*grey, "α = 1.5"]),
+        sorted([*grey, "α = 1.9", "α = 2"]),
+        sorted(grey),
+    ]
+    assert lines[0]["α = 1.5"].get_ydata().tolist() == pytest.approx([0.8 * k**0.05 for k in (0.1, 0.5, 1.0)])
+    assert same_color(lines[1]["α = 1.9"].get_color(), alpha_colours([1.9])[1.9])
+    assert same_color(lines[1]["α = 2"].get_color(), COLOURS["Type-II"])
+    assert lines[0]["small, from scratch"].get_ydata().tolist() == [0.85]
+    assert all(axis.get_xlabel() for axis in figure.axes)
+    (legend,) = figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted([*grey, "α = 1.5", "α = 1.9", "α = 2"])
+    assert [len(axis.collections) for axis in figure.axes] == [4, 5, 3]  # a band a line
+
+
+def test_another_way_to_the_same_size_can_be_drawn():
+    (line,) = [named(axis)["plain SGD"] for axis in figures.frontier(points(), "tuned").axes[:1]]
+    assert line.get_ydata().tolist() == [0.95]
+
+
+def test_where_there_are_too_few_seeds_there_is_no_band():
+    assert not any(axis.collections for axis in figures.frontier(points(few=True)).axes)
