@@ -171,6 +171,13 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def said(entry: Entry) -> str:
+    """The verdict in a sentence of a page: the word, in how many cells the claim holds, the seeds, the scale."""
+    if not entry.cells:
+        return entry.verdict
+    return f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)} cells hold; {_seeds(entry)} seeds; {entry.scale})"
+
+
 def verdicts(entries: Sequence[Entry]) -> Html:
     """The ledger for a front page: each claim in words with a link to its chapter, its measure, and the verdict."""
     rows = []

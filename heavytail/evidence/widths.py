@@ -90,14 +90,16 @@ def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Gene
 def untrained(table: pd.DataFrame, inputs: int, draws: int, *, generator: torch.Generator) -> pd.DataFrame:
     """`start_plus_noise` of every setting of a table.
 
-    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the mean over the draws, and
+    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the median of the draws, and
     `spread`, their standard deviation.
     """
     rows = []
     names = ["noise", "alpha", "sigma", "width"]
     for setting, some in table.groupby(names, dropna=False):
         shares = start_plus_noise(runs_of(some.iloc[:1])[0], inputs, draws, generator=generator)
-        rows.append({**dict(zip(names, setting, strict=True)), "predicted": shares.mean(), "spread": shares.std()})
+        rows.append(
+            {**dict(zip(names, setting, strict=True)), "predicted": float(np.median(shares)), "spread": shares.std()}
+        )
     return pd.DataFrame(rows, columns=[*names, "predicted", "spread"])
 
 

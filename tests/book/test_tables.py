@@ -111,6 +111,13 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
     }
 
 
+def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
+    cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", 0.25, -0.375, 0.5, 9, seeds=9))
+    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (1 of 2 cells hold; 9 seeds; toy)"
+    assert tables.said(entry_of(claim)) == "not tested"
+
+
 def test_the_tally_tells_the_papers_claims_from_ours():
     paper, own = (Claim(s, "A.", s, "theory", "a number", (0.0, math.inf), "t") for s in ("P", "D"))
     yes, no = Cell("a", 0.25, 0.125, 0.375, 9), Cell("b", -0.25, -0.375, -0.125, 9, noise="shared")
