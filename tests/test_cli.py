@@ -292,8 +292,9 @@ def test_a_simulation_that_is_stopped_says_that_it_goes_on(out, capsys, monkeypa
 
 def test_claims_prints_one_line_a_claim(tmp_path, capsys):
     assert main(["claims", "--results", str(tmp_path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [claim.id for claim in claims.CLAIMS]
+    lines, tallied, *_ = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in lines.splitlines()] == [claim.id for claim in claims.CLAIMS]
+    assert tallied.splitlines()[1].startswith("  the paper's [P]: not tested ")
 
 
 def test_claims_without_a_results_folder_is_refused(tmp_path, capsys):

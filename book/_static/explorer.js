@@ -25,7 +25,7 @@
   }
 
   const percent = (x) => (x === null ? "—" : (100 * x).toFixed(1));
-  const spread = ([mean, low, high]) => (mean === null ? "—" : `${percent(mean)} (${percent(low)}–${percent(high)})`);
+  const spread = ([middle, low, high]) => (middle === null ? "—" : `${percent(middle)} (${percent(low)}–${percent(high)})`);
 
   /** The choice nearest to what is wanted: of each axis its options, given the axes before it, and the one taken. */
   function resolve(data, wanted) {
@@ -51,7 +51,7 @@
     return [...name, ...extra].join(", ");
   }
 
-  /** One plot of accuracy against pruned share; series: {style, points: [share, mean, worst, best], band}. */
+  /** One plot of accuracy against pruned share; series: {style, points: [share, median, worst, best], band}. */
   function curves(title, series, top) {
     const [height, left, right, upper, lower] = [230, 34, 14, 10, 40];
     const x = (share) => left + share * (WIDTH - left - right);
@@ -178,7 +178,7 @@
       for (const kind of ["test", "train", "random"].filter((name) => one.curves[name])) {
         const rows = one.curves[kind].map((p, i) => [(100 * data.shares[kind][i]).toFixed(0), spread(p)]);
         const what = kind === "random" ? "test accuracy, units pruned at random" : `${kind} accuracy`;
-        box.append(table(`${one.name}: ${what}, %`, ["pruned %", "mean (worst–best seed)"], rows));
+        box.append(table(`${one.name}: ${what}, %`, ["pruned %", "median (worst–best seed)"], rows));
       }
       if (!one.norms) continue;
       const [middle, square, index, error] = ["norm_median", "norm_rms", "tail_index", "tail_index_error"];

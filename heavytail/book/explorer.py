@@ -19,7 +19,6 @@ from matplotlib.colors import to_hex
 
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import PAPER_TYPE, Html, paper_form
-from heavytail.evidence.cells import mean_cell
 from heavytail.evidence.claims import largest
 from heavytail.lab.results import MIDDLE, SHARES, read_table, runs_of
 from heavytail.lab.runs import Run
@@ -76,8 +75,8 @@ def cells(tables: Mapping[str, pd.DataFrame]) -> list[Record]:
     `fixed`   the other fields of its runs, in words
     `row`     its row of `tables.paper_form`, without noise, α and σ
     `keys`    of its runs, in the order of their seeds
-    `curves`  train, test, random: at each pruned share the mean over seeds, the worst and the best seed; None where no
-              run has a number
+    `curves`  train, test, random: at each pruned share the median over seeds, the worst and the best seed; None
+              where no run has a number
     `norms`   column -> a number a run, with `tail_index_error`; None where no run has one
     `plain`   position of the plain run of the same network in this list; None where there is none, or it is this one
     """
@@ -148,7 +147,7 @@ def _short(value: float) -> float | None:
 def _curve(rows: pd.DataFrame, names: Sequence[str]) -> list[list[float | None]] | None:
     if rows[list(names)].isna().all(axis=None):
         return None
-    parts = ((mean_cell("", rows[name]).value, rows[name].min(), rows[name].max()) for name in names)
+    parts = ((rows[name].median(), rows[name].min(), rows[name].max()) for name in names)
     return [[_short(number) for number in part] for part in parts]
 
 

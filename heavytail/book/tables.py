@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from heavytail.evidence.cells import mean_cell
-from heavytail.evidence.claims import Entry
+from heavytail.evidence import experiments
+from heavytail.evidence.claims import Entry, tally, tally_cells
+from heavytail.evidence.intervals import median_interval
 from heavytail.lab.results import FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 MANY = 3  # tables that a claim must be held against to have a row of its own across them
-_CELL = ["noise", "alpha", "sigma", "along", "weight_decay", "group_lasso"]
+_CELL = ["noise", "alpha", "sigma", "along", "weight_decay", "group_lasso", "lr"]
 
 _MEASURES = {
     "train %": "train_accuracy",
@@ -38,46 +40,73 @@ class Html:
 
 
 def paper_form(table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's table: a row for each noise, α and σ; percentages as mean ± half of the 95 % interval over seeds.
+    """The paper's table: a row for each noise, α and σ; percentages over seeds, as `over_seeds` puts them.
 
     "runs" counts the seeds that went in, "failed" those without measurements: see `results.FAILED`.
     """
     cells = []
-    for (noise, alpha, sigma, along, decay, lasso), rows in table.groupby(_CELL, dropna=False, sort=True):
+    for (noise, alpha, sigma, *others), rows in _settings(table):
         noise = None if pd.isna(noise) else noise
-        note = _note(along, decay, lasso)
+        note = _note(table, *others)
         index = "" if pd.isna(alpha) else f"{alpha:g}"
         cell: dict[str, object] = {"noise": PAPER_TYPE[noise] + note, "α": index, "σ": f"{sigma:g}"}
         for title, column in _MEASURES.items():
-            mean = mean_cell("", 100 * rows[column])
-            half = f" ± {(mean.high - mean.low) / 2:.1f}" if np.isfinite(mean.high) else ""
-            cell[title] = f"{mean.value:.1f}{half}" if mean.runs else "—"
+            cell[title] = over_seeds(rows[column])
         failed = int(rows["status"].isin(FAILED).sum())
         cells.append({**cell, "runs": len(rows) - failed, "failed": failed})
     order = list(PAPER_TYPE.values())
     return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]).partition(",")[0])))
 
 
-def _note(along: str, decay: float, lasso: float) -> str:
-    """What a control adds to the name of a noise."""
-    penalty = (f", weight decay {decay:g}" if decay else "") + (f", group lasso {lasso:g}" if lasso else "")
-    return (", unseen" if along == "unseen" else "") + penalty
+def over_seeds(values: Iterable[float], digits: int = 1) -> str:
+    """A number of each seed in percent: the median, and its interval in brackets, or below that the range.
+
+    The interval is that of `median_interval`, 95 %. Where there are too few seeds for one, or too many of them failed,
+    the smallest and the largest number stand in parentheses; a number that all seeds have stands alone.
+
+    >>> over_seeds([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), over_seeds([0.1, 0.3, 0.2]), over_seeds([0.25])
+    ('35.0 [10.0, 60.0]', '20.0 (10.0 to 30.0)', '25.0')
+    """
+    found = median_interval(values)
+    if not found.points:
+        return "—"
+    bounded = math.isfinite(found.low) and math.isfinite(found.high)
+    low, high = (found.low, found.high) if bounded else (found.points[0], found.points[-1])
+    middle, low_text, high_text = (f"{100 * number:.{digits}f}" for number in (found.value, low, high))
+    if low == high:
+        return middle
+    return f"{middle} [{low_text}, {high_text}]" if bounded else f"{middle} ({low_text} to {high_text})"
+
+
+def _settings(table: pd.DataFrame) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
+    return table.groupby(_CELL, dropna=False, sort=True)
+
+
+def _note(table: pd.DataFrame, along: str, decay: float, lasso: float, lr: float) -> str:
+    """What a control, a rival or another step size adds to the name of a noise."""
+    notes = [
+        *([", unseen"] if along == "unseen" else []),
+        *([f", weight decay {decay:g}"] if decay else []),
+        *([f", group lasso {lasso:g}"] if lasso else []),
+        *([f", η = {lr:g}"] if table["lr"].nunique() > 1 else []),
+    ]
+    return "".join(notes)
 
 
 def headline(table: pd.DataFrame) -> dict[str, float | str]:
-    """What the box of an experiment's page says of its table, ready for `chapters.say`."""
-    plain, noisy = table[table["noise"].isna()], table[table["noise"].notna()]
-    ratios = noisy.groupby(["noise", "alpha", "sigma"])["pruning_ratio"].mean()
+    """What the box of an experiment's page says of its table, ready for `page.say`: medians over seeds."""
+    plain, noisy = experiments.plain(table), table[table["noise"].notna()]
+    ratios = noisy.groupby(["noise", "alpha", "sigma"])["pruning_ratio"].median()
     return {
         "runs": len(table),
         "failed": int(table["status"].isin(FAILED).sum()),
         "seeds": int(table["seed"].nunique()),
         "neurons": int(table["width"].max()),
-        "plain": f"{plain['pruning_ratio'].mean():.1%}",
+        "plain": f"{plain['pruning_ratio'].median():.1%}",
         "low": f"{ratios.min():.0%}",
         "high": f"{ratios.max():.0%}",
-        "plain_accuracy": f"{plain['test_accuracy'].mean():.1%}",
-        "noisy_accuracy": f"{noisy['test_accuracy'].mean():.1%}",
+        "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
+        "noisy_accuracy": f"{noisy['test_accuracy'].median():.1%}",
     }
 
 
@@ -107,8 +136,8 @@ def keys_form(table: pd.DataFrame) -> pd.DataFrame:
     """Which rows stand behind each cell of a table: the keys of its runs, in the order of their seeds."""
     cells = []
     ordered = table.sort_values("seed")
-    for (noise, alpha, sigma, along, decay, lasso), rows in ordered.groupby(_CELL, dropna=False, sort=True):
-        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(along, decay, lasso)
+    for (noise, alpha, sigma, *others), rows in _settings(ordered):
+        kind = PAPER_TYPE[None if pd.isna(noise) else noise] + _note(table, *others)
         index = "" if pd.isna(alpha) else f"{alpha:g}"
         cells.append({"noise": kind, "α": index, "σ": f"{sigma:g}", "keys of the runs": " ".join(rows["key"])})
     return pd.DataFrame(cells)
@@ -122,7 +151,7 @@ def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
 
 
 def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """The ledger as a page shows it: claim, source, verdict, measure with interval, cells that agree, profile."""
+    """The ledger as a page shows it: claim, source, verdict, weakest cell, cells that hold, seeds, table."""
     rows = []
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
@@ -133,11 +162,20 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
                 "source": claim.source,
                 "verdict": entry.verdict,
                 "weakest cell [interval]": number,
-                "cells that agree": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
+                "cells that hold": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
+                "seeds": _seeds(entry),
                 "profile": entry.profile or "—",
+                "scale": entry.scale or "—",
             }
         )
     return pd.DataFrame(rows)
+
+
+def said(entry: Entry) -> str:
+    """The verdict in a sentence of a page: the word, in how many cells the claim holds, the seeds, the scale."""
+    if not entry.cells:
+        return entry.verdict
+    return f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)} cells hold; {_seeds(entry)} seeds; {entry.scale})"
 
 
 def verdicts(entries: Sequence[Entry]) -> Html:
@@ -148,12 +186,14 @@ def verdicts(entries: Sequence[Entry]) -> Html:
         title = f'<a href="{escape(claim.chapter)}.html">{escape(_title(claim.id))}</a>'
         number = escape(weakest.number()) if weakest else "—"
         agree = f"{entry.agreeing} of {len(entry.cells)}" if entry.cells else "—"
+        told = f"{_seeds(entry)} seeds, {entry.scale}" if entry.cells else ""
         rows.append(
             f'<tr><td>{title}<span class="small">{escape(claim.statement)} [{escape(claim.source)}]</span></td>'
             f'<td data-title="measure">{number}<span class="small">{escape(claim.what)}</span></td>'
-            f'<td data-title="cells that agree">{agree}</td><td>{_mark(entry.verdict)}</td></tr>'
+            f'<td data-title="cells that hold">{agree}</td>'
+            f'<td>{_mark(entry)}<span class="small">{escape(told)}</span></td></tr>'
         )
-    return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that agree", "verdict"], rows)
+    return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that hold", "verdict"], rows)
 
 
 def verdicts_across(entries: Sequence[Entry]) -> Html:
@@ -164,9 +204,7 @@ def verdicts_across(entries: Sequence[Entry]) -> Html:
     for claim, held in several.items():
         cells = [f"<td>{escape(_title(claim))}</td>"]
         for table in columns:
-            told = "—"
-            if table in held:
-                told = _mark(held[table].verdict) + _agreeing(held[table])
+            told = _mark(held[table]) + _agreeing(held[table]) if table in held else "—"
             cells.append(f'<td data-title="{escape(table)}">{told}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
@@ -180,8 +218,27 @@ def _title(identity: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _mark(verdict: str) -> str:
-    return f'<span class="verdict {verdict.replace(" ", "-")}">{escape(verdict)}</span>'
+def _mark(entry: Entry) -> str:
+    """The verdict, each of its words with its sign."""
+    marks = []
+    for part in entry.verdict.split(", "):
+        word = part.rstrip("0123456789 ")
+        marks.append(f'<span class="verdict {word.replace(" ", "-")}">{escape(part)}</span>')
+    return ", ".join(marks)
+
+
+def _seeds(entry: Entry) -> str:
+    """How many seeds, or repeats, its cells have."""
+    counts = sorted({cell.seeds for cell in entry.cells})
+    return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else "".join(map(str, counts)) or "—"
+
+
+def tally_form(entries: Sequence[Entry]) -> pd.DataFrame:
+    """How often each verdict was given, by whose the claims are: a row for the words of noise types, and of cells."""
+    rows = []
+    for of, counts in (("noise types", tally(entries)), ("cells", tally_cells(entries))):
+        rows += [{"claims": whose, "counted": of, **words} for whose, words in counts.items()]
+    return pd.DataFrame(rows)
 
 
 def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
@@ -191,7 +248,7 @@ def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
 
 
 def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that agree."""
+    """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that hold."""
     rows = []
     for claim, held in _across(entries).items():
         told = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
@@ -214,7 +271,7 @@ def _across(entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
 
 
 def _agreeing(entry: Entry) -> str:
-    """How many cells support a claim by themselves, in brackets; nothing where there are none."""
+    """In how many cells a claim holds, in brackets; nothing where there are none."""
     return f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
 
 

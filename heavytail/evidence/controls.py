@@ -14,7 +14,9 @@ from scipy import stats
 
 from heavytail import noise as noises
 from heavytail import streams
-from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.evidence.cells import Cell, Sample, medians
+from heavytail.evidence.experiments import plain, relative
+from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
 UNITS = 20_001  # draws of a median: one percent of standard error
@@ -71,51 +73,52 @@ def against_matched_accuracy(table: pd.DataFrame) -> list[Cell]:
 def against_decay(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio with noise less that of plain SGD with weight decay."""
     decayed = table[table["noise"].isna() & (table["weight_decay"] > 0)].set_index("seed")["pruning_ratio"]
-    return [mean_cell(noise, rows["pruning_ratio"] - decayed.reindex(rows.index)) for noise, rows in _heavy(table)]
+    return medians([Sample(noise, noise, paired(rows["pruning_ratio"], decayed)) for noise, rows in _heavy(table)])
 
 
 def against_random_pruning(table: pd.DataFrame) -> list[Cell]:
     """Per noise: test accuracy pruned by norm less at random, mean over the pruned shares 0.1 to 0.9."""
-    cells = []
+    samples = []
     for noise, rows in _heavy(table):
         by_norm, by_chance = (
             rows[[f"test_accuracy_{kind}_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
             for kind in ("share", "random")
         )
-        cells.append(mean_cell(noise, by_norm - by_chance))
-    return cells
+        samples.append(Sample(noise, noise, by_norm - by_chance))
+    return medians(samples)
 
 
 def unseen_loss(table: pd.DataFrame) -> list[Cell]:
     """Per sigma: train loss with kicks along the unseen direction over that without noise, less one."""
-    plain = _plain(table)["train_loss"]
-    return [mean_cell(label, rows["train_loss"] / plain.reindex(rows.index) - 1) for label, rows in _unseen(table)]
+    return _unseen_against_plain(table, "train_loss", relative)
 
 
 def unseen_compressibility(table: pd.DataFrame) -> list[Cell]:
     """Per sigma: pruning ratio with kicks along the unseen direction less that without noise."""
-    plain = _plain(table)["pruning_ratio"]
-    return [mean_cell(label, rows["pruning_ratio"] - plain.reindex(rows.index)) for label, rows in _unseen(table)]
+    return _unseen_against_plain(table, "pruning_ratio", paired)
+
+
+def _unseen_against_plain(
+    table: pd.DataFrame, column: str, compared: Callable[[pd.Series, pd.Series], pd.Series]
+) -> list[Cell]:
+    alone = plain(table).set_index("seed")[column]
+    return medians([Sample(label, "shared", compared(rows[column], alone)) for label, rows in _unseen(table)])
 
 
 def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.DataFrame], float]) -> list[Cell]:
-    cells = []
+    samples = []
     for noise, heavy in _heavy(table):
         light = table[(table["noise"] == noise) & (table["alpha"] == 2)]
         sigma = choose(heavy, light)
         ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
-        cells.append(mean_cell(f"{noise}, σ = {sigma:g} at α = 2", heavy["pruning_ratio"] - ratio.reindex(heavy.index)))
-    return cells
-
-
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["noise"].isna() & (table["weight_decay"] == 0)].set_index("seed")
+        samples.append(Sample(f"{noise}, σ = {sigma:g} at α = 2", noise, paired(heavy["pruning_ratio"], ratio)))
+    return medians(samples)
 
 
 def _heavy(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each noise's runs at an index below 2, where the inputs see it, by seed."""
+    """Each noise's runs at an index below 2, where the inputs see it, by seed; a cell an index and a sigma."""
     rows = table[table["noise"].notna() & (table["alpha"] < 2) & (table["along"] == "ones")]
-    for noise, own in rows.groupby("noise"):
+    for (noise, _, _), own in rows.groupby(["noise", "alpha", "sigma"]):
         yield str(noise), own.set_index("seed")
 
 

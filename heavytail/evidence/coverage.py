@@ -6,15 +6,16 @@ a thousand networks' pruning ratios take seconds and no training. [D]
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy import stats
 
 from heavytail import streams
-from heavytail.evidence.cells import mean_cell
-from heavytail.evidence.intervals import median_interval
+from heavytail.evidence.intervals import LEVEL, median_interval
 from heavytail.evidence.widths import start_plus_noise
 from heavytail.lab.runs import Run
 
@@ -27,13 +28,13 @@ MIDDLE_OF: dict[str, Callable[[np.ndarray], float]] = {
 
 
 def student(values: np.ndarray) -> tuple[float, float]:
-    """Ends of Student's t interval of the mean: what the tables used before.
+    """Ends of Student's t interval of the mean, of two finite values or more: what the tables used before.
 
     >>> [round(end, 2) for end in student(np.array([0.2, 0.3, 0.4]))]
     [0.05, 0.55]
     """
-    cell = mean_cell("", values)
-    return cell.low, cell.high
+    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def median(values: np.ndarray) -> tuple[float, float]:

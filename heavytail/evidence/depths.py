@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from heavytail import compress
-from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.evidence.cells import Cell, Sample, medians
+from heavytail.evidence.experiments import unpenalised
 from heavytail.networks import hidden_weights
 
 
@@ -65,12 +66,14 @@ def growth_of_loss(table: pd.DataFrame) -> list[Cell]:
     shallow, deep = table["depth"].min(), table["depth"].max()
     if shallow == deep:
         return []  # nothing to compare
-    cells = []
-    lost = table.assign(lost=accuracy_lost(table))
+    samples = []
+    lost = unpenalised(table.assign(lost=accuracy_lost(table)))
     for (noise, alpha, sigma), rows in lost.groupby(["noise", "alpha", "sigma"], dropna=False):
         by_seed = rows.pivot_table(index="seed", columns="depth", values="lost", dropna=False)
         if not {shallow, deep} <= set(by_seed.columns):
             continue
-        label = "plain SGD" if pd.isna(noise) else f"{noise}, α = {alpha:g}, σ = {sigma:g}"
-        cells.append(mean_cell(f"{label}, depth {deep} less {shallow}", by_seed[deep] - by_seed[shallow]))
-    return sorted(cells, key=lambda cell: not cell.label.startswith("plain"))
+        plain = pd.isna(noise)
+        label = "plain SGD" if plain else f"{noise}, α = {alpha:g}, σ = {sigma:g}"
+        growth = by_seed[deep] - by_seed[shallow]
+        samples.append(Sample(f"{label}, depth {deep} less {shallow}", "" if plain else str(noise), growth))
+    return sorted(medians(samples), key=lambda cell: not cell.label.startswith("plain"))

@@ -1,21 +1,47 @@
 """Measures of the claims: a results table in, cells out. A cell is one noise at one alpha and sigma, with its interval.
 
 Comparisons are paired by seed: a run with noise against the plain run of the same seed, which has the same initial
-weights and the same batches.
+weights and the same batches. A cell's number is the median over seeds.
+
+A table may hold plain SGD at several step sizes. What noise does to a network is compared at the same step size;
+whether noise makes the better network, with plain SGD at the step size that is best for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from heavytail.evidence.cells import Cell, mean_cell, share_cell
+from heavytail.evidence.cells import Cell, Sample, medians, shares
+from heavytail.evidence.intervals import paired
+from heavytail.evidence.verdicts import accuracy_outcomes
+from heavytail.lab.datasets.official import published
 from heavytail.lab.results import MIDDLE
+
+AT_SHARES = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
 
 
 def _noisy(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["noise"].notna() & (table["sigma"] > 0)]
+    """The rows with heavy-tailed noise that the inputs see: Gaussian and unseen noise are controls."""
+    return table[table["noise"].notna() & (table["sigma"] > 0) & (table["alpha"] < 2) & (table["along"] == "ones")]
+
+
+def unpenalised(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows without weight decay and without a group lasso."""
+    return table[(table["weight_decay"] == 0) & (table["group_lasso"] == 0)]
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of plain SGD, without a penalty on its weights."""
+    return unpenalised(table[table["noise"].isna()])
+
+
+def best_plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Those at the step size whose median run is the most accurate over the pruned shares; the smaller of two alike."""
+    rows = plain(table)
+    medians = rows[AT_SHARES].mean(axis=1).groupby(rows["lr"]).median()
+    return rows[rows["lr"] == medians.idxmax()] if medians.notna().any() else rows[rows["lr"] == rows["lr"].min()]
 
 
 def _shared(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,21 +59,55 @@ def architectures(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
             yield "".join(f", {name} {value}" for name, value in zip(varied, values, strict=True)), rows
 
 
-def _noisy_cells(table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Each cell's rows indexed by seed: one noise at one alpha and sigma on one network."""
-    for suffix, part in architectures(table):
-        for (noise, alpha, sigma), rows in _noisy(part).groupby(["noise", "alpha", "sigma"], sort=True):
-            yield f"{noise}, α = {alpha:g}, σ = {sigma:g}{suffix}", rows.set_index("seed")
+def outcomes(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with these accuracies of diverged runs at chance, where the number of classes is known.
+
+    For comparisons between networks: one that diverged guesses. How well one network stands pruning it does not say.
+    """
+    held = table.copy()
+    for dataset in table["dataset"].unique():
+        if (official := published(dataset)) is not None:
+            others = held["dataset"] != dataset
+            for name in columns:
+                at_chance = accuracy_outcomes(held[name], held["status"], 1 / official.classes[0])
+                held[name] = held[name].where(others, at_chance)
+    return held
 
 
-def _against_plain(table: pd.DataFrame, quantity: Callable[[pd.DataFrame], pd.Series]) -> list[Cell]:
-    """Per cell: the quantity with noise less the quantity of plain SGD from the same seed."""
-    cells = []
+def diverged(rows: pd.DataFrame, values: pd.Series) -> int:
+    """How many of these runs diverged and have a number all the same, as `outcomes` gives them."""
+    return int(((rows["status"] == "diverged").to_numpy() & values.notna().to_numpy()).sum())
+
+
+def _noisy_cells(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    """Each cell's label, noise and rows indexed by seed: one noise at one alpha and sigma on one network."""
     for suffix, part in architectures(table):
-        plain = quantity(part[part["noise"].isna()].set_index("seed"))
-        for label, rows in _noisy_cells(part):
-            cells.append(mean_cell(f"{label}{suffix}", quantity(rows) - plain.reindex(rows.index)))
-    return cells
+        noisy = _noisy(part)
+        for (noise, alpha, sigma, lr), rows in noisy.groupby(["noise", "alpha", "sigma", "lr"], sort=True):
+            step = f", η = {lr:g}" if noisy["lr"].nunique() > 1 else ""
+            yield f"{noise}, α = {alpha:g}, σ = {sigma:g}{step}{suffix}", str(noise), rows.set_index("seed")
+
+
+def _against_plain(
+    table: pd.DataFrame,
+    quantity: Callable[[pd.DataFrame], pd.Series],
+    compared: Callable[[pd.Series, pd.Series], pd.Series] = paired,
+    *,
+    best: bool = False,
+) -> list[Cell]:
+    """Per cell: the quantity with noise `compared` with that of plain SGD from the same seed.
+
+    Plain SGD is that of the same step size, or with `best`, and where there is none, that of the best.
+    """
+    samples = []
+    for suffix, part in architectures(table):
+        alone, most_accurate = plain(part), best_plain(part)
+        for label, noise, rows in _noisy_cells(part):
+            same = alone[alone["lr"] == rows["lr"].iloc[0]]
+            partner = most_accurate if best or same.empty else same
+            values = compared(quantity(rows), quantity(partner.set_index("seed")))
+            samples.append(Sample(f"{label}{suffix}", noise, values, diverged(rows, values)))
+    return medians(samples)
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
@@ -56,41 +116,52 @@ def compressibility(table: pd.DataFrame) -> list[Cell]:
 
 
 def accuracy_before(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy before pruning, with noise less without."""
-    return _against_plain(table, lambda rows: rows["test_accuracy"])
+    """Test accuracy before pruning, with noise less without; a diverged run is at chance."""
+    return _against_plain(outcomes(table, ["test_accuracy"]), lambda rows: rows["test_accuracy"])
 
 
 def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy with noise less without, mean over the pruned shares 0.1 to 0.9."""
-    columns = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
-    return _against_plain(table, lambda rows: rows[columns].mean(axis=1, skipna=False))
+    """Test accuracy with noise less without, mean over the pruned shares 0.1 to 0.9; a diverged run is at chance."""
+    return _against_plain(
+        outcomes(table, AT_SHARES), lambda rows: rows[AT_SHARES].mean(axis=1, skipna=False), best=True
+    )
 
 
 def accuracy_kept(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy after pruning at squared error 0.1 less before, with noise."""
-    return [
-        mean_cell(label, rows["test_accuracy_pruned"] - rows["test_accuracy"]) for label, rows in _noisy_cells(table)
-    ]
+    """Test accuracy after pruning at squared error 0.1 less before, with noise; a diverged run is missing."""
+    return medians(
+        [
+            Sample(label, noise, rows["test_accuracy_pruned"] - rows["test_accuracy"])
+            for label, noise, rows in _noisy_cells(table)
+        ]
+    )
 
 
 def heavier_tail(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio at the smallest alpha less that at the largest, seed by seed."""
-    cells = []
+    samples = []
     for suffix, part in architectures(table):
         for noise, rows in _noisy(part).groupby("noise"):
             by_seed = rows.pivot_table(index="seed", columns="alpha", values="pruning_ratio", dropna=False)
             heavy, light = by_seed.columns.min(), by_seed.columns.max()
             if heavy != light:
                 label = f"{noise}, α = {heavy:g} against {light:g}{suffix}"
-                cells.append(mean_cell(label, by_seed[heavy] - by_seed[light]))
-    return cells
+                samples.append(Sample(label, str(noise), by_seed[heavy] - by_seed[light]))
+    return medians(samples)
 
 
 def relative_loss(table: pd.DataFrame) -> list[Cell]:
     """Train loss with Type-I noise over train loss without, less one."""
-    plain = table[table["noise"].isna()].set_index("seed")["train_loss"]
-    cells = _noisy_cells(_shared(table))
-    return [mean_cell(label, rows["train_loss"] / plain.reindex(rows.index) - 1) for label, rows in cells]
+    return _against_plain(_shared(table), lambda rows: rows["train_loss"], relative)
+
+
+def relative(first: pd.Series, second: pd.Series) -> pd.Series:
+    """`first` over `second`, less one, seed by seed as in `paired`.
+
+    >>> relative(pd.Series([3.0], index=[1]), pd.Series([2.0], index=[1])).tolist()
+    [0.5]
+    """
+    return paired(first, second) / second.reindex(first.index)
 
 
 def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
@@ -99,15 +170,18 @@ def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
 
 
 def collapses(table: pd.DataFrame) -> list[Cell]:
-    """Share of noisy runs that lose more than ten points of train accuracy at squared error 0.1 (Clopper-Pearson)."""
-    noisy = _noisy(table)
-    if noisy.empty:
-        return []
-    lost = (noisy["train_accuracy"] - noisy["train_accuracy_pruned"]).dropna()
-    if lost.empty:
-        return [mean_cell("0 of 0 runs", noisy["train_accuracy_pruned"])]
-    collapsed = int((lost > 0.1).sum())
-    return [share_cell(f"{collapsed} of {len(lost)} runs", collapsed, len(lost), len(noisy) - len(lost))]
+    """Per noise: share of runs that lose more than ten points of train accuracy at squared error 0.1, over seeds.
+
+    Runs of one seed have the same kicks and collapse together, so its interval counts seeds: see `share_interval`.
+    """
+    samples = []
+    for noise, rows in _noisy(table).groupby("noise"):
+        by_seed = rows.set_index("seed")
+        lost = by_seed["train_accuracy"] - by_seed["train_accuracy_pruned"]
+        collapsed = (lost > 0.1).astype(float).where(lost.notna())
+        label = f"{noise}, {int(collapsed.sum())} of {collapsed.count()} runs"
+        samples.append(Sample(label, str(noise), collapsed))
+    return shares(samples)
 
 
 def largest_sigma(table: pd.DataFrame, allowance: float = 0.02) -> dict[tuple[str, str], float]:
@@ -122,7 +196,7 @@ def largest_sigma(table: pd.DataFrame, allowance: float = 0.02) -> dict[tuple[st
         noisy = _noisy(rows)
         noisy = noisy[noisy["alpha"] == noisy["alpha"].max()].fillna({"train_accuracy": 0.0})
         for noise, cells in noisy.groupby("noise"):
-            medians = cells.groupby("sigma")["train_accuracy"].median()
-            if (medians >= target).any():
-                chosen[str(dataset), str(noise)] = float(medians.index[medians >= target].max())
+            middle = cells.groupby("sigma")["train_accuracy"].median()
+            if (middle >= target).any():
+                chosen[str(dataset), str(noise)] = float(middle.index[middle >= target].max())
     return chosen

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from heavytail import compress, noise
-from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.controls import median_size
 from heavytail.evidence.experiments import architectures
+from heavytail.evidence.intervals import paired
 from heavytail.lab.results import SHARES, runs_of
 from heavytail.lab.runs import Run
 
@@ -87,14 +88,14 @@ def usable_share(table: pd.DataFrame, allowance: float = ALLOWANCE) -> pd.Series
 
 def at_equal_accuracy(table: pd.DataFrame, allowance: float = ALLOWANCE) -> list[Cell]:
     """`usable_share` with noise less plain SGD's, seed by seed; a cell is one noise at one alpha and sigma."""
-    cells = []
+    samples = []
     for suffix, part in architectures(table):
         part = part.assign(usable=usable_share(part, allowance))
         plain = part[part["noise"].isna()].set_index("seed")["usable"]
         for (kind, alpha, sigma), rows in part[part["noise"].notna()].groupby(["noise", "alpha", "sigma"]):
             label = f"{kind}, α = {alpha:g}, σ = {sigma:g}{suffix}"
-            cells.append(mean_cell(label, rows.set_index("seed")["usable"] - plain.reindex(rows["seed"])))
-    return cells
+            samples.append(Sample(label, str(kind), paired(rows.set_index("seed")["usable"], plain)))
+    return medians(samples)
 
 
 def with_path(table: pd.DataFrame, inputs: int) -> pd.DataFrame:

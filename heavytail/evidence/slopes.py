@@ -1,4 +1,9 @@
-"""Exponents measured: the slope of a logarithm against a logarithm, with a bootstrap interval over repeats."""
+"""Exponents measured: the slope of a logarithm against a logarithm, with a bootstrap interval over repeats.
+
+Repeats of a simulation are cheap: there are tens to thousands of them, and what is claimed is often the exponent of an
+expected distance. So these intervals are no order statistics: the slope of each repeat by itself would be that of a
+typical distance.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from heavytail.evidence.cells import Cell
+from heavytail.evidence.intervals import least_seeds
 
 # Of every interval of an exponent. At 99 % five cells together err at most once in twenty.
 LEVEL = 0.99
@@ -22,7 +28,8 @@ def exponent(
     `rows` has the columns x, key, repeat and value. The average over repeats is the mean, or with `typical` the
     geometric mean, for values whose mean has no finite variance. Repeats are resampled with replacement: all rows of
     one simulation (one key) together, as they share their paths, different simulations independently. A percentile
-    interval of level LEVEL; unbounded with fewer than two repeats. Values without a finite logarithm count as failed.
+    interval of level LEVEL; unbounded with fewer repeats than `least_seeds` of that level. Values without a finite
+    logarithm count as failed.
     """
     usable = np.isfinite(rows["value"]) & (rows["value"] > 0)
     failed = int((~usable).sum())
@@ -42,10 +49,11 @@ def exponent(
         repeats.append(n)
     at = np.concatenate(places) if places else np.zeros(0)
     if len(set(at)) < 2:
-        return Cell(label, math.nan, -math.inf, math.inf, sum(repeats), failed)
+        return Cell(label, math.nan, -math.inf, math.inf, sum(repeats), failed, seeds=sum(repeats))
     weight = (at - at.mean()) / ((at - at.mean()) ** 2).sum()
     slopes = np.hstack(logs) @ weight - against
     low, high = np.quantile(slopes[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if min(repeats) < 2:
+    if min(repeats) < least_seeds(LEVEL):
         low, high = -math.inf, math.inf
-    return Cell(label, float(slopes[0]), float(low), float(high), sum(repeats), failed)
+    ends = (float(slopes[0]), float(low), float(high))
+    return Cell(label, *ends, sum(repeats), failed, seeds=sum(repeats), level=LEVEL)

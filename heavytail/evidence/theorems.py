@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from heavytail import laws
-from heavytail.evidence.cells import LEVEL, Cell, share_cell
+from heavytail.evidence.cells import Cell, median_cell, share_cell
+from heavytail.evidence.intervals import LEVEL, least_seeds
 from heavytail.evidence.slopes import exponent
 
 PROMISED = 0.99  # the probability with which a trained network's error should stay below the law's bound
@@ -59,11 +60,11 @@ def pair_correlation(rows: pd.DataFrame, table: pd.DataFrame) -> Cell:
 def inflation(outputs: np.ndarray, squares: np.ndarray, width: int) -> Cell:
     """n Var(f) over the variance of one neuron's output: 1 if neurons are independent. Interval from the χ² law."""
     n = len(outputs)
-    if n < 2:
-        return Cell("", math.nan, -math.inf, math.inf, n)
+    if n < least_seeds():
+        return Cell("", math.nan, -math.inf, math.inf, n, seeds=n)
     value = width * outputs.var(ddof=1) / (squares.mean() - outputs.mean() ** 2)
     low, high = (n - 1) / stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], n - 1)
-    return Cell("", float(value), float(value * low), float(value * high), n)
+    return Cell("", float(value), float(value * low), float(value * high), n, seeds=n)
 
 
 def fixed_time(table: pd.DataFrame) -> list[Cell]:
@@ -92,13 +93,12 @@ def on_grid(table: pd.DataFrame) -> list[Cell]:
 
 
 def supremum(table: pd.DataFrame) -> list[Cell]:
-    """T2: the error's supremum over time at the smallest η, over the largest jump of the same paths; alpha < 2."""
+    """T2: the error's supremum over time at the smallest η, over the largest jump of its path, median; alpha < 2."""
     cells = []
     for label, _, rows in _cells(_widest(table[table["alpha"] < 2]), "supremum"):
         finest = rows[rows["level"] == rows["level"].max()].set_index("repeat")["value"]
         jump = table[(table["quantity"] == "jump") & table["key"].isin(rows["key"])].set_index("repeat")["value"]
-        logs = np.log(finest / jump.reindex(finest.index)).to_numpy()
-        cells.append(_ratio(label, logs))
+        cells.append(median_cell(label, finest / jump.reindex(finest.index)))
     return cells
 
 
@@ -135,7 +135,8 @@ def limit_law(table: pd.DataFrame) -> list[Cell]:
     for label, _, rows in _cells(table, "error", "width"):
         p = float(stats.kstest(rescaled(rows), noise_law(rows).cdf).pvalue)
         enough = len(rows) >= 100
-        cells.append(Cell(label, p, p if enough else -math.inf, p if enough else math.inf, len(rows)))
+        ends = (p, p) if enough else (-math.inf, math.inf)
+        cells.append(Cell(label, p, *ends, len(rows), seeds=len(rows)))
     return cells
 
 
@@ -200,15 +201,6 @@ def _with_eta(table: pd.DataFrame) -> pd.DataFrame:
     """With the column eta, the coarse step."""
     table = table[table["level"] > 0]
     return table.assign(eta=1 / table["level"])
-
-
-def _ratio(label: str, logs: np.ndarray) -> Cell:
-    """Geometric mean of a ratio, Student's t interval of its logarithm."""
-    if len(logs) < 2:
-        return Cell(label, math.nan, -math.inf, math.inf, len(logs))
-    half = stats.t.ppf((1 + LEVEL) / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
-    value, low, high = (float(np.exp(logs.mean() + h)) for h in (0, -half, half))
-    return Cell(label, value, low, high, len(logs))
 
 
 def scaled(cell: Cell, factor: float, shift: float = 0.0) -> Cell:

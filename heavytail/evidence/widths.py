@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ import torch
 from scipy import optimize
 
 from heavytail import compress, laws, noise
-from heavytail.evidence.cells import Cell, mean_cell
-from heavytail.lab.results import MIDDLE, runs_of
+from heavytail.evidence.cells import Cell, Sample, medians
+from heavytail.evidence.experiments import AT_SHARES, diverged, outcomes, unpenalised
+from heavytail.evidence.intervals import paired
+from heavytail.lab.results import runs_of
 from heavytail.lab.runs import Run
 
 ERROR = math.sqrt(compress.SQUARED_ERROR)
@@ -24,13 +27,20 @@ def compressibility(table: pd.DataFrame) -> list[Cell]:
 
 
 def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy, mean over the pruned shares 0.1 to 0.9, at the largest width less at the smallest, with noise."""
-    return widest_less_narrowest(table[table["noise"].notna()], mean_accuracy)
+    """What width adds to test accuracy at an equal pruned share with noise, less what it adds without.
+
+    Mean over the pruned shares 0.1 to 0.9, at the largest width less at the smallest, and of that the same difference
+    of plain SGD of the same seed taken off. A diverged run is at chance.
+    """
+    held = outcomes(table, AT_SHARES)
+    samples = _widest_less_narrowest(held, mean_accuracy(held))
+    plain = next((sample.values for sample in samples if not sample.noise), pd.Series(dtype=float))
+    return medians([replace(s, values=paired(s.values, plain)) for s in samples if s.noise])
 
 
 def mean_accuracy(table: pd.DataFrame) -> pd.Series:
     """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9."""
-    return table[[f"test_accuracy_share_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
+    return table[AT_SHARES].mean(axis=1, skipna=False)
 
 
 def widest_less_narrowest(table: pd.DataFrame, quantity: Callable[[pd.DataFrame], pd.Series]) -> list[Cell]:
@@ -39,11 +49,7 @@ def widest_less_narrowest(table: pd.DataFrame, quantity: Callable[[pd.DataFrame]
     Pairs by seed: on the CPU the first neurons of the wide network have the starts and the kicks of the narrow one of
     the same seed, so the two are not independent. A setting without runs at both widths is left out.
     """
-    narrow, wide = table["width"].min(), table["width"].max()
-    if table.empty or narrow == wide:
-        return []  # nothing to compare
-    values = quantity(table)
-    return _less(table, values, wide, values, narrow)
+    return medians(_widest_less_narrowest(table, quantity(table)))
 
 
 def pruned_against_narrow(table: pd.DataFrame, share: float = 0.9) -> list[Cell]:
@@ -57,7 +63,9 @@ def pruned_against_narrow(table: pd.DataFrame, share: float = 0.9) -> list[Cell]
     if not pairs:
         return []
     wide, narrow = max(pairs)
-    return _less(table, table[f"test_accuracy_share_{share:.1f}"], wide, table["test_accuracy"], narrow)
+    pruned = f"test_accuracy_share_{share:.1f}"
+    held = outcomes(table, [pruned, "test_accuracy"])
+    return medians(_less(held, held[pruned], wide, held["test_accuracy"], narrow))
 
 
 def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Generator) -> np.ndarray:
@@ -82,14 +90,16 @@ def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Gene
 def untrained(table: pd.DataFrame, inputs: int, draws: int, *, generator: torch.Generator) -> pd.DataFrame:
     """`start_plus_noise` of every setting of a table.
 
-    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the mean over the draws, and
+    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the median of the draws, and
     `spread`, their standard deviation.
     """
     rows = []
     names = ["noise", "alpha", "sigma", "width"]
     for setting, some in table.groupby(names, dropna=False):
         shares = start_plus_noise(runs_of(some.iloc[:1])[0], inputs, draws, generator=generator)
-        rows.append({**dict(zip(names, setting, strict=True)), "predicted": shares.mean(), "spread": shares.std()})
+        rows.append(
+            {**dict(zip(names, setting, strict=True)), "predicted": float(np.median(shares)), "spread": shares.std()}
+        )
     return pd.DataFrame(rows, columns=[*names, "predicted", "spread"])
 
 
@@ -111,15 +121,27 @@ def limit_share(alpha: float, width: float, error: float = ERROR, probability: f
     return 1 - float(optimize.brentq(excess, low, high, xtol=1e-7))
 
 
-def _less(table: pd.DataFrame, values: pd.Series, wide: int, others: pd.Series, narrow: int) -> list[Cell]:
-    """Per setting, seed by seed: `values` at the width `wide` less `others` at `narrow`."""
-    cells = []
+def _widest_less_narrowest(table: pd.DataFrame, values: pd.Series) -> list[Sample]:
+    narrow, wide = table["width"].min(), table["width"].max()
+    if table.empty or narrow == wide:
+        return []  # nothing to compare
+    return _less(table, values, wide, values, narrow)
+
+
+def _less(table: pd.DataFrame, values: pd.Series, wide: int, others: pd.Series, narrow: int) -> list[Sample]:
+    """Per setting, seed by seed: `values` at the width `wide` less `others` at `narrow`; plain SGD first."""
+    samples = []
     held = table.assign(first=values.to_numpy(dtype=float), second=others.to_numpy(dtype=float))
+    held = unpenalised(held)
     for (kind, alpha, sigma), rows in held.groupby(["noise", "alpha", "sigma"], dropna=False):
         by_seed = rows.set_index("seed")
         left, right = (by_seed.loc[by_seed["width"] == n, side] for side, n in (("first", wide), ("second", narrow)))
         if left.empty or right.empty:
             continue
-        label = "plain SGD" if pd.isna(kind) else f"{kind}, α = {alpha:g}, σ = {sigma:g}"
-        cells.append(mean_cell(f"{label}, width {wide} less {narrow}", left - right))
-    return sorted(cells, key=lambda cell: not cell.label.startswith("plain"))
+        plain = pd.isna(kind)
+        label = "plain SGD" if plain else f"{kind}, α = {alpha:g}, σ = {sigma:g}"
+        lost = diverged(rows, rows["first"])
+        samples.append(
+            Sample(f"{label}, width {wide} less {narrow}", "" if plain else str(kind), paired(left, right), lost)
+        )
+    return sorted(samples, key=lambda sample: bool(sample.noise))

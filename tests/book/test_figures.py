@@ -217,7 +217,7 @@ def test_accuracy_by_share_shows_the_median_of_one_alpha_and_of_plain_runs():
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["none", "Type-I", "Type-II", "Type-III"]
 
 
-def test_pruning_by_alpha_draws_a_point_a_run_and_the_plain_mean_as_a_line():
+def test_pruning_by_alpha_draws_a_point_a_run_and_the_plain_median_as_a_line():
     frame = experiment()
     (axis,) = figures.pruning_by_alpha(frame).axes
     points = np.concatenate([dots.get_offsets()[:, 1] for dots in axis.collections if len(dots.get_offsets())])

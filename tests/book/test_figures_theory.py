@@ -65,7 +65,8 @@ def two_panels(**options):
 def shares():
     columns = ("predicted", "measured", "half")
     frames = [pd.DataFrame(dict(zip(columns, some, strict=True))).assign(type=name) for name, some in NOISES.items()]
-    return figures.error_shares(pd.concat(frames))
+    rows = pd.concat(frames)
+    return figures.error_shares(rows.assign(low=rows["measured"] - rows["half"], high=rows["measured"] + rows["half"]))
 
 
 DRAWN = {

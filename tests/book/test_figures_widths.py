@@ -70,16 +70,16 @@ def test_figures_of_widths_survive_runs_that_diverged_and_leave_their_table_alon
     assert frame.equals(before)
 
 
-def test_pruning_by_width_draws_a_point_a_run_the_means_and_both_predictions():
+def test_pruning_by_width_draws_a_point_a_run_the_medians_and_both_predictions():
     frame, guess = many(), untrained()
     figure = figures.pruning_by_width(frame, guess)
     assert [axis.get_title() for axis in figure.axes] == [r"$\alpha=1.75$", r"$\alpha=1.9$"]
     second = figure.axes[1].get_lines()
     of_type = [line for line in second if same_color(line.get_color(), COLOURS["Type-II"])]
-    points, means, dotted = (line.get_ydata() for line in of_type)
+    points, medians, dotted = (line.get_ydata() for line in of_type)
     rows = frame[(frame["noise"] == "entrywise") & (frame["alpha"] == 1.9)]
     assert list(points) == list(rows["pruning_ratio"])
-    assert list(means) == pytest.approx(list(rows.groupby("width")["pruning_ratio"].mean()))
+    assert list(medians) == pytest.approx(list(rows.groupby("width")["pruning_ratio"].median()))
     chosen = guess[(guess["noise"] == "entrywise") & (guess["alpha"] == 1.9)]
     assert list(dotted) == list(chosen["predicted"])
     (law,) = [line for line in second if same_color(line.get_color(), "black") and len(line.get_xdata())]

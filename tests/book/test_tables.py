@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from made_up_results import controlled, diverged, measured, sweep, table
-from scipy import stats
 
 from heavytail import Run
 from heavytail.book import tables
@@ -41,14 +40,22 @@ def test_rows_come_in_the_papers_order_whatever_the_order_of_the_runs():
     assert set(form["failed"]) == {0}
 
 
-def test_a_cell_is_a_percentage_with_half_of_its_interval():
-    ratios = [0.10, 0.20, 0.60]
+def test_a_cell_is_a_median_in_percent_with_its_interval():
+    ratios = [0.10, 0.20, 0.60, 0.30, 0.35, 0.40]
     rows = [(Run(seed=s), measured(pruning_ratio=r, train_accuracy=0.5)) for s, r in enumerate(ratios)]
     (row,) = tables.paper_form(table(rows)).to_dict("records")
-    half = stats.t.ppf(0.975, 2) * stats.sem([10, 20, 60])
-    assert row["pruned %"] == f"30.0 ± {half:.1f}"
-    assert row["train %"] == "50.0 ± 0.0"
-    assert row["test after %"] == "95.0 ± 0.0"
+    assert row["pruned %"] == "32.5 [10.0, 60.0]"
+    assert row["train %"] == "50.0"  # of all seeds
+    assert row["test after %"] == "95.0"
+
+
+def test_below_six_seeds_there_is_the_range_and_no_interval():
+    rows = [(Run(seed=s), measured(pruning_ratio=r)) for s, r in enumerate([0.10, 0.20, 0.60])]
+    (row,) = tables.paper_form(table(rows)).to_dict("records")
+    assert row["pruned %"] == "20.0 (10.0 to 60.0)"
+    lost = [0.1, 0.2, 0.3, 0.4, 0.5, math.nan]  # the lost one may lie anywhere
+    assert tables.over_seeds(lost) == "30.0 (10.0 to 50.0)"
+    assert tables.over_seeds([*lost, 0.15, 0.25, 0.35]) == "27.5 [10.0, 50.0]"
 
 
 def test_one_seed_is_shown_without_an_interval():
@@ -80,31 +87,59 @@ def test_accuracy_curves_have_one_row_a_run_and_share():
     assert (train["accuracy"] == train["share"]).all()
 
 
-def test_the_ledger_form_shows_the_weakest_cell_and_how_many_agree():
+def entry_of(claim, *cells, profile="quick", scale="toy"):
+    return Entry(claim, profile if cells else None, claim.judged(cells, scale))
+
+
+def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds():
     claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
-    cells = (Cell("a", 0.25, 0.125, 0.375, 3), Cell("b", -0.25, -0.375, -0.125, 3))
-    tested, untested = tables.ledger_form([Entry(claim, "quick", cells), Entry(claim, None, ())]).to_dict("records")
+    cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", -0.25, -0.375, -0.125, 9, seeds=10))
+    tested, untested = tables.ledger_form([entry_of(claim, *cells), entry_of(claim)]).to_dict("records")
     assert tested == {
         "claim": "made-up",
         "source": "D",
-        "verdict": "mixed",
+        "verdict": "holds 1, fails 1",
         "weakest cell [interval]": "-0.25 [-0.375, -0.125]",
-        "cells that agree": "1 of 2",
+        "cells that hold": "1 of 2",
+        "seeds": "9 to 10",
         "profile": "quick",
+        "scale": "toy",
     }
     assert untested["verdict"] == "not tested"
-    assert untested["weakest cell [interval]"] == untested["cells that agree"] == untested["profile"] == "—"
+    assert {untested[name] for name in ("weakest cell [interval]", "cells that hold", "seeds", "profile", "scale")} == {
+        "—"
+    }
+
+
+def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
+    cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", 0.25, -0.375, 0.5, 9, seeds=9))
+    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (1 of 2 cells hold; 9 seeds; toy)"
+    assert tables.said(entry_of(claim)) == "not tested"
+
+
+def test_the_tally_tells_the_papers_claims_from_ours():
+    paper, own = (Claim(s, "A.", s, "theory", "a number", (0.0, math.inf), "t") for s in ("P", "D"))
+    yes, no = Cell("a", 0.25, 0.125, 0.375, 9), Cell("b", -0.25, -0.375, -0.125, 9, noise="shared")
+    rows = tables.tally_form([entry_of(paper, yes, yes), entry_of(own, yes, no), entry_of(own)]).to_dict("records")
+    assert [(row["claims"], row["counted"], row["holds"], row["fails"], row["not tested"]) for row in rows] == [
+        ("the paper's [P]", "noise types", 1, 0, 0),
+        ("ours", "noise types", 1, 1, 1),
+        ("the paper's [P]", "cells", 2, 0, 0),
+        ("ours", "cells", 1, 1, 0),
+    ]
 
 
 def held_against_many():
     """Made-up entries: two claims against three tables each, one against two, one against one."""
-    cell = Cell("a", 0.25, 0.125, 0.375, 3)
+    cell = Cell("a", 0.25, 0.125, 0.375, 9, noise="shared", seeds=9)
+    other = Cell("b", 0.25, -0.125, 0.375, 9, noise="entrywise", seeds=9)
 
     def entry(name, table, *cells):
-        return Entry(Claim(name, "A < B.", "D", "mnist", "a number", (0.0, math.inf), table), "quick", cells)
+        return entry_of(Claim(name, "A < B.", "D", "mnist", "a number", (0.0, math.inf), table), *cells)
 
     three = [
-        entry("it-grows", "ecg5000", cell, cell),
+        entry("it-grows", "ecg5000", cell, other),
         entry("it-grows-mnist", "mnist"),
         entry("it-grows-vgg", "vgg", cell),
     ]
@@ -118,12 +153,12 @@ def test_claims_held_against_three_tables_or_more_stand_side_by_side():
     assert tables.across_form(entries).to_dict("records") == [
         {
             "claim": "it-grows",
-            "ecg5000": "supported (2 of 2)",
+            "ecg5000": "holds 1, undecided 1 (1 of 2)",
             "mnist": "not tested",
-            "vgg": "supported (1 of 1)",
+            "vgg": "holds (1 of 1)",
             "deeper": "—",
         },
-        {"claim": "shrinks", "ecg5000": "—", **dict.fromkeys(["mnist", "vgg", "deeper"], "supported (1 of 1)")},
+        {"claim": "shrinks", "ecg5000": "—", **dict.fromkeys(["mnist", "vgg", "deeper"], "holds (1 of 1)")},
     ]
     assert tables.alone(entries) == few
 
@@ -133,14 +168,16 @@ def test_the_front_page_has_every_claim_in_words_with_a_link_and_its_verdict():
     across = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
     rows = [[cell.get_text() for cell in row.find_all("td")] for row in across.select("tbody tr")]
     assert rows == [
-        ["It grows", "supported (2 of 2)", "not tested", "supported (1 of 1)", "—"],
-        ["Shrinks", "—", "supported (1 of 1)", "supported (1 of 1)", "supported (1 of 1)"],
+        ["It grows", "holds 1, undecided 1 (1 of 2)", "not tested", "holds (1 of 1)", "—"],
+        ["Shrinks", "—", "holds (1 of 1)", "holds (1 of 1)", "holds (1 of 1)"],
     ]
     assert {link["href"] for link in across.select("a")} == {"mnist.html"}
+    marks = [mark["class"][1] for mark in across.select("tbody tr")[0].select(".verdict")]
+    assert marks == ["holds", "undecided", "not-tested", "holds"]
     single = BeautifulSoup(tables.verdicts(few)._repr_html_(), "html.parser")
     first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
-    assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "supported"]
-    assert single.select_one(".verdict")["class"] == ["verdict", "supported"]
+    assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "holds 9 seeds, toy"]
+    assert single.select_one(".verdict")["class"] == ["verdict", "holds"]
 
 
 @pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])
@@ -151,8 +188,8 @@ def test_every_noise_has_the_papers_name(kind):
 
 def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
     long = "a statement that is too long to stand on one line"
-    page = tables.show(pd.DataFrame({"a<b": ["1.0 ± 0.1", long], "n": [1, 2]}), "R & D")._repr_html_()
-    assert '<td class="short">1.0 ± 0.1</td>' in page
+    page = tables.show(pd.DataFrame({"a<b": ["1.0 [0.9, 1.1]", long], "n": [1, 2]}), "R & D")._repr_html_()
+    assert '<td class="short">1.0 [0.9, 1.1]</td>' in page
     assert f"<td>{long}</td>" in page
     assert "<caption>R &amp; D</caption>" in page
     assert "a&lt;b" in page
@@ -174,7 +211,15 @@ def test_controls_have_rows_of_their_own_that_say_what_they_are():
     ]
 
 
-def test_the_headline_holds_the_smallest_and_largest_mean_ratio_and_counts_failures():
+def test_rivals_and_step_sizes_have_rows_of_their_own():
+    runs = [Run(seed=1), Run(seed=1, group_lasso=0.2), Run(seed=1, lr=0.01), noisy("shared", 1.5, 1)]
+    shown = tables.paper_form(table([(run, measured()) for run in runs]))
+    assert list(shown["noise"]) == [
+        *("none, η = 0.001", "none, η = 0.01", "none, group lasso 0.2, η = 0.001", "Type-I, η = 0.001")
+    ]
+
+
+def test_the_headline_holds_the_smallest_and_largest_median_ratio_and_counts_failures():
     rows = [(Run(seed=seed, width=30), measured(pruning_ratio=0.1)) for seed in (1, 2)]
     for sigma, ratios in ((0.1, (0.2, 0.4)), (0.2, (0.5, None))):
         for seed, ratio in enumerate(ratios, start=1):

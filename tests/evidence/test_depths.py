@@ -80,14 +80,15 @@ def losing(layers, loss, *, seed, noise=None):
 
 def test_growth_is_what_the_deepest_loses_less_what_the_shallowest_loses_seed_by_seed():
     rows = []
-    for seed in (1, 2, 3):
+    for seed in range(1, 8):
         rows += [losing(2, 0.1 * seed, seed=seed), losing(3, 99.0, seed=seed), losing(4, 0.1 * seed + 0.02, seed=seed)]
         rows += [losing(layers, 0.2, seed=seed, noise="isotropic") for layers in (4, 2)]
     plain, noisy = depths.growth_of_loss(table(rows).sample(frac=1, random_state=0))
-    assert (plain.label, plain.runs) == ("plain SGD, depth 4 less 2", 3)
+    assert (plain.label, plain.runs) == ("plain SGD, depth 4 less 2", 7)
     assert (plain.value, plain.low, plain.high) == pytest.approx((0.02, 0.02, 0.02))  # unpaired it would be far wider
     assert noisy.label == "isotropic, α = 1.75, σ = 0.1, depth 4 less 2"
     assert noisy.value == pytest.approx(0, abs=1e-12)
+    assert (plain.noise, noisy.noise) == ("", "isotropic")
 
 
 def test_growth_counts_seeds_of_which_one_depth_failed_and_needs_two_depths():

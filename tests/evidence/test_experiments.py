@@ -13,66 +13,60 @@ from scipy import stats
 
 from heavytail import Run
 from heavytail.evidence import experiments
-from heavytail.evidence.cells import Cell, mean_cell
+from heavytail.evidence.cells import Sample, median_cell, medians
 from heavytail.lab import results
 
-PLAIN = {1: 0.10, 2: 0.20, 3: 0.40}
-GAIN = {1: 0.01, 2: 0.04, 3: 0.02}
+SEEDS = range(1, 7)
+PLAIN = dict(zip(SEEDS, (0.10, 0.20, 0.40, 0.60, 0.30, 0.50), strict=True))
+GAIN = dict(zip(SEEDS, (0.01, 0.04, 0.02, 0.03, 0.08, 0.05), strict=True))
+ENDS = pytest.approx((0.035, 0.01, 0.08))  # of six seeds: their median, the smallest and the largest
 
 
-def noisy(seed, noise="shared", alpha=1.75, sigma=0.1):
-    return Run(noise=noise, alpha=alpha, sigma=sigma, seed=seed)
+def noisy(seed, noise="shared", alpha=1.75, sigma=0.1, **fields):
+    return Run(noise=noise, alpha=alpha, sigma=sigma, seed=seed, **fields)
 
 
-def t_interval(values):
-    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-    return pytest.approx((low, high), rel=1e-9)
+def ends(cell):
+    return cell.value, cell.low, cell.high
 
 
-def test_a_cell_is_the_mean_with_students_interval():
-    values = [0.3, 0.1, 0.2, 0.6]
-    cell = mean_cell("here", values)
-    assert (cell.label, cell.runs, cell.failed) == ("here", 4, 0)
-    assert cell.value == pytest.approx(0.3)
-    assert (cell.low, cell.high) == t_interval(values)
+def test_a_cell_is_the_median_between_order_statistics():
+    cell = median_cell("here", [0.3, 0.1, 0.2, 0.6, 0.4, 0.7, 0.9, 0.8, 0.5])
+    assert (cell.label, cell.runs, cell.failed, cell.seeds) == ("here", 9, 0, 9)
+    assert ends(cell) == (0.5, 0.2, 0.8)  # the second and the eighth of nine: 4 % lie outside
 
 
-def test_failed_runs_are_counted_and_left_out_of_the_mean():
-    cell = mean_cell("here", pd.Series([0.3, math.nan, 0.1, math.inf]))
-    assert (cell.value, cell.runs, cell.failed) == (pytest.approx(0.2), 2, 2)
-    assert (cell.low, cell.high) == t_interval([0.3, 0.1])
+def test_failed_runs_are_counted_and_widen_the_interval():
+    values = [0.3, 0.1, 0.2, 0.6, 0.4, 0.7, 0.9, 0.8]
+    cell = median_cell("here", pd.Series([*values, math.nan]))
+    assert (cell.value, cell.runs, cell.failed, cell.seeds) == (pytest.approx(0.5), 8, 1, 9)
+    assert (cell.low, cell.high) == (0.1, 0.9)
 
 
-def test_one_seed_has_an_infinite_interval_and_decides_nothing():
-    cell = mean_cell("here", [0.5])
-    assert (cell.value, cell.low, cell.high, cell.runs) == (0.5, -math.inf, math.inf, 1)
-    assert cell.verdict((0, math.inf)) == cell.verdict((-1, 1)) == "mixed"
-    none = mean_cell("here", [math.nan])
+def test_fewer_than_six_seeds_have_no_interval_and_decide_nothing():
+    cell = median_cell("here", [0.5, 0.25, 0.4, 0.3, 0.9])
+    assert ends(cell) == (0.4, -math.inf, math.inf)
+    assert cell.judged((0, math.inf)).verdict == cell.judged((-1, 1)).verdict == "undecided"
+    assert cell.number() == "+0.4, 5 seeds: +0.25 to +0.9"
+    assert cell.number(percent=True) == "+40.0, 5 seeds: +25.0 to +90.0"
+    none = median_cell("here", [math.nan])
     assert math.isnan(none.value)
-    assert (none.runs, none.failed, none.verdict((0, math.inf))) == (0, 1, "mixed")
+    assert (none.runs, none.failed, none.judged((0, math.inf)).verdict) == (0, 1, "undecided")
     assert none.number() == "none of 1 runs finished"
-    assert mean_cell("here", [0.5, 0.25]).number() == "+0.375 [-1.21, +1.96]"
+    assert median_cell("here", [0.1] * 5 + [0.3]).number() == "+0.1 [+0.1, +0.3]"
 
 
-@pytest.mark.parametrize(
-    ("interval", "expected", "verdict"),
-    [
-        ((0.1, 0.2), (0, math.inf), "supported"),
-        ((-0.2, -0.1), (0, math.inf), "not supported"),
-        ((-0.1, 0.1), (0, math.inf), "mixed"),
-        ((0.0, 0.1), (0, math.inf), "mixed"),  # the ends of the range do not belong to it
-        ((-0.1, 0.0), (0, math.inf), "mixed"),
-        ((0.0, 0.0), (0, math.inf), "mixed"),
-        ((-0.5, 0.5), (-1, 1), "supported"),
-        ((-1.0, 0.5), (-1, 1), "mixed"),
-        ((-0.5, 1.0), (-1, 1), "mixed"),
-        ((1.1, 1.2), (-1, 1), "not supported"),
-        ((-3.0, 3.0), (-1, 1), "mixed"),
-        ((-math.inf, math.inf), (-math.inf, math.inf), "mixed"),
-    ],
-)
-def test_the_verdict_follows_from_where_the_interval_lies(interval, expected, verdict):
-    assert Cell("", sum(interval) / 2, *interval, runs=3).verdict(expected) == verdict
+def test_samples_of_several_noise_types_share_one_level():
+    values = pd.Series([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    alone, *family = (
+        medians([Sample("", noise, values) for noise in noises])
+        for noises in (["shared", "shared"], ["shared", "isotropic"], ["shared", "entrywise", "isotropic"])
+    )
+    assert [ends(cell) for cell in alone] == [(0.35, 0.1, 0.6)] * 2
+    assert all(ends(cell) == (0.35, -math.inf, math.inf) for cells in family for cell in cells)  # wants seven seeds
+    seven = medians([Sample("", noise, pd.Series(range(7))) for noise in ("shared", "entrywise", "isotropic")])
+    assert {ends(cell) for cell in seven} == {(3, 0, 6)}
+    assert [cell.noise for cell in seven] == ["shared", "entrywise", "isotropic"]
 
 
 @pytest.mark.parametrize(
@@ -80,12 +74,12 @@ def test_the_verdict_follows_from_where_the_interval_lies(interval, expected, ve
     [(experiments.compressibility, "pruning_ratio"), (experiments.accuracy_before, "test_accuracy")],
 )
 def test_noise_is_compared_with_the_plain_run_of_the_same_seed(measure, column):
-    rows = [(Run(seed=seed), measured(**{column: PLAIN[seed]})) for seed in (3, 1, 2)]
-    rows += [(noisy(seed), measured(**{column: PLAIN[seed] + GAIN[seed]})) for seed in (1, 2, 3)]
+    rows = [(Run(seed=seed), measured(**{column: PLAIN[seed]})) for seed in reversed(SEEDS)]
+    rows += [(noisy(seed), measured(**{column: PLAIN[seed] + GAIN[seed]})) for seed in SEEDS]
     (cell,) = measure(table(rows))
     assert cell.label == "shared, α = 1.75, σ = 0.1"
-    assert cell.value == pytest.approx(np.mean(list(GAIN.values())))
-    assert (cell.low, cell.high) == t_interval(list(GAIN.values()))  # unpaired it would be five times as wide
+    assert ends(cell) == ENDS  # unpaired it would be seven times as wide
+    assert cell.noise == "shared"
 
 
 def test_a_run_whose_partner_failed_or_is_missing_counts_as_failed():
@@ -131,11 +125,10 @@ def test_a_share_without_an_accuracy_makes_the_run_a_failed_one():
 
 def test_accuracy_kept_compares_a_noisy_run_with_itself():
     rows = [(Run(seed=1), measured(test_accuracy_pruned=0.0))]
-    lost = {1: -0.02, 2: 0.01, 3: -0.05}
+    lost = dict(zip(SEEDS, (-0.02, 0.01, -0.05, -0.03, 0.0, -0.01), strict=True))
     rows += [(noisy(s), measured(test_accuracy=0.9, test_accuracy_pruned=0.9 + change)) for s, change in lost.items()]
     (cell,) = experiments.accuracy_kept(table(rows))
-    assert cell.value == pytest.approx(-0.02)
-    assert (cell.low, cell.high) == t_interval(list(lost.values()))
+    assert ends(cell) == pytest.approx((-0.015, -0.05, 0.01))
 
 
 def test_heavier_tail_compares_the_smallest_alpha_with_the_largest_seed_by_seed():
@@ -144,10 +137,12 @@ def test_heavier_tail_compares_the_smallest_alpha_with_the_largest_seed_by_seed(
         return {"pruning_ratio": between if noise == "shared" else 0.5}
 
     settings = [(noise, alpha, 0.1) for noise in ("shared", "isotropic") for alpha in (1.9, 1.8, 1.75)]
-    flat, shared = experiments.heavier_tail(sweep(lambda seed: {}, ratio, settings))
+    flat, shared = experiments.heavier_tail(sweep(lambda seed: {}, ratio, settings, SEEDS))
     assert (flat.label, flat.value) == ("isotropic, α = 1.75 against 1.9", 0)
     assert shared.label == "shared, α = 1.75 against 1.9"
-    assert (shared.low, shared.high) == t_interval(list(GAIN.values()))
+    assert shared.points == pytest.approx(sorted(GAIN.values()))
+    (shared,) = experiments.heavier_tail(sweep(lambda seed: {}, ratio, settings[:3], SEEDS))
+    assert ends(shared) == ENDS
 
 
 def test_heavier_tail_counts_seeds_of_which_one_side_failed():
@@ -174,21 +169,33 @@ def test_relative_loss_looks_at_shared_noise_only():
     assert cell.label == "shared, α = 1.75, σ = 0.1"
 
 
-def test_collapses_are_a_share_of_noisy_runs_with_the_exact_interval():
+def test_collapses_are_a_share_of_runs_whose_interval_counts_seeds():
     rows = [(Run(seed=1), measured(train_accuracy_pruned=0.1))]  # no noise: does not count
-    rows += [(noisy(seed), measured()) for seed in range(7)]
-    rows += [(noisy(7), measured(train_accuracy=0.95, train_accuracy_pruned=0.86))]  # nine points: no collapse
-    rows += [(noisy(8), measured(train_accuracy=0.95, train_accuracy_pruned=0.84))]
-    rows += [(noisy(9), measured(train_accuracy=0.95, train_accuracy_pruned=0.30)), (noisy(10), diverged())]
+    after = {7: 0.86, 8: 0.84, 9: 0.30}  # nine points are no collapse
+    for seed in range(10):
+        for alpha in (1.5, 1.75):
+            rows.append((noisy(seed, alpha=alpha), measured(train_accuracy_pruned=after.get(seed, 0.95))))
+    rows += [(noisy(10, alpha=1.5), diverged()), (noisy(10), measured())]
     (cell,) = experiments.collapses(table(rows))
-    assert (cell.label, cell.value, cell.runs, cell.failed) == ("2 of 10 runs", 0.2, 10, 1)
-    assert cell.low == pytest.approx(stats.beta.ppf(0.025, 2, 9))
-    assert cell.high == pytest.approx(stats.beta.ppf(0.975, 3, 8))
+    assert (cell.label, cell.runs, cell.failed, cell.seeds) == ("shared, 4 of 21 runs", 21, 1, 11)
+    assert cell.value == pytest.approx(2 / 11)
+    # Two seeds of eleven collapse at every α; three may, as one run of the eleventh is not known.
+    assert (cell.low, cell.high) == pytest.approx((stats.beta.ppf(0.025, 2, 10), stats.beta.ppf(0.975, 4, 8)))
+    by_run = stats.binomtest(4, 21).proportion_ci(0.95, "exact")
+    assert cell.low < by_run.low < by_run.high < cell.high
+
+
+def test_collapses_are_counted_by_noise_type():
+    rows = [(noisy(seed, kind), measured()) for seed in SEEDS for kind in ("shared", "isotropic")]
+    assert [(cell.noise, cell.seeds) for cell in experiments.collapses(table(rows))] == [
+        ("isotropic", 6),
+        ("shared", 6),
+    ]
 
 
 def test_collapses_of_runs_that_all_failed_decide_nothing():
     (cell,) = experiments.collapses(table([(noisy(1), diverged()), (noisy(2), diverged())]))
-    assert (cell.runs, cell.failed, cell.verdict((0.01, math.inf))) == (0, 2, "mixed")
+    assert (cell.runs, cell.failed, cell.judged((0.05, math.inf)).verdict) == (0, 2, "undecided")
 
 
 MEASURES = [
@@ -208,13 +215,62 @@ def test_a_table_without_noise_has_no_cells(measure):
     assert measure(table([(Run(seed=1), measured()), (Run(seed=2), measured())])) == []
 
 
-@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
+COMPARED = [experiments.accuracy_before, experiments.accuracy_at_equal_share]  # accuracies of several networks
+
+
+@pytest.mark.parametrize("measure", [m for m in MEASURES if m not in COMPARED], ids=lambda measure: measure.__name__)
 def test_a_measure_of_runs_that_all_diverged_is_a_cell_without_a_verdict(measure):
-    frame = sweep(lambda seed: diverged(), lambda *_: diverged())
+    frame = sweep(lambda seed: diverged(), lambda *_: diverged(), seeds=range(12))
     cells = measure(frame)
     assert cells
-    assert all(cell.runs == 0 and cell.failed >= 3 for cell in cells)
-    assert {cell.verdict((0, math.inf)) for cell in cells} == {"mixed"}
+    assert all(cell.runs == 0 and cell.failed >= 12 for cell in cells)
+    assert {cell.judged((0, math.inf)).verdict for cell in cells} == {"undecided"}
+
+
+@pytest.mark.parametrize("measure", COMPARED, ids=lambda measure: measure.__name__)
+@pytest.mark.parametrize(
+    ("dataset", "chance"), [("ecg5000", 0.5), ("digits", 0.1), ("ecg5000-other@0123456789ab", 0.5)]
+)
+def test_a_diverged_run_counts_at_chance_where_accuracies_are_compared(measure, dataset, chance):
+    rows = [(Run(dataset=dataset, seed=seed), measured(test_accuracy=0.9)) for seed in range(8)]
+    rows += [
+        (noisy(seed, dataset=dataset), diverged() if seed < 7 else measured(test_accuracy=0.9)) for seed in range(8)
+    ]
+    (cell,) = measure(table(rows))
+    assert (cell.runs, cell.failed, cell.diverged, cell.seeds) == (8, 0, 7, 8)
+    assert ends(cell) == pytest.approx((chance - 0.9, chance - 0.9, 0.0))
+
+
+def test_a_diverged_run_of_data_of_unknown_classes_is_missing():
+    rows = [(run, measured()) for run in (Run(dataset="mine@0123456789ab", seed=1),)]
+    rows.append((noisy(1, dataset="mine@0123456789ab"), diverged()))
+    (cell,) = experiments.accuracy_before(table(rows))
+    assert (cell.runs, cell.failed, cell.diverged) == (0, 1, 0)
+
+
+def test_a_diverged_run_speaks_against_surviving_pruning_and_against_compressing():
+    rows = [(Run(seed=seed), measured(pruning_ratio=0.1)) for seed in range(9)]
+    rows += [(noisy(seed), measured(pruning_ratio=0.5)) for seed in range(7)]
+    rows += [(noisy(seed), diverged()) for seed in (7, 8)]
+    for measure in (experiments.compressibility, experiments.accuracy_kept):
+        (cell,) = measure(table(rows))
+        assert (cell.runs, cell.failed, cell.diverged, cell.low) == (7, 2, 0, -math.inf)
+
+
+def test_plain_sgd_of_the_same_step_size_is_the_partner_and_for_the_better_network_the_best():
+    rows = [(Run(seed=seed), measured(pruning_ratio=0.1, share_accuracy=0.80)) for seed in SEEDS]
+    rows += [(Run(seed=seed, lr=0.01), measured(pruning_ratio=0.4, share_accuracy=0.90)) for seed in SEEDS]
+    rows += [(Run(seed=seed, lr=0.01, weight_decay=0.1), measured(pruning_ratio=0.9)) for seed in SEEDS]
+    rows += [(noisy(seed), measured(pruning_ratio=0.5, share_accuracy=0.85)) for seed in SEEDS]
+    rows += [(noisy(seed, lr=0.01), measured(pruning_ratio=0.5, share_accuracy=0.95)) for seed in SEEDS]
+    rows += [(noisy(seed, alpha=2.0), measured(pruning_ratio=9.0)) for seed in SEEDS]  # Gaussian: a control
+    small, large = experiments.compressibility(table(rows))
+    assert [cell.label for cell in (small, large)] == [f"shared, α = 1.75, σ = 0.1, η = {lr}" for lr in (0.001, 0.01)]
+    assert [cell.value for cell in (small, large)] == pytest.approx([0.4, 0.1])
+    cells = experiments.accuracy_at_equal_share(table(rows))
+    assert [cell.value for cell in cells] == pytest.approx([-0.05, 0.05])
+    (alone,) = experiments.compressibility(table([*rows[6:12], rows[18]]))  # no plain run at its step size
+    assert alone.value == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.__name__)
@@ -247,9 +303,8 @@ def test_runs_of_different_networks_are_never_compared(name, values):
     assert [cell.label for cell in cells] == [
         f"shared, α = {alpha}, σ = 0.1, {name} {value}" for value in values for alpha in (1.5, 1.9)
     ]
-    gains = list(GAIN.values())
     for cell, factor in zip(cells, (2, 1, 2, 1), strict=True):
-        assert (cell.low, cell.high) == t_interval([factor * gain for gain in gains])
+        assert ends(cell) == pytest.approx((factor * 0.035, factor * 0.01, factor * 0.08))
     heavier = experiments.heavier_tail(table(rows))
     assert [cell.label for cell in heavier] == [f"shared, α = 1.5 against 1.9, {name} {value}" for value in values]
-    assert all((cell.low, cell.high) == t_interval(gains) for cell in heavier)
+    assert all(ends(cell) == ENDS for cell in heavier)

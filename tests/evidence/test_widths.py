@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 from made_up_results import diverged, measured, table
-from scipy import stats
 
 from heavytail import Run, compress, laws, networks, noise, streams
 from heavytail.evidence import widths
-from heavytail.evidence.cells import LEVEL
 
-NARROW = {1: 0.10, 2: 0.30, 3: 0.80}  # far apart, so that what is not paired by seed has a wide interval
-GAIN = {1: 0.01, 2: 0.04, 3: 0.02}
+# Far apart, so that what is not paired by seed has a wide interval.
+NARROW = {1: 0.10, 2: 0.30, 3: 0.80, 4: 0.15, 5: 0.50, 6: 0.65}
+GAIN = {1: 0.01, 2: 0.04, 3: 0.02, 4: 0.05, 5: 0.03, 6: 0.08}
 NOISY = Run(noise="shared", alpha=1.5, sigma=0.3)
 
 
@@ -35,8 +34,8 @@ def runs(base=NOISY, gains=GAIN, of=(100, 500, 1000)):
 
 
 def interval(gains):
-    values = list(gains.values())
-    return pytest.approx(stats.t.interval(LEVEL, len(values) - 1, np.mean(values), stats.sem(values)))
+    """The ends of the interval of six or seven seeds: all of them."""
+    return pytest.approx((min(gains.values()), max(gains.values())))
 
 
 @pytest.mark.parametrize("turn", [1, -1])
@@ -45,25 +44,26 @@ def test_the_gain_is_the_largest_width_less_the_smallest_of_the_same_seed(turn):
     frame.index = [0] * len(frame)  # a table put together from others may have any index
     (cell,) = widths.compressibility(frame)
     assert cell.label == "shared, α = 1.5, σ = 0.3, width 1000 less 100"
-    assert cell.value == pytest.approx(sum(GAIN.values()) / 3)
+    assert cell.value == pytest.approx(0.035)
     assert (cell.low, cell.high) == interval(GAIN)
-    assert (cell.runs, cell.failed) == (3, 0)
+    assert (cell.runs, cell.failed) == (6, 0)
 
 
 def test_plain_sgd_is_shown_first_and_is_no_cell_of_the_claim():
-    frame = table([*runs(), *runs(Run(), {1: 0.0, 2: 0.1})])
+    gains = {**GAIN, 2: 0.1}
+    frame = table([*runs(), *runs(Run(), gains)])
     shown = widths.widest_less_narrowest(frame, lambda rows: rows["pruning_ratio"])
     assert [cell.label.split(",")[0] for cell in shown] == ["plain SGD", "shared"]
-    assert shown[0].value == pytest.approx(0.05)
-    assert (shown[0].low, shown[0].high) == interval({1: 0.0, 2: 0.1})
-    assert shown[1:] == widths.compressibility(frame)
+    assert shown[0].value == pytest.approx(0.04)
+    assert [cell.points for cell in shown[1:]] == [cell.points for cell in widths.compressibility(frame)]
+    assert shown[0].points == pytest.approx(sorted(gains.values()))
 
 
 def test_failed_runs_are_counted_and_a_lost_seed_is_no_gain():
     rows = runs(gains={1: 0.01, 2: 0.04})
     (cell,) = widths.compressibility(table([*rows, (run(3, 100), diverged()), (run(3, 1000), measured())]))
     assert (cell.runs, cell.failed) == (2, 1)
-    assert (cell.low, cell.high) == interval({1: 0.01, 2: 0.04})
+    assert cell.points == pytest.approx([0.01, 0.04])
     (alone,) = widths.compressibility(table(runs(gains={1: 0.01})))
     assert (alone.low, alone.high) == (-math.inf, math.inf)
 
@@ -83,8 +83,11 @@ def test_accuracy_at_equal_share_is_a_mean_over_the_middle_shares():
         for n, level in accuracy.items()
         for seed in GAIN
     ]
-    (cell,) = widths.accuracy_at_equal_share(table(rows))
-    assert (cell.low, cell.high) == interval({seed: 0.2 + gain for seed, gain in GAIN.items()})
+    plain = [(run(seed, n, Run()), measured(share_accuracy=0.1 * n / 900, **ends)) for n in accuracy for seed in GAIN]
+    (cell,) = widths.accuracy_at_equal_share(table([*rows, *plain]))
+    assert (cell.low, cell.high) == interval({seed: 0.1 + gain for seed, gain in GAIN.items()})
+    (cell,) = widths.accuracy_at_equal_share(table([*rows, *plain[1:]]))  # one seed has no plain run
+    assert (cell.runs, cell.failed, cell.low) == (5, 1, -math.inf)
     frame = table(rows)
     frame["test_accuracy_share_0.5"] += 0.09
     assert widths.mean_accuracy(frame).tolist() == pytest.approx([m + 0.01 for m in widths.mean_accuracy(table(rows))])
@@ -101,6 +104,9 @@ def test_a_wide_network_pruned_is_held_against_one_trained_with_as_few_neurons()
     assert cell.label.endswith("width 1000 less 100")  # a tenth of 2000, or of 3000, was not trained
     assert (cell.low, cell.high) == interval({seed: 0.6 + gain - 0.801 for seed, gain in GAIN.items()})
     assert widths.pruned_against_narrow(table(rows), share=0.3) == []
+    lost = [(record, diverged() if record.width == 1000 else numbers) for record, numbers in rows]
+    (cell,) = widths.pruned_against_narrow(table(lost))  # ECG5000 has two classes
+    assert (cell.value, cell.runs, cell.diverged) == (pytest.approx(0.5 - 0.801), 6, 6)
     assert widths.pruned_against_narrow(table(rows), share=0.0) == []
 
 
@@ -154,7 +160,7 @@ def test_untrained_has_a_row_a_setting_and_width():
     ]  # fmt: skip
     g = streams.generator(1, "noise")
     shares = widths.start_plus_noise(run(1, 30, replace(NOISY, noise="entrywise")), 5, 4, generator=g)
-    assert (found["predicted"][0], found["spread"][0]) == (shares.mean(), shares.std())
+    assert (found["predicted"][0], found["spread"][0]) == (np.median(shares), shares.std())
 
 
 @pytest.mark.parametrize("alpha", [1.2, 1.5, 1.75])

@@ -21,7 +21,7 @@ LAYERS = "hidden layers"
 
 
 def pruning_by_depth(table: pd.DataFrame) -> Figure:
-    """Pruning ratio at squared error 0.1 a layer against depth: a panel a noise, a point a run, means joined."""
+    """Pruning ratio at squared error 0.1 a layer against depth: a panel a noise, a point a run, medians joined."""
     figure = _by_depth(table, table["pruning_ratio"], "share pruned at error 0.1")
     figure.axes[0].set_ylim(0, 1.03)
     return figure
@@ -77,7 +77,7 @@ def output_errors(measured: pd.DataFrame) -> Figure:
 
 
 def _by_depth(table: pd.DataFrame, values: pd.Series, ylabel: str) -> Figure:
-    """A panel a noise; runs as points, an α a marker, means over seeds joined; plain SGD in each panel, dashed."""
+    """A panel a noise; runs as points, an α a marker, medians over seeds joined; plain SGD in each panel, dashed."""
     table = table.assign(value=values, type=named_type(table))
     types = [name for name in COLOURS if name in set(table["type"]) and name != "none"]
     figure, axes = plt.subplots(1, max(len(types), 1), figsize=(8.0, 3.2), sharex=True, sharey=True, squeeze=False)
@@ -111,6 +111,6 @@ def _points(
         {} if filled else {"markerfacecolor": "white"}
     )
     axis.plot(rows["depth"] + shift, rows["value"], linestyle="none", alpha=0.75, zorder=3, **look)
-    means = rows.groupby("depth")["value"].mean()
-    axis.plot(means.index + shift, means, line, color=colour, linewidth=1.2)
+    middle = rows.groupby("depth")["value"].median()
+    axis.plot(middle.index + shift, middle, line, color=colour, linewidth=1.2)
     axis.plot([], [], linestyle=line, linewidth=1.2, label=label, **look)

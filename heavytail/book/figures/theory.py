@@ -195,12 +195,14 @@ def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tu
 
 
 def error_shares(rows: pd.DataFrame) -> Figure:
-    """Pruned share at squared error 0.1: measured after training against predicted from start and noise alone."""
+    """Pruned share at squared error 0.1: measured after training against predicted from start and noise alone.
+
+    Bars reach from `low` to `high`.
+    """
     figure, axis = plt.subplots(figsize=(4.6, 4.0))
     for name, some in rows.groupby("type"):
-        axis.errorbar(
-            some["predicted"], some["measured"], some["half"], fmt="o", markersize=5, color=COLOURS[name], label=name
-        )
+        ends = [some["measured"] - some["low"], some["high"] - some["measured"]]
+        axis.errorbar(some["predicted"], some["measured"], ends, fmt="o", markersize=5, color=COLOURS[name], label=name)
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     axis.set(xlabel="share pruned, start plus noise", ylabel="share pruned, trained", xlim=(0, 1), ylim=(0, 1))
     axis.legend(title=None)

@@ -80,7 +80,7 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure
 
 
 def pruning_by_alpha(table: pd.DataFrame) -> Figure:
-    """Pruning ratio at squared error 0.1 against α: a point a run, a bar at the mean, plain SGD as a dashed line.
+    """Pruning ratio at squared error 0.1 against α: a point a run, a bar at the median, plain SGD as a dashed line.
 
     Points of about one height stand side by side; where, follows from their heights alone.
     """
@@ -90,8 +90,10 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
     present = [name for name in COLOURS if name in set(noisy["type"])]
     shared = {"x": "index", "y": "pruning_ratio", "hue": "type", "hue_order": present, "palette": COLOURS, "ax": axis}
     sns.swarmplot(noisy, dodge=True, size=4.5, alpha=0.6, legend=False, **shared)
-    sns.pointplot(noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, **shared)
-    plain = table.loc[table["noise"].isna(), "pruning_ratio"].mean()
+    sns.pointplot(
+        noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, estimator="median", **shared
+    )
+    plain = table.loc[table["noise"].isna(), "pruning_ratio"].median()
     axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
     axis.set(xlabel="stability index $\\alpha$", ylabel="share pruned at squared error 0.1", ylim=(0, 1.03))
     axis.legend(title=None, ncols=len(present) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))

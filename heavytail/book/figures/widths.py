@@ -21,7 +21,7 @@ SHIFT = 1.09  # between the noises, so that points of one width do not lie on on
 
 
 def pruning_by_width(table: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
-    """Pruning ratio at squared error 0.1 against width: a panel an α, a point a run, means over seeds joined.
+    """Pruning ratio at squared error 0.1 against width: a panel an α, a point a run, medians over seeds joined.
 
     Dashed is plain SGD. `untrained` is what `widths.untrained` made of the table: dotted, start plus noise. Thin and
     black is the limit law of pure Type-I noise.
@@ -38,10 +38,10 @@ def pruning_by_width(table: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
                 for frame in (table, untrained)
             )
             shift = SHIFT ** (number - (len(present) - 1) / 2)
-            means = rows.groupby("width")["pruning_ratio"].mean()
+            middle = rows.groupby("width")["pruning_ratio"].median()
             look = {"color": COLOURS[name], "label": "no noise" if name == "none" else name}
             axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=0.5)
-            axis.plot(means.index * shift, means, "--" if name == "none" else "-", linewidth=1.6, **look)
+            axis.plot(middle.index * shift, middle, "--" if name == "none" else "-", linewidth=1.6, **look)
             axis.plot(guess["width"] * shift, guess["predicted"], ":", color=COLOURS[name], linewidth=1.1)
         if "Type-I" in present and alpha < 2:
             axis.plot(every, [limit_share(alpha, n) for n in every], color="black", linewidth=0.8)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
-from heavytail.evidence.claims.claim import PROFILES, Claim, Entry
+from heavytail.evidence.claims.claim import OURS, PROFILES, VERDICTS, WHOSE, Claim, Entry
 from heavytail.evidence.claims.experiments import EXPERIMENTS
 from heavytail.evidence.claims.theory import THEORY
+from heavytail.evidence.scales import scale
 from heavytail.lab.results import read_table
 
 CLAIMS: tuple[Claim, ...] = (*THEORY, *EXPERIMENTS)
@@ -21,7 +22,7 @@ def hold(claim: Claim | str, table: pd.DataFrame, profile: str) -> Entry:
     claim = named(claim) if isinstance(claim, str) else claim
     if claim.measure is None:
         raise ValueError(f"claim {claim.id!r} has no measure yet")
-    return Entry(claim, profile, tuple(claim.measure(table)))
+    return Entry(claim, profile, claim.judged(claim.measure(table), scale(table)))
 
 
 def ledger(folder: Path | str = "data/results") -> list[Entry]:
@@ -46,7 +47,7 @@ def named(identity: str) -> Claim:
     """The claim of this id; ValueError lists the known ones.
 
     >>> named("t1-propagation-of-chaos").source
-    'P'
+    'S'
     """
     known = {claim.id: claim for claim in CLAIMS}
     if identity not in known:
@@ -54,28 +55,82 @@ def named(identity: str) -> Claim:
     return known[identity]
 
 
+def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
+    """How often each of VERDICTS is the word for a noise type, by whose the claims are: the paper's or ours.
+
+    >>> tally([Entry(named("practical-use"), None, ())])["its summary's [S]"]["not tested"]
+    1
+    """
+    return _tally((entry.claim, word) for entry in entries for word in entry.words)
+
+
+def tally_cells(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
+    """How often each of VERDICTS is the word for a cell, by whose the claims are.
+
+    >>> tally_cells([Entry(named("practical-use"), None, ())])
+    {}
+    """
+    return _tally((entry.claim, str(cell.verdict)) for entry in entries for cell in entry.cells)
+
+
+def _tally(words: Iterable[tuple[Claim, str]]) -> dict[str, dict[str, int]]:
+    counts = {whose: dict.fromkeys(VERDICTS, 0) for whose in (*WHOSE.values(), OURS)}
+    for claim, word in words:
+        counts[claim.whose][word] += 1
+    return {whose: counted for whose, counted in counts.items() if any(counted.values())}
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts of words as a phrase.
+
+    >>> counted({"holds": 3, "fails": 0, "no difference": 1, "undecided": 0, "not tested": 2})
+    'holds 3, no difference 1, not tested 2'
+    """
+    return ", ".join(f"{word} {count}" for word, count in counts.items() if count)
+
+
 def as_text(entries: Sequence[Entry]) -> str:
-    """The ledger as lines for a terminal."""
+    """The ledger as lines for a terminal, and below it the words counted: of the paper's claims, and of ours."""
     width = max(len(entry.claim.id) for entry in entries)
-    return "\n".join(
-        f"{entry.claim.id:<{width}}  [{entry.claim.source}]  {entry.verdict:<13}  {measured(entry)}"
+    wide = max(len(entry.verdict) for entry in entries)
+    lines = [
+        f"{entry.claim.id:<{width}}  [{entry.claim.source}]  {entry.verdict:<{wide}}  {measured(entry)}"
         for entry in entries
-    )
+    ]
+    sums = []
+    for title, counts in (("by noise type and table", tally(entries)), ("by cell", tally_cells(entries))):
+        sums += ["", f"Verdicts {title}:", *(f"  {whose}: {counted(words)}" for whose, words in counts.items())]
+    return "\n".join([*lines, *sums])
 
 
 def measured(entry: Entry) -> str:
-    """The measure in words: weakest cell with its interval, how many cells agree, the profile."""
+    """The measure in words: weakest cell with its interval, in how many cells the claim holds, the table, the seeds."""
     weakest = entry.weakest
     if weakest is None:
         return "no table yet"
-    failed = sum(cell.failed for cell in entry.cells)
-    lost = f", {failed} failed runs" if failed else ""
-    where = (
-        f"{entry.agreeing} of {len(entry.cells)} cells; weakest {weakest.label}"
-        if len(entry.cells) > 1
-        else weakest.label
-    )
-    return f"{entry.claim.what}: {weakest.number(4)} ({where}; {entry.profile}{lost})"
+    where = f"{entry.agreeing} of {len(entry.cells)} cells hold; " if len(entry.cells) > 1 else ""
+    parts = [
+        f"{where}{'weakest ' if where else ''}{weakest.label}",
+        f"{entry.profile}",
+        *([entry.scale] if entry.scale else []),
+    ]
+    for count, what in (
+        (sum(cell.failed for cell in entry.cells), "failed runs"),
+        (sum(cell.diverged for cell in entry.cells), "diverged runs at chance"),
+    ):
+        parts += [f"{count} {what}"] * bool(count)
+    return f"{entry.claim.what}: {weakest.number(4)} ({parts[0]}; {', '.join(parts[1:])}{_needed(entry)})"
+
+
+def _needed(entry: Entry) -> str:
+    """How many seeds would decide all cells, as far as those seen tell."""
+    undecided = [cell for cell in entry.cells if cell.verdict == "undecided"]
+    if not undecided:
+        return ""
+    known = [cell.needed for cell in undecided if cell.needed is not None]
+    if len(known) < len(undecided):
+        return "; how many seeds would decide is not known"
+    return f"; some {max(known)} seeds would decide"
 
 
 def _against_largest(claim: Claim, folder: Path, read: Callable[[Path], pd.DataFrame]) -> Entry:

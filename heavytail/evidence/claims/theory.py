@@ -10,7 +10,7 @@ THEORY: tuple[Claim, ...] = (
         "t1-propagation-of-chaos",
         "Under the same initial points and noise, the expected largest distance in time between a particle and its "
         "mean-field limit is at most C n^(-1/2). At σ = 0 it is a law of large numbers.",
-        "P",
+        "S",
         "chaos",
         "exponent of n in the distance",
         (-0.55, -0.45),
@@ -70,8 +70,8 @@ THEORY: tuple[Claim, ...] = (
     ),
     Claim(
         "t3-compressibility",
-        "For any share of columns kept there is a width beyond which, with steps η ≤ n^(-α/2-1), the trained weight "
-        "matrix is compressible with high probability. (Ours took 16 steps, fewer than that asks for.) Our N: the "
+        "For any share of columns kept there is a width beyond which the trained weight matrix is compressible with "
+        "high probability. (That it asks for steps η ≤ n^(-α/2-1) is [S]; ours took 16, fewer than that.) Our N: the "
         "width at which the law promises the error shown with probability 0.99; our threshold: nine networks in ten.",
         "P",
         "compressibility",

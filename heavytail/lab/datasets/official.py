@@ -152,6 +152,17 @@ OFFICIAL: dict[str, Official] = {official.name: official for official in _ALL}
 NAMES: tuple[str, ...] = tuple(OFFICIAL)
 
 
+def published(dataset: str) -> Official | None:
+    """What a table's data set is, or is another split of, among those published; None for any other.
+
+    By its name: your own `ecg5000-shuffled@0123456789ab` stands for ecg5000.
+
+    >>> published("ecg5000-shuffled@0123456789ab").name, published("mine@0123456789ab")
+    ('ecg5000', None)
+    """
+    return OFFICIAL.get(dataset.partition("@")[0].partition("-")[0])
+
+
 def lookup(name: str) -> Official:
     """The data set of that name; ValueError, with the known names, if there is none."""
     if name not in OFFICIAL:
