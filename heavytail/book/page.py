@@ -72,8 +72,9 @@ def data_or_digits(name: str) -> tuple[str, str]:
         verified = datasets.load(name).verified
     except datasets.DataUnavailable:
         told = f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
+        official = datasets.OFFICIAL[name].base
         todo = (
-            f"put {datasets.OFFICIAL[name].files}, or {name}.npz, into a folder and name that folder in the variable "
+            f"put {official.files}, or {official.name}.npz, into a folder and name that folder in the variable "
             f"HEAVYTAIL_DATA, then run this page again; `heavytail data {name}` says what is missing on your machine."
         )
         return "digits", f"{told} What to do: {todo}"

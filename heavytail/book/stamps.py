@@ -51,7 +51,9 @@ def data_sets() -> dict[str, str]:
     from heavytail.lab import datasets
 
     found = {}
-    for name in datasets.NAMES:
+    for name, official in datasets.OFFICIAL.items():
+        if official.of is not None:  # it has no files of its own
+            continue
         place = datasets.find(name)
         files = [place] if place and place.is_file() else sorted(place.rglob("*")) if place else []
         states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file()]

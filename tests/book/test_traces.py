@@ -87,11 +87,11 @@ def test_a_page_without_data_says_what_to_do_and_not_where_it_was_made(
         raise datasets.DataUnavailable(f"{name} is not in {tmp_path}")
 
     monkeypatch.setattr(datasets, "load", missing)
-    for name in ("ecg5000", "mnist", "cifar10", "cifar100"):
+    for name in datasets.NAMES[1:]:
         live, told = page.data_or_digits(name)
         assert live == "digits"
         assert str(tmp_path) not in told
-        assert datasets.OFFICIAL[name].files in told
+        assert f"{datasets.OFFICIAL[name].files}, or {name.removesuffix('-random')}.npz, into" in told
         assert "HEAVYTAIL_DATA" in told
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.lab.datasets import identity, reading, samples
+from heavytail.lab.datasets import identity, reading, samples, splits
 from heavytail.lab.datasets.arrays import (
     ARRAYS,
     Arrays,
@@ -36,9 +36,9 @@ class UnofficialData(UserWarning):
 class Dataset:
     """A data set: one of the paper's from `load`, or one of your own from `from_arrays`, `from_torch` or `from_csv`.
 
-    Inputs are float32: digits (N, 64) and ecg5000 (N, 140), mnist (N, 1, 28, 28), cifar10 and cifar100 (N, 3, 32, 32),
-    normalised as the paper's code does [C]; your own are as you gave them. Labels are int64 from 0 to `classes` - 1.
-    A changed copy, as by `dataclasses.replace`, is a data set of your own, whatever it is called.
+    Inputs are float32: digits (N, 64), ecg5000 and ecg5000-random (N, 140), mnist (N, 1, 28, 28), cifar10 and cifar100
+    (N, 3, 32, 32), normalised as the paper's code does [C]; your own are as you gave them. Labels are int64 from 0 to
+    `classes` - 1. A changed copy, as by `dataclasses.replace`, is a data set of your own, whatever it is called.
     """
 
     name: str
@@ -139,8 +139,11 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
     ecg5000 takes `classes=2` (default) or 5. With 2, label 0 is the normal heartbeat (original class 1) and label 1 all
     others: our choice, as the paper's is not known to us [?]. With 5, label k is the original class k + 1.
 
+    ecg5000-random is read from the files of ecg5000, and official if they are: the 5000 series pooled and split anew
+    into 500 and 4500, as the paper may have it [Q], by one shuffle that no seed of a run changes.
+
     Rows come in the published order, those of cifar100 in the order of their digests: its files come in several orders,
-    and the first samples of a run must be the same ones everywhere.
+    and the first samples of a run must be the same ones everywhere. Those of ecg5000-random come as they were shuffled.
 
     Data of the right form that is not the official data loads with the warning UnofficialData and `verified=False`.
     Raises ValueError for an unknown name or class count, DataUnavailable if the data cannot be had, and DataDamaged if
@@ -160,7 +163,7 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
         if not download:
             home = folder(root)
             raise DataUnavailable(
-                f"{name} is not in {shown(home)}: {advice(official, home)}, or load it with download=True."
+                f"{name} is not in {shown(home)}: {advice(official.base, home)}, or load it with download=True."
             )
         fetch(name, root)
         return load(name, root, classes=classes, download=False)
@@ -212,11 +215,13 @@ def _status(official: Official, root: Path | str | None) -> Status:
 
 
 def _read(official: Official, place: Place) -> tuple[Arrays, tuple[bool, bool]]:
+    base = official.base
     try:
-        arrays = checked(place.read(), official, place.path)
-        if official.by_digest:
+        arrays = checked(place.read(), base, place.path)
+        if base.by_digest:
             arrays = Arrays(*(values for split in arrays.splits() for values in by_digest(*split)))
-        return arrays, verified(arrays, official)
+        sound = verified(arrays, base)
+        return (splits.anew(arrays, official.name) if official.of else arrays), sound
     except (OSError, MemoryError) as error:
         raise DataUnreadable(place.path, reading.brief(error)) from error
 
@@ -224,7 +229,7 @@ def _read(official: Official, place: Place) -> tuple[Arrays, tuple[bool, bool]]:
 def _difference(arrays: Arrays, official: Official, sound: tuple[bool, bool]) -> str:
     parts = [
         f"its {len(x)} {split} rows are not the {rows} official ones"
-        for split, (x, _), rows, same in zip(("train", "test"), arrays.splits(), official.rows, sound, strict=True)
+        for split, (x, _), rows, same in zip(("train", "test"), arrays.splits(), official.base.rows, sound, strict=True)
         if not same
     ]
     return " and ".join(parts)
@@ -243,5 +248,6 @@ def _inputs(x: np.ndarray, official: Official) -> Tensor:
 
 
 def _labels(y: np.ndarray, official: Official, classes: int) -> Tensor:
-    labels = torch.tensor(y) - official.labels[0]
-    return (labels > 0).long() if official.name == "ecg5000" and classes == 2 else labels
+    low, high = official.labels
+    labels = torch.tensor(y) - low
+    return labels if classes > high - low else (labels > 0).long()  # the first class against all others

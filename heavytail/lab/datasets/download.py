@@ -19,13 +19,14 @@ from tqdm import tqdm
 from heavytail.lab.datasets import archives, formats, layouts, reading, transfer
 from heavytail.lab.datasets.arrays import ARRAYS, Arrays, DataDamaged, checked, shown, verified
 from heavytail.lab.datasets.layouts import DataUnavailable
-from heavytail.lab.datasets.official import NAMES, Official, lookup
+from heavytail.lab.datasets.official import OFFICIAL, Official, lookup
 from heavytail.lab.datasets.vision import torchvision_datasets
 from heavytail.lab.machine import files
 
 PATIENCE = transfer.Patience()
 
-_LOCK = re.compile(rf"\.({'|'.join(NAMES)})-[a-z0-9_]{{8}}\.lock")  # of the folder that is called so but for `.part`
+_STORED = "|".join(name for name, official in OFFICIAL.items() if official.of is None)
+_LOCK = re.compile(rf"\.({_STORED})-[a-z0-9_]{{8}}\.lock")  # of the folder that is called so but for `.part`
 _PAGE = re.compile(rb"\s*<(!doctype\s+html|html)", re.IGNORECASE)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -33,16 +34,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def fetch(name: str, root: Path | str | None = None) -> Path:
     """Download a data set, verify it and store it as `NAME.npz` in the data folder; returns that file.
 
+    For one that is another data set split anew, such as ecg5000-random, that is the file of the other one.
     A file of that name is replaced only by the verified official data. Everything else that a download needs lies in a
     temporary folder beside it, gone afterwards; what a killed download left there is removed by the next one. Size and
     time are bounded. Raises DataUnavailable (no network, no folder to write to, no room) or DataDamaged (what came is
     not the official data).
     """
-    official = lookup(name)
+    official = lookup(name).base
     if name == "digits":
         raise ValueError("digits ships with scikit-learn: there is nothing to fetch, load it.")
     home = layouts.folder(root)
-    target = home / f"{name}.npz"
+    target = home / f"{official.name}.npz"
     try:
         if os.path.lexists(target) and not target.is_file():
             raise DataUnavailable(f"{target} is no file, and is not replaced by one: take it away.")

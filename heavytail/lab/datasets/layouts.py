@@ -8,6 +8,8 @@ In the data folder the first of these that is there is read, and nothing else is
    exists of `.tsv`, `.txt`, `.ts`, `.tsv.gz`, `.txt.gz`, `.ts.gz`;
    mnist: the four idx files in `MNIST/raw/`, each plain or else `.gz`;
    cifar10, cifar100: torchvision's folders `cifar-10-batches-py` and `cifar-100-python`.
+
+A data set that is another one split anew lies where that one lies: ecg5000-random is read from the files of ecg5000.
 """
 
 from __future__ import annotations
@@ -105,6 +107,7 @@ def find(name: str, root: Path | str | None = None) -> Path | None:
 
 def locate(official: Official, root: Path | str | None = None) -> Place | None:
     """The first place, in the order given above, that holds the data set, in a file or in what stands in its place."""
+    official = official.base
     if official.name == "digits":
         spec = find_spec("sklearn")
         return Place(Path(spec.origin).parent, digits) if spec and spec.origin else None

@@ -17,6 +17,7 @@ from heavytail.lab.datasets.arrays import Arrays, by_digest, digest, verified
 from heavytail.lab.datasets.official import lookup
 
 SHAPES = {"digits": (64,), "ecg5000": (140,), "mnist": (1, 28, 28), "cifar10": (3, 32, 32), "cifar100": (3, 32, 32)}
+SHAPES["ecg5000-random"] = SHAPES["ecg5000"]
 TENSORS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -49,7 +50,7 @@ def test_shapes_types_and_label_ranges_are_as_promised(name, tmp_path):
     if name == "digits":
         loaded = datasets.load(name)
     else:
-        write_npz(tmp_path / f"{name}.npz", made_up(name, rows=(400, 300)))
+        write_npz(tmp_path / f"{lookup(name).base.name}.npz", made_up(name, rows=(400, 300)))
         loaded = unverified(name, tmp_path)
     for x, y in ((loaded.x_train, loaded.y_train), (loaded.x_test, loaded.y_test)):
         assert x.shape[1:] == SHAPES[name]
