@@ -15,7 +15,7 @@ from scipy import stats
 from heavytail import noise as noises
 from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import plain, relative
+from heavytail.evidence.experiments import AT_SHARES, diverged, most_accurate, outcomes, plain, relative
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
@@ -72,8 +72,22 @@ def against_matched_accuracy(table: pd.DataFrame) -> list[Cell]:
 
 def against_decay(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio with noise less that of plain SGD with weight decay."""
-    decayed = table[table["noise"].isna() & (table["weight_decay"] > 0)].set_index("seed")["pruning_ratio"]
+    decayed = _decayed(table).set_index("seed")["pruning_ratio"]
     return medians([Sample(noise, noise, paired(rows["pruning_ratio"], decayed)) for noise, rows in _heavy(table)])
+
+
+def accuracy_against_decay(table: pd.DataFrame) -> list[Cell]:
+    """Per noise: test accuracy with noise less with weight decay, mean over the pruned shares 0.1 to 0.9.
+
+    A diverged run is at chance.
+    """
+    held = outcomes(table, AT_SHARES)
+    decayed = _decayed(held).set_index("seed")[AT_SHARES].mean(axis=1, skipna=False)
+    samples = []
+    for noise, rows in _heavy(held):
+        values = paired(rows[AT_SHARES].mean(axis=1, skipna=False), decayed)
+        samples.append(Sample(noise, noise, values, diverged(rows, values)))
+    return medians(samples)
 
 
 def against_random_pruning(table: pd.DataFrame) -> list[Cell]:
@@ -113,6 +127,11 @@ def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.Da
         ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
         samples.append(Sample(f"{noise}, σ = {sigma:g} at α = 2", noise, paired(heavy["pruning_ratio"], ratio)))
     return medians(samples)
+
+
+def _decayed(table: pd.DataFrame) -> pd.DataFrame:
+    """Plain SGD with weight decay; of several, that which is most accurate when pruned."""
+    return most_accurate(table[table["noise"].isna() & (table["weight_decay"] > 0)])
 
 
 def _heavy(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

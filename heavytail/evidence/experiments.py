@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from heavytail.evidence.cells import Cell, Sample, medians, shares
@@ -37,11 +38,15 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
     return unpenalised(table[table["noise"].isna()])
 
 
-def best_plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Those at the step size whose median run is the most accurate over the pruned shares; the smaller of two alike."""
-    rows = plain(table)
-    medians = rows[AT_SHARES].mean(axis=1).groupby(rows["lr"]).median()
-    return rows[rows["lr"] == medians.idxmax()] if medians.notna().any() else rows[rows["lr"] == rows["lr"].min()]
+def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those at the step size and penalty whose median run is the most accurate over the pruned shares.
+
+    Of settings that are alike, and where no run has an accuracy, those with the smallest step size and penalty.
+    """
+    settings = ["lr", "weight_decay", "group_lasso"]
+    accuracy = rows[settings].assign(accuracy=rows[AT_SHARES].mean(axis=1, skipna=False))
+    middle = accuracy.groupby(settings)["accuracy"].median().fillna(-1.0)
+    return rows if middle.empty else rows[(rows[settings].to_numpy() == np.array(middle.idxmax())).all(axis=1)]
 
 
 def _shared(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,10 +106,10 @@ def _against_plain(
     """
     samples = []
     for suffix, part in architectures(table):
-        alone, most_accurate = plain(part), best_plain(part)
+        alone, best_alone = plain(part), most_accurate(plain(part))
         for label, noise, rows in _noisy_cells(part):
             same = alone[alone["lr"] == rows["lr"].iloc[0]]
-            partner = most_accurate if best or same.empty else same
+            partner = best_alone if best or same.empty else same
             values = compared(quantity(rows), quantity(partner.set_index("seed")))
             samples.append(Sample(f"{label}{suffix}", noise, values, diverged(rows, values)))
     return medians(samples)

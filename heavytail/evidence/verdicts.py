@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -105,8 +106,7 @@ def seeds_needed(
     seen = np.sort([value for value in points if math.isfinite(value)])
     if len(seen) < 2:
         return None
-    counts = np.arange(least_seeds(level), MOST + 1)
-    lower = stats.binom.ppf((1 - level) / 2, counts, 0.5) / (counts + 1)
+    counts, lower = _lower_ends(level)
     lows, highs = (np.quantile(seen, at, method="weibull") for at in (lower, 1 - lower))
     ends = zip(counts.tolist(), lows.tolist(), highs.tolist(), strict=True)
     return next((n for n, low, high in ends if judge(low, high, expected, margin) != "undecided"), None)
@@ -173,3 +173,10 @@ def whole(words: Iterable[Verdict]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{word} {count}" for word, count in counts.items())
+
+
+@cache
+def _lower_ends(level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of seeds that have an interval, and the quantile at which its lower end typically lies."""
+    counts = np.arange(least_seeds(level), MOST + 1)
+    return counts, stats.binom.ppf((1 - level) / 2, counts, 0.5) / (counts + 1)
