@@ -238,3 +238,23 @@ def test_matched_kicks_have_the_median_size_that_other_draws_have():
 def test_matched_decay_shrinks_by_the_ratio():
     decay = controls.matched_decay(4.0, 0.1, 50)
     assert (1 - 0.1 * decay) ** 50 == pytest.approx(0.25)
+
+
+def test_noise_is_held_against_the_decay_that_is_most_accurate_when_pruned():
+    """A run that diverged is at chance, which is one in ten on MNIST; the better decay is the smaller one here."""
+    base = {"dataset": "mnist", "width": 50}
+    rows = []
+    for seed in range(1, 9):
+        for decay, level in ((0.1, 0.8), (0.5, 0.6)):
+            rows.append((Run(**base, weight_decay=decay, seed=seed), measured(share_accuracy=level)))
+        numbers = diverged() if seed == 8 else measured(share_accuracy=0.9 + seed / 1000)
+        rows.append((Run(**base, noise="shared", alpha=1.75, sigma=0.1, seed=seed), numbers))
+    frame = table(rows)
+    (cell,) = controls.accuracy_against_decay(frame)
+    assert (cell.noise, cell.runs, cell.failed, cell.diverged) == ("shared", 8, 0, 1)
+    assert cell.points == pytest.approx([0.1 - 0.8, *(0.1 + seed / 1000 for seed in range(1, 8))])
+    best = experiments.most_accurate(frame[frame["weight_decay"] > 0])
+    assert set(best["weight_decay"]) == {0.1}
+    assert len(best) == 8
+    unknown = frame.assign(**dict.fromkeys(experiments.AT_SHARES, math.nan))
+    assert set(experiments.most_accurate(unknown[unknown["weight_decay"] > 0])["weight_decay"]) == {0.1}
