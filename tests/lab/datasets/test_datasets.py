@@ -227,7 +227,7 @@ def test_the_status_tells_official_other_damaged_and_missing_apart(tmp_path, mon
     put(tmp_path / "cifar10.npz", b"nonsense")
     rows = {row.name: row for row in datasets.status(tmp_path)}
     assert tuple(rows) == datasets.NAMES
-    assert {name for name, row in rows.items() if row.verified} == {"digits", "ecg5000"}
+    assert {name for name, row in rows.items() if row.verified} == {"digits", "ecg5000", "ecg5000-random"}
     assert (
         rows["mnist"].note
         == "its 7 train rows are not the 60000 official ones and its 5 test rows are not the 10000 official ones"
