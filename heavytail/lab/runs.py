@@ -72,12 +72,12 @@ class Run:
     group_lasso    lambda >= 0; a step shortens every hidden unit's norm by lr * lambda, down to 0 at most, before noise
                    is added: the proximal step of the penalty lambda * (sum of the norms of the hidden units)
     samples        how many training samples are used, the first ones; None = all
-    validation     how many training samples are set aside, the same ones for every run; the columns test_... are then
-                   measured on these, and the test split is not looked at; None = none
-    tune_steps     steps without noise by which a pruned network is tuned for the columns test_accuracy_tuned_...; 0 =
-                   not measured
-    robustness     how many test samples, the first ones, are disturbed for the columns test_accuracy_fgsm_... and
-                   test_accuracy_pgd_...; None = not measured
+    validation     how many training samples are set aside, the same ones for every run; what is measured as on the test
+                   split is then measured on these, and the test split is not looked at; None = none
+    tune_steps     steps without noise by which a pruned network is tuned to measure its test accuracy then; 0 = not
+                   measured
+    robustness     how many test samples, the first ones, are disturbed to measure the test accuracy on them (FGSM and
+                   PGD); None = not measured
     seed           root of the run's random streams
 
     Raises ValueError with one sentence when a field is out of range.

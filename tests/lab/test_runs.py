@@ -292,4 +292,4 @@ def test_committed_grids_pair_every_noisy_run_with_a_plain_run_of_the_same_seed(
     noisy = [run for run in runs if run.noise is not None]
     assert noisy
     partners = {replace(run, noise=None, alpha=None, sigma=0, along="ones") for run in noisy}
-    assert partners == {run for run in plain if run.weight_decay == 0}  # a control with weight decay has no noise
+    assert partners == {run for run in plain if run.weight_decay == run.group_lasso == 0}  # controls have no noise
