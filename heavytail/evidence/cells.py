@@ -69,9 +69,9 @@ class Cell:
     def judged(self, expected: tuple[float, float], margin: float = 0.0, scale: Scale | None = None) -> Cell:
         """The cell with its word for a claimed range and margin, see `verdicts.judge`, and the seeds it would take.
 
-        >>> cell = median_cell("six seeds", [0.2, 0.3, 0.4, 0.1, 0.5, -0.1]).judged((0.0, math.inf), 0.01)
+        >>> cell = median_cell("four seeds", [0.1, 0.2, 0.3, 0.2]).judged((0.0, math.inf))
         >>> cell.verdict, cell.needed
-        ('undecided', 12)
+        ('undecided', 6)
         """
         word = judge(self.low, self.high, expected, margin)
         needed = None
