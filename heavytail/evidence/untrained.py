@@ -1,0 +1,77 @@
+"""What the law of start plus noise says of pruning ratios, and how far trained networks leave it.
+
+A table of the study `untrained` has a thousand networks a setting, which settles what a table of trained networks can
+only estimate. That trained networks have the ratio of their own start and kicks is a claim by itself: `beyond_twins`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from heavytail.evidence.cells import Cell, Sample, medians
+
+_LAYER = ["width", "inputs"]
+
+
+def compressibility(table: pd.DataFrame) -> list[Cell]:
+    """Pruning ratio of start plus noise less that of the start, repeat by repeat: a cell a noise, alpha and strength."""
+    samples = []
+    for label, noise, rows in _settings(table):
+        samples.append(Sample(label, noise, _of(rows, "pruning_ratio") - _of(rows, "start_ratio")))
+    return medians(samples)
+
+
+def heavier_tail(table: pd.DataFrame) -> list[Cell]:
+    """Per noise and layer: pruning ratio at the smallest alpha less that at the largest below 2, repeat by repeat."""
+    samples = []
+    below = table[table["alpha"] < 2]
+    for (noise, width, inputs), rows in below.groupby(["noise", *_LAYER]):
+        heavy, light = rows["alpha"].min(), rows["alpha"].max()
+        if heavy == light:
+            continue
+        of = {alpha: _of(rows[rows["alpha"] == alpha], "pruning_ratio") for alpha in (heavy, light)}
+        label = f"{noise}, α = {heavy:g} against {light:g}, {width} neurons of {inputs} inputs"
+        samples.append(Sample(label, str(noise), of[heavy] - of[light]))
+    return medians(samples)
+
+
+def against_gaussian(table: pd.DataFrame) -> list[Cell]:
+    """Per noise, layer and strength at alpha = 2: pruning ratio at the alpha nearest to 1.75 less that at 2."""
+    samples = []
+    for (noise, width, inputs), rows in table.groupby(["noise", *_LAYER]):
+        tails = sorted(set(rows.loc[rows["alpha"] < 2, "alpha"]), key=lambda alpha: abs(alpha - 1.75))
+        for sigma, light in rows[rows["alpha"] == 2].groupby("sigma"):
+            if tails:
+                heavy = _of(rows[rows["alpha"] == tails[0]], "pruning_ratio")
+                label = f"{noise}, σ = {sigma:g} at α = 2, {width} neurons of {inputs} inputs"
+                samples.append(Sample(label, str(noise), heavy - _of(light, "pruning_ratio")))
+    return medians(samples)
+
+
+def beyond_twins(table: pd.DataFrame) -> list[Cell]:
+    """Pruning ratio of trained networks less that of their own start and kicks: a cell a noise, alpha and strength."""
+    samples = []
+    noisy = table[table["noise"].notna() & (table["sigma"] > 0)]
+    names = ["noise", "alpha", "sigma", "lr", "width", "depth", "unit", "along"]
+    for setting, rows in noisy.groupby(names):
+        noise, alpha, sigma, lr, width, *_ = setting
+        values = rows.set_index("seed")["pruning_ratio"] - rows.set_index("seed")["twin_pruning_ratio"]
+        label = f"{noise}, α = {alpha:g}, σ = {sigma:g}, η = {lr:g}, width {width}"
+        samples.append(Sample(label, str(noise), values))
+    return medians(samples)
+
+
+def _settings(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    names = ["noise", "alpha", "sigma", "lr", "steps", *_LAYER]
+    for (noise, alpha, sigma, _, _, width, inputs), rows in table.groupby(names):
+        yield f"{noise}, α = {alpha:g}, σ = {sigma:g}, {width} neurons of {inputs} inputs", str(noise), rows
+
+
+def _of(rows: pd.DataFrame, quantity: str) -> pd.Series:
+    """One quantity by repeat; ValueError where rows of several settings would be one."""
+    values = rows[rows["quantity"] == quantity].set_index("repeat")["value"]
+    if not values.index.is_unique:
+        raise ValueError(f"several settings at one alpha: give {quantity} of one noise, strength and step size a layer")
+    return values
