@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import FrozenInstanceError, replace
 from functools import cache
 
 import numpy as np
@@ -119,6 +120,25 @@ def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -
         assert off(row.numpy(), wanted) <= allowed(alpha)
 
 
+# Chunks of lane 0 at step 3 with a word that is a border: 0, 2^31 or 1024, the first word of a pair or the second.
+BORDERS = [12892738, 1036120, 3612078, 4494265, 5307213, 1479769]
+
+
+@cache
+def far_out() -> list[int]:
+    """Chunks of lane 0 at step 3 where bits are few, where a word is a border, and far out."""
+    few, pair = [], np.empty((2, CHUNK), np.uint32)
+    for chunk in range(10_000):
+        philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
+        if ((pair & 0x7FFFFFFF) < 1024).any():
+            few.append(chunk)
+    assert len(few) >= 4  # ten expected
+    for chunk in BORDERS:
+        philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
+        assert np.isin(pair, [0, 2**31, 1024]).any()
+    return [*few, *BORDERS, 2**31 - 1, 2**31, 2**32 + 5]
+
+
 @triton.jit
 def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr):  # type: ignore[no-untyped-def]
     place, key, step = tl.arange(0, B), tl.load(key), tl.load(step)
@@ -132,20 +152,81 @@ def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl
     "of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=range(4)
 )
 def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of: law.Law) -> None:
-    key, pair = KEYS[2], np.empty((2, CHUNK), np.uint32)
-    few = []
-    for chunk in range(10_000):
-        philox.words(chunk, 0, np.uint64(key), 3, *pair)
-        if ((pair & 0x7FFFFFFF) < gpu.COARSE.value).any():
-            few.append(chunk)
-    assert len(few) >= 4  # ten expected
+    key = KEYS[2]
     row = torch.tensor([of.power, of.exponent, 1.0, *of.near, *of.far], device=DEVICE)
-    for chunk in [*few, 2**31 - 1, 2**31, 2**32 + 5]:
+    for chunk in far_out():
         wanted = np.empty(CHUNK, np.float32)
         kernels.stable(wanted, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(key), 3)
         out, at = torch.zeros(CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, key, 3)]
         _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2)
         assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
+
+
+@triton.jit
+def _normals_kernel(out, start, key, step, lane, ones, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    chunk, place, key, step = tl.load(start), tl.arange(0, B), tl.load(key), tl.load(step)
+    a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)
+    into, end = out - chunk * (4 * B), (chunk + 1) * (4 * B)
+    gpu._two_normals(into, chunk, place, a, b, end, end, ones, key, step, lane)
+    gpu._two_normals(into, chunk, place + B, c, d, end, end, ones, key, step, lane)
+
+
+def test_normals_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu() -> None:
+    ones = torch.ones(1, device=DEVICE)
+    for chunk in far_out():
+        wanted, start = np.zeros(2 * CHUNK, np.float32), chunk * 2 * CHUNK
+        kernels.normal(wanted, start, start + 2 * CHUNK, np.ones(1, np.float32), 2**62, 0, np.uint64(KEYS[2]), 3)
+        out, at = torch.zeros(2 * CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, KEYS[2], 3)]
+        _normals_kernel[(1,)](out, *at, 0, ones, B=CHUNK // 2)
+        assert off(out.cpu().numpy(), wanted) <= ROUNDINGS
+
+
+@triton.jit
+def _series_kernel(sine, small, large, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    place = tl.arange(0, B)
+    tl.store(sine + place, gpu._sin(tl.load(sine + place)))
+    tl.store(small + place, gpu._log(tl.load(small + place)))
+    tl.store(large + place, gpu._exp(tl.load(large + place)))
+
+
+@pytest.mark.skipif("not gpu.INTERPRETED", reason="a GPU rounds a product and a sum at once")
+def test_the_short_series_are_those_of_the_cpu_to_the_last_bit() -> None:
+    def plain(loop: Callable) -> Callable:
+        return getattr(loop, "py_func", loop)
+
+    pi, right, root = (np.float32(number) for number in (math.pi, math.pi / 2, math.sqrt(2)))
+    angles = np.append(np.linspace(0, pi, CHUNK - 1, dtype=np.float32), right)
+    sizes = np.append(np.exp(np.linspace(-60, 60, CHUNK - 2)).astype(np.float32), [root, np.float32(3**0.5)])
+    powers = np.append(np.linspace(-90, 92, CHUNK - 2, dtype=np.float32), [np.float32(-1e30), np.float32(1e30)])
+    got = [torch.from_numpy(values.copy()).to(DEVICE) for values in (angles, sizes, powers)]
+    _series_kernel[(1,)](*got, B=CHUNK)
+    logarithms, exponentials = np.empty((2, CHUNK), np.float32)
+    plain(kernels._log)(sizes, sizes.view(np.int32), logarithms)
+    plain(kernels._exp)(powers, exponentials.view(np.int32), exponentials)
+    sines = [plain(kernels._sin_of_acute)(pi - angle if angle > right else angle) for angle in angles]
+    for values, wanted in zip(got, (sines, logarithms, exponentials), strict=True):
+        assert values.tolist() == [float(value) for value in wanted]
+
+
+@pytest.mark.parametrize(("draws", "chunk"), [(2, CHUNK), (4, 2 * CHUNK)])
+def test_programs_make_whole_chunks_and_no_more_than_are_wanted(draws: int, chunk: int, monkeypatch) -> None:
+    weights = torch.zeros(3, 1)
+    whole = os.environ.get("TRITON_INTERPRET") == "1"  # an interpreter takes as long for few as for many
+    assert gpu._grid(weights, 9 * chunk, draws) == (((1, 3), 8192) if whole else ((18, 3), 256))
+    for interpreted, wanted in (
+        (False, [((2, 3), 256), ((2, 3), 256), ((4, 3), 256), ((200, 3), 256)]),
+        (True, [((1, 3), 512), ((1, 3), 512), ((1, 3), 1024), ((4, 3), 2**14)]),
+    ):
+        monkeypatch.setattr(gpu, "INTERPRETED", interpreted)
+        assert [gpu._grid(weights, count, draws) for count in (1, chunk, chunk + 1, 100 * chunk)] == wanted
+
+
+def test_kicks_that_are_ready_for_a_device_stay_as_they_are() -> None:
+    kicks = kicks_of("entrywise", [1.5], [1.0], [3], [0])
+    with pytest.raises(FrozenInstanceError):
+        kicks.steps = kicks.keys  # type: ignore[misc]
+    assert kicks == kicks
+    assert kicks != replace(kicks)
 
 
 RUNS = [  # alpha, size, key, step; the third gets no kick
@@ -166,7 +247,7 @@ def close(got: Tensor, wanted: Tensor) -> bool:
     return bool(((got.cpu() - wanted).abs() <= 4e-6 * (1 + wanted.abs())).all())
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 37), (7, 2048), (5, 3, 3, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 37), (9, 2048), (5, 3, 3), (5, 3, 3, 3)])
 @pytest.mark.parametrize("unit", noise.UNITS)
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, unit, shape) -> None:
@@ -186,6 +267,25 @@ def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
     noise.kick_each(wanted, given("shared", along=along))
     launch(got, given("shared", along=along.to(DEVICE)), layer=0)
     assert close(got, wanted)
+
+
+def test_one_run_alone_has_a_direction_too() -> None:
+    wanted, got, along = torch.zeros(9, 6), torch.zeros(1, 9, 6, device=DEVICE), torch.linspace(-1, 2, 6)
+    kick = Kick(1.5, "shared", "filter", 1.0, 5, 6, along)
+    noise.kick(wanted, kick)
+    launch(got, {0: replace(kick, along=along.to(DEVICE))}, layer=0)
+    assert close(got[0], wanted)
+
+
+def test_the_radius_of_an_isotropic_kick_ends_where_it_does_on_the_cpu() -> None:
+    wanted, got = torch.zeros(40, 6), torch.zeros(1, 40, 6, device=DEVICE)
+    kick = Kick(0.01, "isotropic", "filter", 1.0, 5, 6)
+    noise.kick(wanted, kick)
+    launch(got, {0: kick}, layer=0)
+    far = (wanted.abs() > 1e37).any(1)
+    assert 5 < far.sum() < 35
+    assert wanted[far].isfinite().all()
+    assert close(got[0][far], wanted[far])
 
 
 def test_a_run_gets_the_same_bits_alone_and_in_a_grid() -> None:
