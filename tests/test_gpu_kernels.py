@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from goodness_of_fit import (
-    GAUSS_LIMIT,
-    follows_symmetric,
-    is_fair,
-    is_poisson,
-    symmetric_quantile,
-    z_score,
-)
 from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="needs triton, which there is for Linux")
 import triton.language as tl  # noqa: E402
+from gpu_kicks import DEVICE, KEYS, kicks_of, launch, symmetric  # noqa: E402
 
 from heavytail import _sampler, noise  # noqa: E402
 from heavytail._sampler import gpu, kernels, law, philox  # noqa: E402
 from heavytail._sampler.philox import CHUNK  # noqa: E402
 from heavytail.noise import Kick, draws  # noqa: E402
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # conftest.py chooses the interpreter
 pytestmark = pytest.mark.gpu
-KEYS = [0, 1, 0x0123456789ABCDEF, 2**63, 2**64 - 1]
 # log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
 ROUNDINGS = 4.0
-DRAWS, INDICES = 150_001, (0.5, 1.0, 1.3, 1.75, 1.99, 2.0)
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -42,17 +32,6 @@ def off(got: np.ndarray, wanted: np.ndarray) -> float:
     assert (np.sign(got) == np.sign(wanted)).all()
     one, other = (np.log(np.abs(values.astype(np.float64))) for values in (got, wanted))
     return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max() * 2**23)
-
-
-def kicks_of(
-    kind: noise.Noise, alphas: list[float], sizes: list[float], keys: list[int], steps: list[int]
-) -> gpu.Kicks:
-    laws, words = gpu.table(kind, list(zip(alphas, sizes, keys, strict=True)), DEVICE)
-    return gpu.Kicks(laws, words, torch.tensor(steps, device=DEVICE))
-
-
-def launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:
-    noise.kick_each(weights, draws.launches(kicks, len(weights), DEVICE), layer=layer)
 
 
 def allowed(alpha: float) -> float:
@@ -106,17 +85,12 @@ def test_a_million_words_are_those_of_the_cpu_bit_for_bit() -> None:
     assert np.array_equal(np.concatenate([got[1], got[3]], 1).ravel(), wanted[1])
 
 
-@cache
-def symmetric(alpha: float) -> Tensor:
-    """Draws of two runs, on the CPU."""
-    kicks = kicks_of("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1])
-    return gpu.symmetric(kicks, DRAWS, 5).cpu()
-
-
-@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, *INDICES])
-def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -> None:
-    for row, key, step in zip(symmetric(alpha), KEYS[-2:], (3, 2**32 - 1), strict=True):
-        wanted = _sampler.symmetric(alpha, DRAWS, key=key, step=step, lane=5)
+@pytest.mark.parametrize(
+    ("alpha", "count"), [(alpha, 12_345) for alpha in (0.1, 0.3, 0.5, 0.8, 1.0, 1.3, 1.99, 2.0)] + [(1.75, 150_001)]
+)
+def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float, count: int) -> None:
+    for row, key, step in zip(symmetric(alpha, count), KEYS[-2:], (3, 2**32 - 1), strict=True):
+        wanted = _sampler.symmetric(alpha, count, key=key, step=step, lane=5)
         assert off(row.numpy(), wanted) <= allowed(alpha)
 
 
@@ -136,30 +110,35 @@ def far_out() -> list[int]:
     for chunk in BORDERS:
         philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
         assert np.isin(pair, [0, 2**31, 1024]).any()
-    return [*few, *BORDERS, 2**31 - 1, 2**31, 2**32 + 5]
+    chunks = [*few, *BORDERS, 2**31 - 1, 2**31, 2**32 + 5]
+    return chunks + list(range(32 - len(chunks)))  # a power of 2 of them
 
 
 @triton.jit
-def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr):  # type: ignore[no-untyped-def]
-    place, key, step = tl.arange(0, B), tl.load(key), tl.load(step)
-    first = tl.load(start) * (2 * B)
-    a, b, c, d = gpu._words(tl.load(start) * B + place, key, step, lane, 0)
-    tl.store(out + place, gpu._stable(a, b, first + place, key, step, lane, laws, SIGNED))
-    tl.store(out + B + place, gpu._stable(c, d, first + B + place, key, step, lane, laws, SIGNED))
+def _chunk_kernel(out, chunks, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]
+    which, place, key, step = tl.arange(0, N * B) // B, tl.arange(0, N * B) % B, tl.load(key), tl.load(step)
+    chunk, into = tl.load(chunks + which), out + which * (2 * B) + place
+    a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)
+    first = chunk * (2 * B) + place
+    tl.store(into, gpu._stable(a, b, first, key, step, lane, laws, SIGNED))
+    tl.store(into + B, gpu._stable(c, d, first + B, key, step, lane, laws, SIGNED))
 
 
 @pytest.mark.parametrize(
     "of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=range(4)
 )
 def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of: law.Law) -> None:
-    key = KEYS[2]
+    chunks, key = far_out(), np.uint64(KEYS[2])
+    wanted = np.empty((len(chunks), CHUNK), np.float32)
+    for into, chunk in zip(wanted, chunks, strict=True):
+        kernels.stable(into, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, key, 3)
     row = torch.tensor([of.power, of.exponent, 1.0, *of.near, *of.far], device=DEVICE)
-    for chunk in far_out():
-        wanted = np.empty(CHUNK, np.float32)
-        kernels.stable(wanted, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(key), 3)
-        out, at = torch.zeros(CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, key, 3)]
-        _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2)
-        assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
+    out, at = (
+        torch.zeros(wanted.shape, device=DEVICE),
+        [torch.tensor(n, device=DEVICE) for n in (chunks, KEYS[2:3], [3])],
+    )
+    _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2, N=len(chunks))
+    assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
 
 
 @triton.jit
@@ -247,8 +226,13 @@ def close(got: Tensor, wanted: Tensor) -> bool:
     return bool(((got.cpu() - wanted).abs() <= 4e-6 * (1 + wanted.abs())).all())
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 37), (9, 2048), (5, 3, 3), (5, 3, 3, 3)])
-@pytest.mark.parametrize("unit", noise.UNITS)
+@pytest.mark.parametrize(
+    ("unit", "shape"),
+    [
+        *[("filter", shape) for shape in ((1, 1), (300, 37), (9, 2048), (5, 3, 3, 3))],
+        *[("kernel", shape) for shape in ((3, 5), (5, 3, 3), (5, 3, 3, 3))],
+    ],
+)
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, unit, shape) -> None:
     before = torch.randn(len(RUNS), *shape, generator=torch.Generator().manual_seed(1))
@@ -306,59 +290,6 @@ def test_kicks_of_several_noises_are_kept_apart(monkeypatch) -> None:
         wanted = torch.zeros(40, 10)
         noise.kick(wanted, kick)
         assert close(weights[row], wanted)
-
-
-# The laws once more, of the kernels' own draws: fewer than of the CPU's, whose numbers they have. Seeded, false alarm
-# 1e-6 each.
-
-
-@pytest.mark.parametrize("alpha", INDICES)
-def test_kicks_follow_the_law_and_no_neighbouring_one(alpha: float) -> None:
-    sample = symmetric(alpha).flatten()
-    assert follows_symmetric(sample, alpha)
-    for wrong in (alpha - 0.15, *([alpha + 0.15] if alpha < 1.85 else [])):
-        assert not follows_symmetric(sample, wrong)
-    assert not follows_symmetric(sample * 1.05, alpha)
-
-
-@pytest.mark.parametrize("alpha", INDICES)
-def test_as_many_kicks_lie_in_the_tail_as_the_law_says_and_as_many_on_either_side(alpha: float) -> None:
-    sample = symmetric(alpha).flatten()
-    for level in (1e-2, 1e-3, 1e-4):
-        far = sample[sample.abs() > symmetric_quantile(alpha, level)]
-        assert is_poisson(len(far), len(sample) * level)
-        assert is_fair(int((far > 0).sum()), len(far))
-    wrong = symmetric_quantile(alpha - 0.1, 1e-3)
-    assert not is_poisson(int((sample.abs() > wrong).sum()), len(sample) * 1e-3)
-
-
-def added(kind: noise.Noise, alpha: float, shape: tuple[int, int]) -> Tensor:
-    weight = torch.zeros(1, *shape, device=DEVICE)
-    launch(weight, {0: Kick(alpha, kind, "filter", 1.0, KEYS[2], 3)}, layer=0)
-    return weight[0].cpu()
-
-
-@pytest.mark.parametrize("alpha", [0.8, 1.5, 2.0])
-def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
-    vectors = added("isotropic", alpha, (100_000, 3)).double()
-    for direction in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (1.0, -1.0, 0.0)):
-        along = torch.tensor(direction).double()
-        assert follows_symmetric(vectors @ (along / along.norm()), alpha)
-    assert not follows_symmetric(vectors[:, 0] / 2**0.5, alpha)
-
-
-@pytest.mark.parametrize("alpha", [0.6, 1.5])
-def test_squared_norms_have_the_laplace_transform_of_the_positive_law(alpha: float) -> None:
-    """Half of it is the positive variable of index alpha / 2 itself."""
-    radii = torch.zeros(1, 200_000, device=DEVICE)
-    kicks = kicks_of("isotropic", [alpha], [1.0], [KEYS[2]], [3])
-    gpu._stable_draws(radii, kicks, 1, signed=False)
-    half_squares = radii[0].cpu().double().square() / 2
-    for s in (0.1, 0.5, 2.0, 5.0):
-        mean = math.exp(-(s ** (alpha / 2)))
-        variance = math.exp(-((2 * s) ** (alpha / 2))) - mean**2
-        assert abs(z_score(torch.exp(-s * half_squares), mean, variance)) < GAUSS_LIMIT
-        assert abs(z_score(torch.exp(-s * 1.1 * half_squares), mean, variance)) > GAUSS_LIMIT
 
 
 def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:
