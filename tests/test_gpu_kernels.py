@@ -245,6 +245,22 @@ def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, uni
     assert not torch.equal(got[0].cpu(), before[0])
 
 
+@pytest.mark.parametrize("kind", ["entrywise", "isotropic"])
+def test_a_run_without_a_kick_is_not_written_to(kind) -> None:
+    weights = torch.full((4, 9, 6), -0.0, device=DEVICE)
+    launch(weights, given(kind), layer=0)
+    assert torch.signbit(weights[2]).all()  # 0 added to it would take the sign
+    assert not torch.signbit(weights[[0, 1, 3]]).all(2).all()
+
+
+def test_an_isotropic_kick_of_many_entries_is_that_of_the_cpu() -> None:
+    wanted, got = torch.zeros(2, 40_000), torch.zeros(1, 2, 40_000, device=DEVICE)
+    kick = Kick(1.75, "isotropic", "filter", 1.0, 5, 6)
+    noise.kick(wanted, kick)
+    launch(got, {0: kick}, layer=0)
+    assert close(got[0], wanted)
+
+
 def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
     along = torch.linspace(-1, 2, 6)
     wanted, got = torch.zeros(4, 9, 6), torch.zeros(4, 9, 6, device=DEVICE)
