@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+import os
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from goodness_of_fit import (
-    GAUSS_LIMIT,
-    follows_symmetric,
-    is_fair,
-    is_poisson,
-    symmetric_quantile,
-    z_score,
-)
 from torch import Tensor
 
 triton = pytest.importorskip("triton", reason="needs triton, which there is for Linux")
 import triton.language as tl  # noqa: E402
+from gpu_kicks import DEVICE, KEYS, kicks_of, launch, symmetric  # noqa: E402
 
 from heavytail import _sampler, noise  # noqa: E402
 from heavytail._sampler import gpu, kernels, law, philox  # noqa: E402
 from heavytail._sampler.philox import CHUNK  # noqa: E402
 from heavytail.noise import Kick, draws  # noqa: E402
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # conftest.py chooses the interpreter
 pytestmark = pytest.mark.gpu
-KEYS = [0, 1, 0x0123456789ABCDEF, 2**63, 2**64 - 1]
 # log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
 ROUNDINGS = 4.0
-DRAWS, INDICES = 150_001, (0.5, 1.0, 1.3, 1.75, 1.99, 2.0)
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -41,17 +32,6 @@ def off(got: np.ndarray, wanted: np.ndarray) -> float:
     assert (np.sign(got) == np.sign(wanted)).all()
     one, other = (np.log(np.abs(values.astype(np.float64))) for values in (got, wanted))
     return float((np.abs(one - other) / np.maximum(1, np.abs(other))).max() * 2**23)
-
-
-def kicks_of(
-    kind: noise.Noise, alphas: list[float], sizes: list[float], keys: list[int], steps: list[int]
-) -> gpu.Kicks:
-    laws, words = gpu.table(kind, list(zip(alphas, sizes, keys, strict=True)), DEVICE)
-    return gpu.Kicks(laws, words, torch.tensor(steps, device=DEVICE))
-
-
-def launch(weights: Tensor, kicks: Mapping[int, Kick], layer: int) -> None:
-    noise.kick_each(weights, draws.launches(kicks, len(weights), DEVICE), layer=layer)
 
 
 def allowed(alpha: float) -> float:
@@ -105,47 +85,128 @@ def test_a_million_words_are_those_of_the_cpu_bit_for_bit() -> None:
     assert np.array_equal(np.concatenate([got[1], got[3]], 1).ravel(), wanted[1])
 
 
-@cache
-def symmetric(alpha: float) -> Tensor:
-    """Draws of two runs, on the CPU."""
-    kicks = kicks_of("entrywise", [alpha] * 2, [1.0] * 2, KEYS[-2:], [3, 2**32 - 1])
-    return gpu.symmetric(kicks, DRAWS, 5).cpu()
-
-
-@pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, *INDICES])
-def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float) -> None:
-    for row, key, step in zip(symmetric(alpha), KEYS[-2:], (3, 2**32 - 1), strict=True):
-        wanted = _sampler.symmetric(alpha, DRAWS, key=key, step=step, lane=5)
+@pytest.mark.parametrize(
+    ("alpha", "count"), [(alpha, 12_345) for alpha in (0.1, 0.3, 0.5, 0.8, 1.0, 1.3, 1.99, 2.0)] + [(1.75, 150_001)]
+)
+def test_symmetric_draws_are_those_of_the_cpu_to_the_last_digits(alpha: float, count: int) -> None:
+    for row, key, step in zip(symmetric(alpha, count), KEYS[-2:], (3, 2**32 - 1), strict=True):
+        wanted = _sampler.symmetric(alpha, count, key=key, step=step, lane=5)
         assert off(row.numpy(), wanted) <= allowed(alpha)
 
 
+# Chunks of lane 0 at step 3 with a word that is a border: 0, 2^31 or 1024, the first word of a pair or the second.
+BORDERS = [12892738, 1036120, 3612078, 4494265, 5307213, 1479769]
+
+
+@cache
+def far_out() -> list[int]:
+    """Chunks of lane 0 at step 3 where bits are few, where a word is a border, and far out."""
+    few, pair = [], np.empty((2, CHUNK), np.uint32)
+    for chunk in range(10_000):
+        philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
+        if ((pair & 0x7FFFFFFF) < 1024).any():
+            few.append(chunk)
+    assert len(few) >= 4  # ten expected
+    for chunk in BORDERS:
+        philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
+        assert np.isin(pair, [0, 2**31, 1024]).any()
+    chunks = [*few, *BORDERS, 2**31 - 1, 2**31, 2**32 + 5]
+    return chunks + list(range(32 - len(chunks)))  # a power of 2 of them
+
+
 @triton.jit
-def _chunk_kernel(out, start, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr):  # type: ignore[no-untyped-def]
-    place, key, step = tl.arange(0, B), tl.load(key), tl.load(step)
-    first = tl.load(start) * (2 * B)
-    a, b, c, d = gpu._words(tl.load(start) * B + place, key, step, lane, 0)
-    tl.store(out + place, gpu._stable(a, b, first + place, key, step, lane, laws, SIGNED))
-    tl.store(out + B + place, gpu._stable(c, d, first + B + place, key, step, lane, laws, SIGNED))
+def _chunk_kernel(out, chunks, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]
+    which, place, key, step = tl.arange(0, N * B) // B, tl.arange(0, N * B) % B, tl.load(key), tl.load(step)
+    chunk, into = tl.load(chunks + which), out + which * (2 * B) + place
+    a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)
+    first = chunk * (2 * B) + place
+    tl.store(into, gpu._stable(a, b, first, key, step, lane, laws, SIGNED))
+    tl.store(into + B, gpu._stable(c, d, first + B, key, step, lane, laws, SIGNED))
 
 
 @pytest.mark.parametrize(
     "of", [law.symmetric(1.75), law.symmetric(0.6), law.root(0.875), law.positive(0.6)], ids=range(4)
 )
 def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of: law.Law) -> None:
-    key, pair = KEYS[2], np.empty((2, CHUNK), np.uint32)
-    few = []
-    for chunk in range(10_000):
-        philox.words(chunk, 0, np.uint64(key), 3, *pair)
-        if ((pair & 0x7FFFFFFF) < gpu.COARSE.value).any():
-            few.append(chunk)
-    assert len(few) >= 4  # ten expected
+    chunks, key = far_out(), np.uint64(KEYS[2])
+    wanted = np.empty((len(chunks), CHUNK), np.float32)
+    for into, chunk in zip(wanted, chunks, strict=True):
+        kernels.stable(into, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, key, 3)
     row = torch.tensor([of.power, of.exponent, 1.0, *of.near, *of.far], device=DEVICE)
-    for chunk in [*few, 2**31 - 1, 2**31, 2**32 + 5]:
-        wanted = np.empty(CHUNK, np.float32)
-        kernels.stable(wanted, chunk * CHUNK, (chunk + 1) * CHUNK, np.float64(1), False, of, 0, np.uint64(key), 3)
-        out, at = torch.zeros(CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, key, 3)]
-        _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2)
-        assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
+    out, at = (
+        torch.zeros(wanted.shape, device=DEVICE),
+        [torch.tensor(n, device=DEVICE) for n in (chunks, KEYS[2:3], [3])],
+    )
+    _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2, N=len(chunks))
+    assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
+
+
+@triton.jit
+def _normals_kernel(out, start, key, step, lane, ones, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    chunk, place, key, step = tl.load(start), tl.arange(0, B), tl.load(key), tl.load(step)
+    a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)
+    into, end = out - chunk * (4 * B), (chunk + 1) * (4 * B)
+    gpu._two_normals(into, chunk, place, a, b, end, end, ones, key, step, lane)
+    gpu._two_normals(into, chunk, place + B, c, d, end, end, ones, key, step, lane)
+
+
+def test_normals_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu() -> None:
+    ones = torch.ones(1, device=DEVICE)
+    for chunk in far_out():
+        wanted, start = np.zeros(2 * CHUNK, np.float32), chunk * 2 * CHUNK
+        kernels.normal(wanted, start, start + 2 * CHUNK, np.ones(1, np.float32), 2**62, 0, np.uint64(KEYS[2]), 3)
+        out, at = torch.zeros(2 * CHUNK, device=DEVICE), [torch.tensor([n], device=DEVICE) for n in (chunk, KEYS[2], 3)]
+        _normals_kernel[(1,)](out, *at, 0, ones, B=CHUNK // 2)
+        assert off(out.cpu().numpy(), wanted) <= ROUNDINGS
+
+
+@triton.jit
+def _series_kernel(sine, small, large, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    place = tl.arange(0, B)
+    tl.store(sine + place, gpu._sin(tl.load(sine + place)))
+    tl.store(small + place, gpu._log(tl.load(small + place)))
+    tl.store(large + place, gpu._exp(tl.load(large + place)))
+
+
+@pytest.mark.skipif("not gpu.INTERPRETED", reason="a GPU rounds a product and a sum at once")
+def test_the_short_series_are_those_of_the_cpu_to_the_last_bit() -> None:
+    def plain(loop: Callable) -> Callable:
+        return getattr(loop, "py_func", loop)
+
+    pi, right, root = (np.float32(number) for number in (math.pi, math.pi / 2, math.sqrt(2)))
+    angles = np.append(np.linspace(0, pi, CHUNK - 1, dtype=np.float32), right)
+    sizes = np.append(np.exp(np.linspace(-60, 60, CHUNK - 2)).astype(np.float32), [root, np.float32(3**0.5)])
+    ties = (-35.003933, -29.458755, -25.99302)  # times 1 / log(2) they end in 1/2, and 2^k is not the same either way
+    powers = np.array([*np.linspace(-90, 92, CHUNK - 5), -1e30, 1e30, *ties], np.float32)
+    got = [torch.from_numpy(values.copy()).to(DEVICE) for values in (angles, sizes, powers)]
+    _series_kernel[(1,)](*got, B=CHUNK)
+    logarithms, exponentials = np.empty((2, CHUNK), np.float32)
+    plain(kernels._log)(sizes, sizes.view(np.int32), logarithms)
+    plain(kernels._exp)(powers, exponentials.view(np.int32), exponentials)
+    sines = [plain(kernels._sin_of_acute)(pi - angle if angle > right else angle) for angle in angles]
+    for values, wanted in zip(got, (sines, logarithms, exponentials), strict=True):
+        assert values.tolist() == [float(value) for value in wanted]
+
+
+@pytest.mark.parametrize(("draws", "chunk"), [(2, CHUNK), (4, 2 * CHUNK)])
+def test_programs_make_whole_chunks_and_no_more_than_are_wanted(draws: int, chunk: int, monkeypatch) -> None:
+    weights = torch.zeros(3, 1)
+    whole = os.environ.get("TRITON_INTERPRET") == "1"  # an interpreter takes as long for few as for many
+    assert gpu._grid(weights, 9 * chunk, draws) == (((1, 3), 8192) if whole else ((18, 3), 256))
+    for interpreted, wanted in (
+        (False, [((2, 3), 256), ((2, 3), 256), ((4, 3), 256), ((200, 3), 256)]),
+        (True, [((1, 3), 512), ((1, 3), 512), ((1, 3), 1024), ((4, 3), 2**14)]),
+    ):
+        monkeypatch.setattr(gpu, "INTERPRETED", interpreted)
+        assert [gpu._grid(weights, count, draws) for count in (1, chunk, chunk + 1, 100 * chunk)] == wanted
+
+
+def test_kicks_that_are_ready_for_a_device_stay_as_they_are() -> None:
+    kicks = kicks_of("entrywise", [1.5], [1.0], [3], [0])
+    with pytest.raises(FrozenInstanceError):
+        kicks.steps = kicks.keys  # type: ignore[misc]
+    assert kicks == kicks
+    assert kicks != replace(kicks)
 
 
 RUNS = [  # alpha, size, key, step; the third gets no kick
@@ -166,8 +227,13 @@ def close(got: Tensor, wanted: Tensor) -> bool:
     return bool(((got.cpu() - wanted).abs() <= 4e-6 * (1 + wanted.abs())).all())
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (300, 37), (7, 2048), (5, 3, 3, 3)])
-@pytest.mark.parametrize("unit", noise.UNITS)
+@pytest.mark.parametrize(
+    ("unit", "shape"),
+    [
+        *[("filter", shape) for shape in ((1, 1), (300, 37), (9, 2048), (5, 3, 3, 3))],
+        *[("kernel", shape) for shape in ((3, 5), (5, 3, 3), (5, 3, 3, 3))],
+    ],
+)
 @pytest.mark.parametrize("kind", noise.NOISES)
 def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, unit, shape) -> None:
     before = torch.randn(len(RUNS), *shape, generator=torch.Generator().manual_seed(1))
@@ -180,12 +246,47 @@ def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, uni
     assert not torch.equal(got[0].cpu(), before[0])
 
 
+@pytest.mark.parametrize("kind", ["entrywise", "isotropic"])
+def test_a_run_without_a_kick_is_not_written_to(kind) -> None:
+    weights = torch.full((4, 9, 6), -0.0, device=DEVICE)
+    launch(weights, given(kind), layer=0)
+    assert torch.signbit(weights[2]).all()  # 0 added to it would take the sign
+    assert not torch.signbit(weights[[0, 1, 3]]).all(2).all()
+
+
+def test_an_isotropic_kick_of_many_entries_is_that_of_the_cpu() -> None:
+    wanted, got = torch.zeros(2, 40_000), torch.zeros(1, 2, 40_000, device=DEVICE)
+    kick = Kick(1.75, "isotropic", "filter", 1.0, 5, 6)
+    noise.kick(wanted, kick)
+    launch(got, {0: kick}, layer=0)
+    assert close(got[0], wanted)
+
+
 def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
     along = torch.linspace(-1, 2, 6)
     wanted, got = torch.zeros(4, 9, 6), torch.zeros(4, 9, 6, device=DEVICE)
     noise.kick_each(wanted, given("shared", along=along))
     launch(got, given("shared", along=along.to(DEVICE)), layer=0)
     assert close(got, wanted)
+
+
+def test_one_run_alone_has_a_direction_too() -> None:
+    wanted, got, along = torch.zeros(9, 6), torch.zeros(1, 9, 6, device=DEVICE), torch.linspace(-1, 2, 6)
+    kick = Kick(1.5, "shared", "filter", 1.0, 5, 6, along)
+    noise.kick(wanted, kick)
+    launch(got, {0: replace(kick, along=along.to(DEVICE))}, layer=0)
+    assert close(got[0], wanted)
+
+
+def test_the_radius_of_an_isotropic_kick_ends_where_it_does_on_the_cpu() -> None:
+    wanted, got = torch.zeros(40, 6), torch.zeros(1, 40, 6, device=DEVICE)
+    kick = Kick(0.01, "isotropic", "filter", 1.0, 5, 6)
+    noise.kick(wanted, kick)
+    launch(got, {0: kick}, layer=0)
+    far = (wanted.abs() > 1e37).any(1)
+    assert 5 < far.sum() < 35
+    assert wanted[far].isfinite().all()
+    assert close(got[0][far], wanted[far])
 
 
 def test_a_run_gets_the_same_bits_alone_and_in_a_grid() -> None:
@@ -206,59 +307,6 @@ def test_kicks_of_several_noises_are_kept_apart(monkeypatch) -> None:
         wanted = torch.zeros(40, 10)
         noise.kick(wanted, kick)
         assert close(weights[row], wanted)
-
-
-# The laws once more, of the kernels' own draws: fewer than of the CPU's, whose numbers they have. Seeded, false alarm
-# 1e-6 each.
-
-
-@pytest.mark.parametrize("alpha", INDICES)
-def test_kicks_follow_the_law_and_no_neighbouring_one(alpha: float) -> None:
-    sample = symmetric(alpha).flatten()
-    assert follows_symmetric(sample, alpha)
-    for wrong in (alpha - 0.15, *([alpha + 0.15] if alpha < 1.85 else [])):
-        assert not follows_symmetric(sample, wrong)
-    assert not follows_symmetric(sample * 1.05, alpha)
-
-
-@pytest.mark.parametrize("alpha", INDICES)
-def test_as_many_kicks_lie_in_the_tail_as_the_law_says_and_as_many_on_either_side(alpha: float) -> None:
-    sample = symmetric(alpha).flatten()
-    for level in (1e-2, 1e-3, 1e-4):
-        far = sample[sample.abs() > symmetric_quantile(alpha, level)]
-        assert is_poisson(len(far), len(sample) * level)
-        assert is_fair(int((far > 0).sum()), len(far))
-    wrong = symmetric_quantile(alpha - 0.1, 1e-3)
-    assert not is_poisson(int((sample.abs() > wrong).sum()), len(sample) * 1e-3)
-
-
-def added(kind: noise.Noise, alpha: float, shape: tuple[int, int]) -> Tensor:
-    weight = torch.zeros(1, *shape, device=DEVICE)
-    launch(weight, {0: Kick(alpha, kind, "filter", 1.0, KEYS[2], 3)}, layer=0)
-    return weight[0].cpu()
-
-
-@pytest.mark.parametrize("alpha", [0.8, 1.5, 2.0])
-def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
-    vectors = added("isotropic", alpha, (100_000, 3)).double()
-    for direction in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0), (1.0, -1.0, 0.0)):
-        along = torch.tensor(direction).double()
-        assert follows_symmetric(vectors @ (along / along.norm()), alpha)
-    assert not follows_symmetric(vectors[:, 0] / 2**0.5, alpha)
-
-
-@pytest.mark.parametrize("alpha", [0.6, 1.5])
-def test_squared_norms_have_the_laplace_transform_of_the_positive_law(alpha: float) -> None:
-    """Half of it is the positive variable of index alpha / 2 itself."""
-    radii = torch.zeros(1, 200_000, device=DEVICE)
-    kicks = kicks_of("isotropic", [alpha], [1.0], [KEYS[2]], [3])
-    gpu._stable_draws(radii, kicks, 1, signed=False)
-    half_squares = radii[0].cpu().double().square() / 2
-    for s in (0.1, 0.5, 2.0, 5.0):
-        mean = math.exp(-(s ** (alpha / 2)))
-        variance = math.exp(-((2 * s) ** (alpha / 2))) - mean**2
-        assert abs(z_score(torch.exp(-s * half_squares), mean, variance)) < GAUSS_LIMIT
-        assert abs(z_score(torch.exp(-s * 1.1 * half_squares), mean, variance)) > GAUSS_LIMIT
 
 
 def test_a_kick_that_is_wrong_is_refused_as_on_the_cpu() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -20,8 +21,10 @@ from goodness_of_fit import (
 )
 from scipy import stats
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from heavytail import _sampler, networks, noise
+from heavytail.noise import draws
 
 UNITS = 300_000
 HEAVY = (1.2, 1.75, 1.9)
@@ -417,6 +420,61 @@ def test_for_a_device_without_a_sampler_kicks_are_drawn_on_the_cpu(monkeypatch: 
     wanted = torch.zeros(6, 4, 3, 3)
     noise.add(wanted, 1.75, "entrywise", 0.1, key=11, step=5, layer=2)
     assert torch.equal(kick, wanted.flatten(1)[2:5])
+
+
+class Elsewhere(TorchFunctionMode):
+    """Tensors in the memory of the processor say that they are on an Apple GPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.device.__get__:  # type: ignore[attr-defined]
+            return torch.device("mps")
+        return args[0] if func is Tensor.to else func(*args, **(kwargs or {}))
+
+
+def test_another_device_gets_the_kicks_of_the_cpu() -> None:
+    along = torch.linspace(-1, 1, 4)
+    for kind, direction in (("entrywise", None), ("isotropic", None), ("shared", None), ("shared", along)):
+        wanted, got = torch.ones(6, 4), torch.ones(6, 4)
+        noise.add(wanted, 1.75, kind, 0.5, key=11, step=5, layer=1, along=direction)
+        with Elsewhere():
+            noise.add(got, 1.75, kind, 0.5, key=11, step=5, layer=1, units=slice(2), along=direction)
+            noise.add(got, 1.75, kind, 0.5, key=11, step=5, layer=1, units=slice(2, 6), along=direction)
+        torch.testing.assert_close(got, wanted)
+
+
+def test_kernels_are_for_a_gpu_of_nvidia_where_there_is_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_triton in (True, False):
+        monkeypatch.setattr(draws, "find_spec", {"triton": object() if has_triton else None}.__getitem__)
+        assert draws.launched(torch.device("cuda")) == has_triton
+        assert not draws.launched(torch.device("cpu"))
+        assert not draws.launched(torch.device("mps"))
+
+
+def test_on_the_cpu_no_kick_is_made_ready_for_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draws, "launches", lambda *_: pytest.fail("there is nothing to launch"))
+    weights, wanted = torch.zeros(3, 6, 4), torch.zeros(3, 6, 4)
+    noise.kick_each(weights, {1: noise.Kick(1.75, "isotropic", "filter", 0.5, 11, 5)}, layer=2)
+    noise.add(wanted[1], 1.75, "isotropic", 0.5, key=11, step=5, layer=2)
+    assert torch.equal(weights, wanted)
+
+
+def test_where_kicks_are_launched_a_weight_is_one_run_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(draws, "launched", lambda device: True)
+    monkeypatch.setattr(draws, "kick_each", lambda *given, **at: calls.append((*given, at)))
+    weight = torch.zeros(6, 4, device="meta")
+    for units in (slice(None), slice(0, 6)):
+        noise.add(weight, 1.75, "entrywise", 0.5, key=11, step=5, layer=2, units=units)
+        [(weights, kicks, at)] = calls
+        assert weights.shape == (1, 6, 4)
+        assert dataclasses.astuple(kicks.pop(0)) == (1.75, "entrywise", "filter", 0.5, 11, 5, None)
+        assert not kicks
+        assert at == {"layer": 2}
+        calls.clear()
+    for units in (slice(1, 6), slice(0, 5)):
+        with pytest.raises(ValueError, match=r"^on meta noise is added to a whole weight at once: leave units out$"):
+            noise.add(weight, 1.75, "entrywise", 0.5, key=11, step=5, units=units)
+    assert not calls
 
 
 @pytest.mark.parametrize(("kind", "entries"), [("entrywise", 3), ("isotropic", 3), ("shared", 2), ("shared", 4)])
