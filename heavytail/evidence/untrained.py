@@ -16,7 +16,7 @@ _LAYER = ["width", "inputs"]
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
-    """Pruning ratio of start plus noise less that of the start, repeat by repeat: a cell a noise, alpha and strength."""
+    """Pruning ratio of start plus noise less that of the start, by repeat: a cell a noise, alpha and strength."""
     samples = []
     for label, noise, rows in _settings(table):
         samples.append(Sample(label, noise, _of(rows, "pruning_ratio") - _of(rows, "start_ratio")))
