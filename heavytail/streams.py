@@ -1,4 +1,4 @@
-"""Random streams of a run, each addressed by a seed and a step: weights, batches, noise, made-up data, pruning, and on.
+"""Random streams of a run, each addressed by a seed and a step: one for all that is random in one way, see STREAMS.
 
 Separate streams let alpha change under the same initial weights and batches. Addressing by step lets a run resume in
 the middle, and makes it the same alone or in a grid.

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from heavytail.evidence.experiments import AT_SHARES
 from heavytail.lab.datasets import identity, official
-from heavytail.lab.results import MIDDLE
 
 PLAIN, DECAY, LASSO = "plain SGD", "weight decay", "group lasso"
 
@@ -19,8 +19,6 @@ NETWORK = ("dataset", "network", "width", "depth", "unit")
 
 #: What a search chooses of every arm.
 SETTING = ("lr", "sigma", "weight_decay", "group_lasso")
-
-_SHARES = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
 
 
 def named(table: pd.DataFrame) -> pd.Series:
@@ -43,7 +41,7 @@ def named(table: pd.DataFrame) -> pd.Series:
 
 def score(table: pd.DataFrame) -> pd.Series:
     """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9; a guess's where nothing was left to measure."""
-    return sum((or_guess(table, column) for column in _SHARES), pd.Series(0.0, index=table.index)) / len(_SHARES)
+    return sum((or_guess(table, column) for column in AT_SHARES), pd.Series(0.0, index=table.index)) / len(AT_SHARES)
 
 
 def or_guess(table: pd.DataFrame, column: str) -> pd.Series:

@@ -15,7 +15,7 @@ from scipy import stats
 from heavytail import noise as noises
 from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import AT_SHARES, diverged, most_accurate, outcomes, plain, relative
+from heavytail.evidence.experiments import AT_SHARES, diverged, mean_accuracy, most_accurate, outcomes, plain, relative
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
@@ -82,10 +82,10 @@ def accuracy_against_decay(table: pd.DataFrame) -> list[Cell]:
     A diverged run is at chance.
     """
     held = outcomes(table, AT_SHARES)
-    decayed = _decayed(held).set_index("seed")[AT_SHARES].mean(axis=1, skipna=False)
+    decayed = mean_accuracy(_decayed(held).set_index("seed"))
     samples = []
     for noise, rows in _heavy(held):
-        values = paired(rows[AT_SHARES].mean(axis=1, skipna=False), decayed)
+        values = paired(mean_accuracy(rows), decayed)
         samples.append(Sample(noise, noise, values, diverged(rows, values)))
     return medians(samples)
 

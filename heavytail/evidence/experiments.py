@@ -23,6 +23,11 @@ from heavytail.lab.results import MIDDLE
 AT_SHARES = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
 
 
+def mean_accuracy(table: pd.DataFrame) -> pd.Series:
+    """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9."""
+    return table[AT_SHARES].mean(axis=1, skipna=False)
+
+
 def _noisy(table: pd.DataFrame) -> pd.DataFrame:
     """The rows with heavy-tailed noise that the inputs see: Gaussian and unseen noise are controls."""
     return table[table["noise"].notna() & (table["sigma"] > 0) & (table["alpha"] < 2) & (table["along"] == "ones")]
@@ -44,7 +49,7 @@ def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
     Of settings that are alike, and where no run has an accuracy, those with the smallest step size and penalty.
     """
     settings = ["lr", "weight_decay", "group_lasso"]
-    accuracy = rows[settings].assign(accuracy=rows[AT_SHARES].mean(axis=1, skipna=False))
+    accuracy = rows[settings].assign(accuracy=mean_accuracy(rows))
     middle = accuracy.groupby(settings)["accuracy"].median().fillna(-1.0)
     return rows if middle.empty else rows[(rows[settings].to_numpy() == np.array(middle.idxmax())).all(axis=1)]
 
@@ -127,9 +132,7 @@ def accuracy_before(table: pd.DataFrame) -> list[Cell]:
 
 def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
     """Test accuracy with noise less without, mean over the pruned shares 0.1 to 0.9; a diverged run is at chance."""
-    return _against_plain(
-        outcomes(table, AT_SHARES), lambda rows: rows[AT_SHARES].mean(axis=1, skipna=False), best=True
-    )
+    return _against_plain(outcomes(table, AT_SHARES), mean_accuracy, best=True)
 
 
 def accuracy_kept(table: pd.DataFrame) -> list[Cell]:

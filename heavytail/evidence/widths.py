@@ -13,10 +13,11 @@ from scipy import optimize
 
 from heavytail import compress, laws, noise
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import AT_SHARES, diverged, outcomes, unpenalised
+from heavytail.evidence.experiments import AT_SHARES, diverged, mean_accuracy, outcomes, unpenalised
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import runs_of
 from heavytail.lab.runs import Run
+from heavytail.lab.simulations import untrained as untrained_layers
 
 ERROR = math.sqrt(compress.SQUARED_ERROR)
 
@@ -36,11 +37,6 @@ def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
     samples = _widest_less_narrowest(held, mean_accuracy(held))
     plain = next((sample.values for sample in samples if not sample.noise), pd.Series(dtype=float))
     return medians([replace(s, values=paired(s.values, plain)) for s in samples if s.noise])
-
-
-def mean_accuracy(table: pd.DataFrame) -> pd.Series:
-    """Each run's test accuracy, mean over the pruned shares 0.1 to 0.9."""
-    return table[AT_SHARES].mean(axis=1, skipna=False)
 
 
 def widest_less_narrowest(table: pd.DataFrame, quantity: Callable[[pd.DataFrame], pd.Series]) -> list[Cell]:
@@ -79,10 +75,10 @@ def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Gene
         raise ValueError(f"start plus noise wants one hidden layer of an fcn, not {run.network!r} of depth {run.depth}")
     shares = []
     for _ in range(draws):
-        weight = (2 * torch.rand(run.width, inputs, generator=generator) - 1) / math.sqrt(inputs)  # torch's default
+        weight = untrained_layers.start(run.width, inputs, generator=generator)
         if run.noise is not None and run.alpha is not None:
             size = noise.scale(run.alpha, run.sigma, (run.max_steps - 1) * run.lr)  # no kick after the last step
-            weight = weight + size * noise.draw(run.alpha, run.noise, (run.width, inputs), generator=generator)
+            weight = untrained_layers.kicked(weight, run.alpha, run.noise, size, generator=generator)
         shares.append(compress.prunable_share(weight))
     return np.array(shares)
 

@@ -31,15 +31,11 @@ def held_out(run: Run, dataset: Dataset) -> tuple[Tensor | None, Tensor]:
 
     Raises ValueError if none would be left.
     """
+    _left(run, dataset)
     count = len(dataset.y_train)
     every = torch.arange(count, device=dataset.y_train.device)
     if run.validation is None:
         return None, every
-    if run.validation >= count:
-        raise ValueError(
-            f"validation={run.validation} leaves nothing of the {count} training samples of {dataset.name} to train "
-            f"on: set aside fewer"
-        )
     name = identity.base(run.dataset)  # not the id: a copy of one's own that differs in a value has the same places
     shuffle = streams.generator(streams.key(0, "validation", name), "validation")
     mask = torch.zeros(count, dtype=torch.bool)
@@ -50,7 +46,7 @@ def held_out(run: Run, dataset: Dataset) -> tuple[Tensor | None, Tensor]:
 
 def check(run: Run, dataset: Dataset) -> None:
     """Raise ValueError with one sentence if a run asks for more samples than there are."""
-    left = len(held_out(run, dataset)[1])
+    left = _left(run, dataset)
     kind = "training samples" if run.validation is None else "training samples that validation leaves"
     if run.samples is not None and run.samples > left:
         raise ValueError(
@@ -68,3 +64,15 @@ def check(run: Run, dataset: Dataset) -> None:
             f"robustness={run.robustness} is more than the {there} {where} of {dataset.name}: use robustness={there} "
             f"for all"
         )
+
+
+def _left(run: Run, dataset: Dataset) -> int:
+    """How many training samples `validation` leaves; ValueError if none."""
+    count = len(dataset.y_train)
+    left = count - (run.validation or 0)
+    if left < 1:
+        raise ValueError(
+            f"validation={run.validation} leaves nothing of the {count} training samples of {dataset.name} to train "
+            f"on: set aside fewer"
+        )
+    return left

@@ -128,9 +128,7 @@ class Group(Generic[Networks]):
     y: Tensor
     rates: Tensor  # (R,)
     decay: Tensor | None  # (R,): what a step leaves of each run's weights, 1 - ηλ; None if no weight decays
-    shrink: (
-        Tensor | None
-    )  # (R,): by how much a step shortens each hidden unit, ηλ of the group lasso; None if by nothing
+    shrink: Tensor | None  # (R,): what a step takes off each hidden unit's norm, ηλ of the group lasso; None if nothing
     tape: Tape | None  # where steps are recorded
 
 

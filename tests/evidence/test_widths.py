@@ -11,7 +11,7 @@ import torch
 from made_up_results import diverged, measured, table
 
 from heavytail import Run, compress, laws, networks, noise, streams
-from heavytail.evidence import widths
+from heavytail.evidence import experiments, widths
 
 # Far apart, so that what is not paired by seed has a wide interval.
 NARROW = {1: 0.10, 2: 0.30, 3: 0.80, 4: 0.15, 5: 0.50, 6: 0.65}
@@ -90,7 +90,9 @@ def test_accuracy_at_equal_share_is_a_mean_over_the_middle_shares():
     assert (cell.runs, cell.failed, cell.low) == (5, 1, -math.inf)
     frame = table(rows)
     frame["test_accuracy_share_0.5"] += 0.09
-    assert widths.mean_accuracy(frame).tolist() == pytest.approx([m + 0.01 for m in widths.mean_accuracy(table(rows))])
+    assert experiments.mean_accuracy(frame).tolist() == pytest.approx(
+        [m + 0.01 for m in experiments.mean_accuracy(table(rows))]
+    )
 
 
 def test_a_wide_network_pruned_is_held_against_one_trained_with_as_few_neurons():

@@ -57,8 +57,8 @@ def measure(simulation: Untrained, device: str) -> dict[str, Tensor]:
     for repeat in range(simulation.repeats):
         generator = streams.generator(root, "noise", repeat, device=device)
         weight = start(simulation.width, simulation.inputs, generator=generator)
-        kicks = noises.draw(simulation.alpha, simulation.noise, tuple(weight.shape), generator=generator)
-        ratios.append((compress.prunable_share(weight.add(kicks, alpha=size)), compress.prunable_share(weight)))
+        moved = kicked(weight, simulation.alpha, simulation.noise, size, generator=generator)
+        ratios.append((compress.prunable_share(moved), compress.prunable_share(weight)))
     pruned, still = torch.tensor(ratios, dtype=torch.float64).T
     return {"pruning_ratio": pruned, "start_ratio": still}
 
@@ -70,3 +70,13 @@ def start(width: int, inputs: int, *, generator: torch.Generator) -> Tensor:
     tensor(True)
     """
     return (2 * torch.rand(width, inputs, generator=generator, device=generator.device) - 1) / math.sqrt(inputs)
+
+
+def kicked(weight: Tensor, alpha: float, noise: noises.Noise, size: float, *, generator: torch.Generator) -> Tensor:
+    """A weight, (width, inputs), plus one kick of this size: that of all steps of a run at once.
+
+    >>> still = start(3, 4, generator=streams.generator(0, "weights"))
+    >>> torch.equal(kicked(still, 1.5, "shared", 0.0, generator=streams.generator(0, "noise")), still)
+    True
+    """
+    return weight + size * noises.draw(alpha, noise, tuple(weight.shape), generator=generator)
