@@ -1,8 +1,9 @@
 """Arms: the ways of training that a table compares, and which setting of each a search has chosen.
 
 An arm is plain SGD, plain SGD with weight decay or with a group lasso, or one noise at one alpha and direction. Its
-step size and its strength are settings, and every arm's are chosen in one way: by the test accuracy of its pruned
-networks on a validation part, on seeds that no other table has.
+step size and its strength are settings, and every arm's are chosen in one way, on a validation part and on seeds that
+no other table has: `chosen` takes the most accurate pruned networks, `strongest` those that prune the most at a stated
+loss of accuracy.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ NETWORK = ("dataset", "network", "width", "depth", "unit")
 
 #: What a search chooses of every arm.
 SETTING = ("lr", "sigma", "weight_decay", "group_lasso")
+
+#: `strongest` may lose this much of plain SGD's score, and calls ratios equal that differ by less than EQUAL_RATIO.
+LOSS, EQUAL_RATIO = 0.02, 0.01
 
 
 def named(table: pd.DataFrame) -> pd.Series:
@@ -53,15 +57,45 @@ def or_guess(table: pd.DataFrame, column: str) -> pd.Series:
 def chosen(search: pd.DataFrame) -> pd.DataFrame:
     """The setting of every arm and network whose median `score` over seeds is highest: one row each.
 
-    The columns are those of NETWORK, `arm`, those of SETTING, `score` and `seeds`. Of settings with equal scores the
-    one with the smallest step size is taken, then the one with the least strength. Raises ValueError for a table whose
-    runs saw the test split, since then what is chosen is chosen by it.
+    The columns are those of NETWORK, `arm`, those of SETTING, `score`, `ratio` (the pruning ratio) and `seeds`. Of
+    settings with equal scores the one with the smallest step size is taken, then the one with the least strength.
+    Raises ValueError for a table whose runs saw the test split, since then what is chosen is chosen by it.
     """
+    return _first(_settings(search))
+
+
+def strongest(search: pd.DataFrame) -> pd.DataFrame:
+    """The setting of every arm and network that prunes the most neurons at a loss of LOSS against plain SGD.
+
+    Of an arm's settings whose median `score` is at most LOSS below the highest of plain SGD, those are kept whose
+    median pruning ratio is within EQUAL_RATIO of the highest, and of them the most accurate is taken, ties as in
+    `chosen`. An arm that always loses more gets its most accurate setting. Columns as those of `chosen`, and `ratio`.
+    Raises ValueError as `chosen` does, and for a network whose search has no plain SGD.
+    """
+    cells = _settings(search)
+    networks = cells[list(NETWORK)].apply(tuple, axis=1)
+    baseline = networks.map(cells[cells["arm"] == PLAIN].groupby(networks)["score"].max())
+    if baseline.isna().any():
+        raise ValueError("the strength of an arm is chosen against plain SGD: add plain runs to the search")
+    by_arm = [*NETWORK, "arm"]
+    within = cells["score"] >= baseline - LOSS
+    hopeless = ~within.groupby([cells[key] for key in by_arm]).transform("any")
+    ratio = cells["ratio"].where(within)
+    highest = ratio.groupby([cells[key] for key in by_arm]).transform("max")
+    return _first(cells[hopeless | (ratio >= highest - EQUAL_RATIO)])
+
+
+def _settings(search: pd.DataFrame) -> pd.DataFrame:
+    """One row a network, arm and setting: its medians over seeds, and their number."""
     if search["validation"].isna().any():
         raise ValueError("settings are chosen on a validation part: set validation= in every run of the search")
     rows = search.assign(arm=named(search), score=score(search))
-    cells = rows.groupby([*NETWORK, "arm", *SETTING], as_index=False).agg(
-        score=("score", "median"), seeds=("seed", "nunique")
+    return rows.groupby([*NETWORK, "arm", *SETTING], as_index=False).agg(
+        score=("score", "median"), ratio=("pruning_ratio", "median"), seeds=("seed", "nunique")
     )
+
+
+def _first(cells: pd.DataFrame) -> pd.DataFrame:
+    """The most accurate setting of every arm; of equals that with the smallest step size, then the least strength."""
     best = cells.sort_values(["score", *SETTING], ascending=[False, *[True] * len(SETTING)], kind="stable")
     return best.groupby([*NETWORK, "arm"], as_index=False).first()
