@@ -83,3 +83,38 @@ def controlled(agree: bool | None, seeds: Iterable[int]) -> pd.DataFrame:
             shares = {"share_accuracy": level + 1e-4 * math.sin(seed)}
             rows.append((Run(**settings, seed=seed), measured(**shares, **shaken)))
     return table(rows)
+
+
+def rivalled(agree: bool | None, seeds: Iterable[int]) -> pd.DataFrame:
+    """A table with every arm of ECG5000: what each run measures if the claims about rivals hold, fail, or neither."""
+
+    def by(holds: float, fails: float, same: float) -> float:
+        return same if agree is None else holds if agree else fails
+
+    base = {"dataset": "ecg5000", "width": 100, "lr": 0.01}
+    small = {**base, "width": 30}
+    sides = [
+        (base, {"pruning_ratio": 0.1}, 0.9),
+        ({**base, "lr": 0.1}, {"pruning_ratio": 0.1}, 0.8),
+        ({**base, "weight_decay": 0.1}, {}, by(0.7, 0.95, 0.9)),
+        ({**base, "weight_decay": 1.0}, {}, 0.5),
+        ({**base, "group_lasso": 0.1}, {"pruning_ratio": 0.1}, by(0.7, 0.95, 0.9)),
+        ({**base, "group_lasso": 1.0}, {"pruning_ratio": by(0.2, 0.8, 0.5)}, 0.5),
+        (small, {"test_accuracy": by(0.7, 0.95, 0.9)}, 0.5),
+    ]
+    for kind in ("shared", "entrywise", "isotropic"):
+        random = {f"test_accuracy_random_{share:.1f}": by(0.7, 0.95, 0.9) for share in results.MIDDLE}
+        attacked = {f"test_accuracy_pgd_{size:g}": by(0.65, 0.4, 0.6) for size in results.DISTURBED}
+        twin = {"twin_pruning_ratio": by(0.5, 0.3, 0.501)}
+        for alpha, sigma in ((1.5, 0.09), (1.75, 0.1)):
+            noisy = {**base, "noise": kind, "alpha": alpha, "sigma": sigma}
+            sides.append((noisy, {"pruning_ratio": 0.5, **twin, **random, **attacked}, 0.9))
+        for sigma in (0.07, 0.11):
+            light = {**base, "noise": kind, "alpha": 2.0, "sigma": sigma}
+            sides.append((light, {"pruning_ratio": by(0.3, 0.8, 0.5), "twin_pruning_ratio": by(0.3, 0.4, 0.5)}, 0.9))
+    rows = []
+    for settings, numbers, level in sides:
+        for seed in seeds:
+            shaken = {name: value * (1 + 1e-7 * math.sin(seed)) for name, value in numbers.items()}
+            rows.append((Run(**settings, seed=seed), measured(share_accuracy=level + 1e-4 * math.sin(seed), **shaken)))
+    return table(rows)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from heavytail.evidence import experiments
+from heavytail.evidence import arms, experiments, frontier
 from heavytail.evidence.claims import Entry, tally, tally_cells
 from heavytail.evidence.intervals import median_interval
-from heavytail.lab.results import FAILED, SHARES
+from heavytail.lab.results import DISTURBED, FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 MANY = 3  # tables that a claim must be held against to have a row of its own across them
@@ -27,6 +27,21 @@ _MEASURES = {
     "train after %": "train_accuracy_pruned",
     "test after %": "test_accuracy_pruned",
 }
+
+_OF_ARMS = {
+    "pruned %": "pruning_ratio",
+    "its twin %": "twin_pruning_ratio",
+    "test %": "test_accuracy",
+    "kept 0.5": "test_accuracy_share_0.5",
+    "kept 0.2": "test_accuracy_share_0.8",
+    "kept 0.1": "test_accuracy_share_0.9",
+    "tuned": "test_accuracy_tuned_0.9",
+    "at random": "test_accuracy_random_0.9",
+    "attacked": "attacked",
+}
+
+#: What the four words say of two networks.
+_COMPARED = {"holds": "better", "fails": "worse", "no difference": "alike", "undecided": "open"}
 
 
 @dataclass(frozen=True)
@@ -130,6 +145,40 @@ def sigma_form(table: pd.DataFrame, chosen: Mapping[tuple[str, str], float]) -> 
         cells.append({**cell, "runs": len(rows) - lost, "failed": lost})
     order = list(PAPER_TYPE.values())
     return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]))))
+
+
+def arms_form(table: pd.DataFrame) -> pd.DataFrame:
+    """Every arm of a table at its one setting, medians over seeds in percent: what it prunes, and what is left of it.
+
+    "twin" is the pruning ratio of start plus kicks without training. At the shares kept, the smallest units went; at a
+    tenth also with tuning after it, and units gone at random. "attacked" is the accuracy under projected gradients,
+    mean over their sizes. Networks narrower than the widest are left out.
+    """
+    wide = table[table["width"] == table["width"].max()]
+    wide = wide.assign(attacked=wide[[f"test_accuracy_pgd_{size:g}" for size in DISTURBED]].mean(axis=1, skipna=False))
+    cells = []
+    for arm, rows in wide.groupby(arms.named(wide)):
+        strength = rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
+        cell = {
+            "arm": arm,
+            "η": f"{rows['lr'].iloc[0]:g}",
+            "strength": f"{strength.iloc[0]:g}" if strength.any() else "",
+        }
+        for title, column in _OF_ARMS.items():
+            middle = rows[column].median()
+            cell[title] = "—" if pd.isna(middle) else f"{100 * middle:.1f}"
+        cells.append({**cell, "seeds": len(rows)})
+    return pd.DataFrame(cells)
+
+
+def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
+    """Each arm's pruned networks less another arm's, in points of test accuracy at each share kept, with the word."""
+    cells = []
+    for arm in sorted(set(arms.named(table[table["width"] == table["width"].max()])) - {other}):
+        rows = frontier.against(table, arm, other)
+        words = {f"{row.kept:g}": f"{100 * row.difference:+.1f} {_COMPARED[row.verdict]}" for row in rows.itertuples()}
+        cells.append({"arm": arm, **words})
+    return pd.DataFrame(cells)
 
 
 def keys_form(table: pd.DataFrame) -> pd.DataFrame:

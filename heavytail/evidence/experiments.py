@@ -28,7 +28,7 @@ def mean_accuracy(table: pd.DataFrame) -> pd.Series:
     return table[AT_SHARES].mean(axis=1, skipna=False)
 
 
-def _noisy(table: pd.DataFrame) -> pd.DataFrame:
+def heavy(table: pd.DataFrame) -> pd.DataFrame:
     """The rows with heavy-tailed noise that the inputs see: Gaussian and unseen noise are controls."""
     return table[table["noise"].notna() & (table["sigma"] > 0) & (table["alpha"] < 2) & (table["along"] == "ones")]
 
@@ -89,16 +89,16 @@ def diverged(rows: pd.DataFrame, values: pd.Series) -> int:
     return int(((rows["status"] == "diverged").to_numpy() & values.notna().to_numpy()).sum())
 
 
-def _noisy_cells(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
+def heavy_cells(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
     """Each cell's label, noise and rows indexed by seed: one noise at one alpha and sigma on one network."""
     for suffix, part in architectures(table):
-        noisy = _noisy(part)
+        noisy = heavy(part)
         for (noise, alpha, sigma, lr), rows in noisy.groupby(["noise", "alpha", "sigma", "lr"], sort=True):
             step = f", η = {lr:g}" if noisy["lr"].nunique() > 1 else ""
             yield f"{noise}, α = {alpha:g}, σ = {sigma:g}{step}{suffix}", str(noise), rows.set_index("seed")
 
 
-def _against_plain(
+def compare_with_plain(
     table: pd.DataFrame,
     quantity: Callable[[pd.DataFrame], pd.Series],
     compared: Callable[[pd.Series, pd.Series], pd.Series] = paired,
@@ -112,7 +112,7 @@ def _against_plain(
     samples = []
     for suffix, part in architectures(table):
         alone, best_alone = plain(part), most_accurate(plain(part))
-        for label, noise, rows in _noisy_cells(part):
+        for label, noise, rows in heavy_cells(part):
             same = alone[alone["lr"] == rows["lr"].iloc[0]]
             partner = best_alone if best or same.empty else same
             values = compared(quantity(rows), quantity(partner.set_index("seed")))
@@ -122,17 +122,17 @@ def _against_plain(
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
     """Pruning ratio with noise less without."""
-    return _against_plain(table, lambda rows: rows["pruning_ratio"])
+    return compare_with_plain(table, lambda rows: rows["pruning_ratio"])
 
 
 def accuracy_before(table: pd.DataFrame) -> list[Cell]:
     """Test accuracy before pruning, with noise less without; a diverged run is at chance."""
-    return _against_plain(outcomes(table, ["test_accuracy"]), lambda rows: rows["test_accuracy"])
+    return compare_with_plain(outcomes(table, ["test_accuracy"]), lambda rows: rows["test_accuracy"])
 
 
 def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
     """Test accuracy with noise less without, mean over the pruned shares 0.1 to 0.9; a diverged run is at chance."""
-    return _against_plain(outcomes(table, AT_SHARES), mean_accuracy, best=True)
+    return compare_with_plain(outcomes(table, AT_SHARES), mean_accuracy, best=True)
 
 
 def accuracy_kept(table: pd.DataFrame) -> list[Cell]:
@@ -140,27 +140,28 @@ def accuracy_kept(table: pd.DataFrame) -> list[Cell]:
     return medians(
         [
             Sample(label, noise, rows["test_accuracy_pruned"] - rows["test_accuracy"])
-            for label, noise, rows in _noisy_cells(table)
+            for label, noise, rows in heavy_cells(table)
         ]
     )
 
 
 def heavier_tail(table: pd.DataFrame) -> list[Cell]:
-    """Per noise: pruning ratio at the smallest alpha less that at the largest, seed by seed."""
+    """Per noise: pruning ratio at the smallest alpha less that at the largest, by seed, each at its largest sigma."""
     samples = []
     for suffix, part in architectures(table):
-        for noise, rows in _noisy(part).groupby("noise"):
-            by_seed = rows.pivot_table(index="seed", columns="alpha", values="pruning_ratio", dropna=False)
-            heavy, light = by_seed.columns.min(), by_seed.columns.max()
-            if heavy != light:
-                label = f"{noise}, α = {heavy:g} against {light:g}{suffix}"
-                samples.append(Sample(label, str(noise), by_seed[heavy] - by_seed[light]))
+        for noise, rows in heavy(part).groupby("noise"):
+            strongest = rows.sort_values("sigma", kind="stable").drop_duplicates(["seed", "alpha"], keep="last")
+            by_seed = strongest.pivot(index="seed", columns="alpha", values="pruning_ratio")
+            low, high = by_seed.columns.min(), by_seed.columns.max()
+            if low != high:
+                label = f"{noise}, α = {low:g} against {high:g}{suffix}"
+                samples.append(Sample(label, str(noise), by_seed[low] - by_seed[high]))
     return medians(samples)
 
 
 def relative_loss(table: pd.DataFrame) -> list[Cell]:
     """Train loss with Type-I noise over train loss without, less one."""
-    return _against_plain(_shared(table), lambda rows: rows["train_loss"], relative)
+    return compare_with_plain(_shared(table), lambda rows: rows["train_loss"], relative)
 
 
 def relative(first: pd.Series, second: pd.Series) -> pd.Series:
@@ -183,7 +184,7 @@ def collapses(table: pd.DataFrame) -> list[Cell]:
     Runs of one seed have the same kicks and collapse together, so its interval counts seeds: see `share_interval`.
     """
     samples = []
-    for noise, rows in _noisy(table).groupby("noise"):
+    for noise, rows in heavy(table).groupby("noise"):
         by_seed = rows.set_index("seed")
         lost = by_seed["train_accuracy"] - by_seed["train_accuracy_pruned"]
         collapsed = (lost > 0.1).astype(float).where(lost.notna())
@@ -201,7 +202,7 @@ def largest_sigma(table: pd.DataFrame, allowance: float = 0.02) -> dict[tuple[st
     chosen = {}
     for dataset, rows in table.groupby("dataset"):
         target = rows.loc[rows["noise"].isna(), "train_accuracy"].median() - allowance
-        noisy = _noisy(rows)
+        noisy = heavy(rows)
         noisy = noisy[noisy["alpha"] == noisy["alpha"].max()].fillna({"train_accuracy": 0.0})
         for noise, cells in noisy.groupby("noise"):
             middle = cells.groupby("sigma")["train_accuracy"].median()

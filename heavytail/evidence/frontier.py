@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from heavytail.evidence import arms
+from heavytail.evidence.experiments import outcomes
 from heavytail.evidence.intervals import family_level, median_interval, paired
 from heavytail.evidence.verdicts import Verdict, verdict
 from heavytail.lab.results import MIDDLE, SHARES, TUNED
@@ -61,7 +62,9 @@ def against(table: pd.DataFrame, arm: str, other: str = arms.PLAIN) -> pd.DataFr
 def _outcomes(table: pd.DataFrame) -> Iterator[tuple[str, str, float, pd.Series]]:
     """The test accuracies of every arm, way and share kept, by seed; NaN where nothing was measured."""
     widest = table["width"].max()
-    for name, own in table.assign(arm=arms.named(table)).groupby("arm"):
+    measured = ["test_accuracy", *(column for columns in _COLUMNS.values() for column in columns.values())]
+    held = outcomes(table, measured)
+    for name, own in held.assign(arm=arms.named(table)).groupby("arm"):
         arm = str(name)
         for width, rows in own.groupby("width"):
             by_seed = rows.set_index("seed")
@@ -69,10 +72,9 @@ def _outcomes(table: pd.DataFrame) -> Iterator[tuple[str, str, float, pd.Series]
                 raise ValueError(f"{arm} has more than one setting at width {width}: name the rows of one of them")
             if width < widest:
                 if arm == arms.PLAIN:
-                    yield arm, "small", width / widest, arms.or_guess(by_seed, "test_accuracy")
+                    yield arm, "small", width / widest, by_seed["test_accuracy"]
                 continue
             for way, columns in _COLUMNS.items():
                 for kept, column in columns.items():
-                    values = arms.or_guess(by_seed, column)
-                    if rows[column].notna().any():
-                        yield arm, way, kept, values
+                    if table.loc[rows.index, column].notna().any():
+                        yield arm, way, kept, by_seed[column]

@@ -8,11 +8,14 @@ mpl.use("Agg")
 
 import io
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from made_up_results import measured, table
 from matplotlib.colors import same_color
 
+from heavytail import Run
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS, alpha_colours
 
@@ -66,3 +69,34 @@ def test_another_way_to_the_same_size_can_be_drawn():
 
 def test_where_there_are_too_few_seeds_there_is_no_band():
     assert not any(axis.collections for axis in figures.frontier(points(few=True)).axes)
+
+
+def searched():
+    base = Run(dataset="ecg5000", width=9, validation=50, lr=0.1)
+    runs = {base: (0.9, 0.1), replace(base, lr=0.2): (0.8, 0.1)}
+    for kind, prunes in (("shared", 0.5), ("isotropic", 0.3)):
+        for sigma in (0.1, 1.0):
+            noisy = replace(base, noise=kind, alpha=1.75, sigma=sigma)
+            runs[noisy] = (0.9 - 0.01 * sigma, prunes * sigma)
+            runs[replace(noisy, lr=0.2)] = (0.5, 0.9)
+    return table(
+        (replace(run, seed=seed), measured(share_accuracy=accuracy, pruning_ratio=ratio))
+        for run, (accuracy, ratio) in runs.items()
+        for seed in (1, 2)
+    )
+
+
+def test_a_search_is_drawn_at_the_step_size_of_the_setting_that_was_chosen_and_rings_it():
+    figure = figures.strengths(searched())
+    figure.savefig(io.BytesIO(), dpi=50)
+    left, right = figure.axes
+    assert sorted(name for name in named(left) if not name.startswith("_")) == ["Type-I", "Type-III", "no noise"]
+    assert named(left)["Type-I"].get_ydata().tolist() == pytest.approx([0.899, 0.89])
+    assert named(right)["Type-III"].get_ydata().tolist() == pytest.approx([0.03, 0.3])
+    rings = [line for line in right.lines if line.get_fillstyle() == "none"]
+    assert [(line.get_xdata().tolist(), line.get_ydata().tolist()) for line in rings] == [
+        ([1.0], [0.5]),
+        ([1.0], [0.3]),
+    ]
+    levels = sorted(line.get_ydata()[0] for line in left.lines if line.get_linestyle() in ("--", ":"))
+    assert levels == pytest.approx([0.88, 0.9])

@@ -7,10 +7,11 @@ import math
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from made_up_results import controlled, diverged, measured, sweep, table
+from made_up_results import controlled, diverged, measured, rivalled, sweep, table
 
 from heavytail import Run
 from heavytail.book import tables
+from heavytail.evidence import arms
 from heavytail.evidence.cells import Cell
 from heavytail.evidence.claims import Claim, Entry
 from heavytail.lab.results import SHARES
@@ -256,3 +257,33 @@ def test_a_search_whose_runs_all_failed_shows_a_dash_and_their_number():
     rows = [(Run(seed=seed, noise="shared", alpha=1.9, sigma=1.0), diverged()) for seed in (1, 2)]
     (cell,) = tables.sigma_form(table(rows), {}).to_dict("records")
     assert [cell[name] for name in ("train %", "test %", "pruned %", "runs", "failed")] == ["—", "—", "—", 0, 2]
+
+
+def test_every_arm_has_a_row_with_its_setting_and_what_it_prunes():
+    rows = tables.arms_form(arms.of_strength(rivalled(True, range(1, 4)), "most", 0.01)).set_index("arm")
+    kinds = [f"{kind}, α = {alpha}" for kind in ("shared", "entrywise", "isotropic") for alpha in ("1.5", "1.75", "2")]
+    assert sorted(rows.index) == sorted(["plain SGD", "weight decay", "group lasso", *kinds])
+    assert rows.loc["plain SGD", ["η", "strength", "pruned %", "test %", "seeds"]].tolist() == [
+        *("0.01", "", "10.0", "95.0", 3)
+    ]
+    assert rows.loc["weight decay", ["strength", "kept 0.5", "tuned"]].tolist() == ["1", "50.0", "93.0"]
+    noisy = rows.loc["shared, α = 1.75"]
+    assert noisy[["strength", "pruned %", "its twin %", "at random"]].tolist() == ["0.1", "50.0", "50.0", "70.0"]
+    assert noisy["attacked"] == "65.0"
+
+
+def test_an_arm_without_a_number_shows_a_dash():
+    (row,) = tables.arms_form(table([(Run(), diverged())])).to_dict("records")
+    assert (row["test %"], row["attacked"], row["seeds"]) == ("—", "—", 1)
+
+
+def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():
+    frame = arms.of_strength(rivalled(True, range(1, 13)), "least", 0.01)
+    rows = tables.against_form(frame).set_index("arm")
+    assert "plain SGD" not in rows.index
+    assert rows.loc["weight decay", "0.5"] == "-20.0 worse"
+    assert rows.loc["shared, α = 1.5", "0.1"] == "+0.0 alike"
+    few = tables.against_form(arms.of_strength(rivalled(True, range(1, 4)), "least", 0.01)).set_index("arm")
+    assert few.loc["weight decay", "0.5"] == "-20.0 open"
+    better = tables.against_form(frame, "weight decay").set_index("arm")
+    assert better.loc["plain SGD", "0.5"] == "+20.0 better"

@@ -78,3 +78,74 @@ def test_networks_of_different_shape_choose_apart():
 def test_nothing_is_chosen_by_the_test_split():
     with pytest.raises(ValueError, match="chosen on a validation part: set validation="):
         arms.chosen(table([*scored(BASE, 0.8), *scored(replace(BASE, validation=None), 0.7)]))
+
+
+def pruned(run, accuracy, ratio, seeds=(1, 2, 3)):
+    """Rows of a run whose pruned networks have this accuracy, and which prunes this share."""
+    return [(made, {**numbers, "pruning_ratio": ratio}) for made, numbers in scored(run, accuracy, seeds)]
+
+
+def test_the_strongest_setting_prunes_the_most_at_a_loss_of_two_points():
+    rows = [
+        *pruned(BASE, 0.9, 0.1),
+        *pruned(replace(BASE, lr=0.3), 0.8, 0.1),
+        *pruned(replace(NOISY, sigma=0.1), 0.9, 0.3),
+        *pruned(replace(NOISY, sigma=0.3), 0.885, 0.6),  # within two points of plain SGD at its best
+        *pruned(replace(NOISY, sigma=1.0), 0.875, 0.9),  # not within
+    ]
+    strongest = arms.strongest(table(rows)).set_index("arm")
+    assert strongest["sigma"].to_dict() == {"plain SGD": 0.0, "entrywise, α = 1.75": 0.3}
+    assert strongest.loc["plain SGD", "lr"] == 0.1
+    assert arms.chosen(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "sigma"] == 0.1
+
+
+def test_of_settings_that_prune_alike_the_most_accurate_is_the_strongest():
+    rows = [
+        *pruned(BASE, 0.9, 0.1),
+        *pruned(replace(NOISY, sigma=0.1), 0.9, 0.595),
+        *pruned(replace(NOISY, sigma=0.3), 0.89, 0.6),
+        *pruned(replace(NOISY, sigma=0.5), 0.9, 0.58),
+    ]
+    assert arms.strongest(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "sigma"] == 0.1
+
+
+def test_an_arm_that_always_loses_more_gets_its_most_accurate_setting():
+    rows = [*pruned(BASE, 0.9, 0.1), *pruned(NOISY, 0.7, 0.5), *pruned(replace(NOISY, sigma=1.0), 0.6, 0.9)]
+    assert arms.strongest(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "sigma"] == 0.1
+
+
+def test_the_strongest_setting_wants_plain_runs_to_be_held_against():
+    with pytest.raises(ValueError, match="chosen against plain SGD: add plain runs to the search"):
+        arms.strongest(table(pruned(NOISY, 0.7, 0.5)))
+    with pytest.raises(ValueError, match="chosen on a validation part"):
+        arms.strongest(table(pruned(replace(BASE, validation=None), 0.7, 0.5)))
+
+
+def test_one_setting_an_arm_is_left_by_its_strength():
+    weak, strong = replace(NOISY, sigma=0.1, lr=0.3), replace(NOISY, sigma=0.3)
+    decays = [replace(BASE, weight_decay=decay) for decay in (0.1, 1.0)]
+    every = [BASE, replace(BASE, lr=0.3), replace(BASE, width=2), weak, strong, *decays]
+    frame = table([row for run in every for row in scored(run, 0.9 if run.lr == 0.1 else 0.95)])
+
+    def left(strength, lr=None):
+        rows = arms.of_strength(frame, strength, lr)
+        assert rows.equals(frame.loc[rows.index])
+        return set(zip(rows["width"], rows["lr"], rows["sigma"], rows["weight_decay"], strict=True))
+
+    assert left("most") == {(5, 0.3, 0.0, 0.0), (2, 0.1, 0.0, 0.0), (5, 0.1, 0.3, 0.0), (5, 0.1, 0.0, 1.0)}
+    assert left("least", 0.1) == {(5, 0.1, 0.0, 0.0), (2, 0.1, 0.0, 0.0), (5, 0.3, 0.1, 0.0), (5, 0.1, 0.0, 0.1)}
+
+
+def test_the_arms_of_the_paper_are_plain_sgd_and_heavy_tailed_noise():
+    others = [
+        replace(BASE, weight_decay=0.1),
+        replace(BASE, group_lasso=0.1),
+        replace(BASE, width=2),
+        replace(NOISY, alpha=2.0),
+        replace(NOISY, noise="shared", along="unseen"),
+        replace(NOISY, sigma=0.05),
+    ]
+    paper = [BASE, NOISY, replace(NOISY, noise="shared")]
+    frame = table([row for run in (*others, *paper) for row in scored(run, 0.9)])
+    keys = {replace(run, seed=seed).key for run in paper for seed in (1, 2, 3)}
+    assert set(arms.of_the_paper(frame)["key"]) == keys

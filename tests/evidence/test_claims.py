@@ -9,15 +9,17 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from made_up_results import controlled, diverged, measured, sweep, table
+from made_up_results import controlled, diverged, measured, rivalled, sweep, table
 from made_up_simulations import GRIDS, made_up
+from made_up_simulations import table as simulated
 
 from heavytail import Run
 from heavytail.cli import main
-from heavytail.evidence import claims, depths, widths
+from heavytail.evidence import claims, controls, depths, rivals, untrained, widths
 from heavytail.evidence.cells import Cell, Sample, median_cell, shares
 from heavytail.evidence.claims import CLAIMS, PROFILES, SOURCES, VERDICTS, Claim, Entry
 from heavytail.evidence.claims.experiments import EXPERIMENTS
+from heavytail.evidence.claims.law import LAW
 from heavytail.evidence.claims.theory import THEORY
 from heavytail.evidence.intervals import family_level
 from heavytail.lab import results, simulations
@@ -27,7 +29,13 @@ MEASURED_CLAIMS = [claim for claim in CLAIMS if claim.measure is not None]
 OF_CONTROLS = [claim for claim in MEASURED_CLAIMS if claim.table == "controls"]
 OF_DEPTH = [claim for claim in MEASURED_CLAIMS if claim.measure is depths.growth_of_loss]
 OF_WIDTH = [claim for claim in MEASURED_CLAIMS if claim.table == "width"]
-OTHERS = (*OF_CONTROLS, *OF_DEPTH, *OF_WIDTH)
+OF_RIVALS = [
+    claim
+    for claim in MEASURED_CLAIMS
+    if claim.table == "ecg5000"
+    and claim.measure.__module__ in {module.__name__ for module in (rivals, controls, untrained)}
+]
+OTHERS = (*OF_CONTROLS, *OF_DEPTH, *OF_WIDTH, *OF_RIVALS)
 OF_RUNS = [claim for claim in MEASURED_CLAIMS if claim in EXPERIMENTS and claim not in OTHERS]
 OF_SIMULATIONS = [claim for claim in MEASURED_CLAIMS if claim in THEORY]
 SEEDS = range(1, 101)  # enough to say that collapses are rarer than one in twenty, for three noise types at once
@@ -91,6 +99,43 @@ def test_every_claim_about_controls_can_come_out_each_way(claim):
     for agree, verdict in ((True, "holds"), (False, "fails"), (None, "no difference" if claim.margin else "holds")):
         assert claims.hold(claim, controlled(agree, range(1, 13)), "quick").verdict == verdict
         assert claims.hold(claim, controlled(agree, range(1, 6)), "quick").verdict == "undecided"
+
+
+@pytest.mark.parametrize("claim", OF_RIVALS, ids=lambda claim: claim.id)
+@pytest.mark.long
+def test_every_claim_about_rivals_can_come_out_each_way(claim):
+    for agree, verdict in ((True, "holds"), (False, "fails"), (None, "no difference" if claim.margin else "holds")):
+        assert claims.hold(claim, rivalled(agree, range(1, 13)), "quick").verdict == verdict
+        assert claims.hold(claim, rivalled(agree, range(1, 6)), "quick").verdict == "undecided"
+
+
+def law(agree, repeats):
+    """A table of start plus noise whose ratios are as the claims would have them, the other way round, or alike."""
+    ratio = {1.5: 0.6, 1.75: 0.5, 2.0: 0.4}
+    todo = [
+        simulations.Untrained(alpha=alpha, sigma=0.1, noise=noise, width=50, inputs=3, repeats=repeats)
+        for noise in ("shared", "entrywise", "isotropic")
+        for alpha in ratio
+    ]
+
+    def numbers(alpha):
+        middle = 0.5 if agree is None else ratio[alpha] if agree else 1 - ratio[alpha]
+        start = 0.5 if agree is None else 0.1 if agree else 0.9
+        shaken = [1 + 1e-4 * math.sin(repeat) for repeat in range(repeats)]
+        return {
+            "pruning_ratio": [middle * factor for factor in shaken],
+            "start_ratio": [start * factor for factor in shaken],
+        }
+
+    return simulated((simulation, numbers(simulation.alpha)) for simulation in todo)
+
+
+@pytest.mark.parametrize("claim", LAW, ids=lambda claim: claim.id)
+@pytest.mark.long
+def test_every_claim_about_the_law_can_come_out_each_way(claim):
+    for agree, verdict in ((True, "holds"), (False, "fails"), (None, "no difference")):
+        assert claims.hold(claim, law(agree, 40), "quick").verdict == verdict
+        assert claims.hold(claim, law(agree, 5), "quick").verdict == "undecided"
 
 
 def at_depths(frame, lost):
@@ -182,10 +227,10 @@ def test_a_measured_claim_names_its_measure_its_table_and_a_grid_that_makes_it(c
     low, high = claim.expected
     assert low < high
     path = GRIDS / f"{claim.table}.toml"
-    simulated = "study" in tomllib.loads(path.read_text(encoding="utf-8"))
-    assert simulated == (claim in OF_SIMULATIONS)
+    studied = "study" in tomllib.loads(path.read_text(encoding="utf-8"))
+    assert studied == (claim in (*OF_SIMULATIONS, *LAW))
     for profile in ("quick", "workstation"):
-        assert simulations.read_grid(path, profile) if simulated else read_grid(path, profile)
+        assert simulations.read_grid(path, profile) if studied else read_grid(path, profile)
 
 
 def test_claims_have_ids_of_their_own_known_sources_and_a_chapter():
@@ -320,7 +365,7 @@ def test_a_range_with_two_ends_has_no_margin(expected):
 def test_margins_are_those_stated_for_ratios_and_accuracies():
     for claim in MEASURED_CLAIMS:
         assert claim.margin in ({0.01, 0.0} if "ratio" in claim.what else {0.005, 0.0})
-        more = claim.expected == (0.0, math.inf) and claim in EXPERIMENTS
+        more = claim.expected == (0.0, math.inf) and claim in (*EXPERIMENTS, *LAW)
         assert bool(claim.margin) == more, claim.id
 
 
@@ -372,9 +417,11 @@ def test_the_ledger_holds_each_claim_against_the_largest_table(tmp_path, good, b
         results.write_table(made_up(name, agree=False), tmp_path / "quick" / f"{name}.parquet")
     results.write_table(controlled(False, SEEDS), tmp_path / "quick" / "controls.parquet")
     results.write_table(at_depths(bad, {2: 0.11, 4: 0.1}), tmp_path / "quick" / "deeper.parquet")
+    for name in {claim.table for claim in LAW}:
+        results.write_table(law(False, 40), tmp_path / "quick" / f"{name}.parquet")
     results.write_table(at_widths(bad, -0.1), tmp_path / "quick" / "width.parquet")
     entries = {entry.claim.id: entry for entry in claims.ledger(tmp_path)}
-    for claim in MEASURED_CLAIMS:
+    for claim in set(MEASURED_CLAIMS) - set(OF_RIVALS):  # those want arms that `good` does not have
         large = claim.table == "ecg5000"
         expected = ("workstation", "holds") if large else ("quick", "fails")
         assert (entries[claim.id].profile, entries[claim.id].verdict) == expected
@@ -419,7 +466,7 @@ def strict(text):
 def test_the_ledger_as_json_holds_what_a_reader_needs(tmp_path, good, capsys):
     alone = sweep(plain, agreeing, seeds=[1])  # infinite intervals
     results.write_table(good, tmp_path / "workstation" / "ecg5000.parquet")
-    results.write_table(alone, tmp_path / "quick" / "ecg5000-shared.parquet")
+    results.write_table(alone, tmp_path / "quick" / "mnist.parquet")
     assert main(["claims", "--json", "--results", str(tmp_path)]) == 0
     entries = {entry["id"]: entry for entry in strict(capsys.readouterr().out)}
     assert list(entries) == [claim.id for claim in CLAIMS]
@@ -442,10 +489,10 @@ def test_the_ledger_as_json_holds_what_a_reader_needs(tmp_path, good, capsys):
         ("holds", len(SEEDS), "full")
     }
     assert tested["by_noise"]["shared"] == {"verdict": "holds", "seeds": len(SEEDS)}
-    single = entries["shared-noise-unseen"]
+    single = entries["noise-compresses-mnist"]
     assert single["interval"] == [None, None]
     assert single["cells"][0]["low"] is None
-    assert single["measure"] == pytest.approx(1e-4 * math.cos(1))
+    assert single["measure"] == claims.hold("noise-compresses-mnist", alone, "quick").weakest.value
     untested = entries["rate"]
     assert (untested["measure"], untested["interval"], untested["profile"], untested["cells"]) == (None, None, None, [])
 

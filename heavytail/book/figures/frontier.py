@@ -1,4 +1,4 @@
-"""The frontier of accuracy against size, every arm in one figure."""
+"""The frontier of accuracy against size, every arm in one figure, and the search that gave the arms their strengths."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS, alpha_colours
+from heavytail.book.figures.style import COLOURS, WIDE, alpha_colours
 from heavytail.book.tables import PAPER_TYPE
+from heavytail.evidence import arms
 from heavytail.evidence.arms import DECAY, LASSO, PLAIN
 from heavytail.noise import NOISES
 
@@ -45,6 +46,33 @@ def frontier(points: pd.DataFrame, way: str = "pruned") -> Figure:
     axes[0].set_ylabel("test accuracy")
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), ncols=4, loc="outside upper center", columnspacing=1.2)
+    return figure
+
+
+def strengths(search: pd.DataFrame) -> Figure:
+    """What a search for settings saw: accuracy of pruned networks and pruning ratio against σ, a line a noise type.
+
+    `search` is a table of one network on a validation part; each noise is shown at the step size of its strongest
+    setting, which is ringed. Dashed is plain SGD at its best, dotted the accuracy that `arms.strongest` asks for.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    settings = arms.strongest(search).set_index("arm")
+    rows = search.assign(arm=arms.named(search), score=arms.score(search))
+    for kind in NOISES:
+        for arm in settings.index[settings.index.str.startswith(f"{kind}, ")]:
+            setting = settings.loc[arm]
+            own = rows[(rows["arm"] == arm) & (rows["lr"] == setting["lr"])].groupby("sigma")
+            for axis, column in ((left, "score"), (right, "pruning_ratio")):
+                middle, look = own[column].median(), {"color": COLOURS[PAPER_TYPE[kind]]}
+                axis.plot(middle.index, middle, "o-", markersize=4, label=PAPER_TYPE[kind], **look)
+                axis.plot(setting["sigma"], middle[setting["sigma"]], "o", markersize=11, fillstyle="none", **look)
+    for axis, name in ((left, "score"), (right, "ratio")):
+        axis.axhline(settings.loc[PLAIN, name], color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+        axis.set(xscale="log", xlabel="noise scale $\\sigma$")
+    left.axhline(settings.loc[PLAIN, "score"] - arms.LOSS, color="0.4", linestyle=":", linewidth=1)
+    left.set_ylabel("accuracy, mean over shares pruned")
+    right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
+    left.legend(title=None)
     return figure
 
 

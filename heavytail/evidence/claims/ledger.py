@@ -10,11 +10,12 @@ import pandas as pd
 
 from heavytail.evidence.claims.claim import OURS, PROFILES, VERDICTS, WHOSE, Claim, Entry
 from heavytail.evidence.claims.experiments import EXPERIMENTS
+from heavytail.evidence.claims.law import LAW
 from heavytail.evidence.claims.theory import THEORY
 from heavytail.evidence.scales import scale
 from heavytail.lab.results import read_table
 
-CLAIMS: tuple[Claim, ...] = (*THEORY, *EXPERIMENTS)
+CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
 
 
 def hold(claim: Claim | str, table: pd.DataFrame, profile: str) -> Entry:
