@@ -14,6 +14,7 @@ import pandas as pd
 from heavytail.evidence import arms, experiments, frontier
 from heavytail.evidence.claims import Entry, tally, tally_cells
 from heavytail.evidence.intervals import median_interval
+from heavytail.evidence.verdicts import VERDICTS, whole
 from heavytail.lab.results import DISTURBED, FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
@@ -39,6 +40,8 @@ _OF_ARMS = {
     "at random": "test_accuracy_random_0.9",
     "attacked": "attacked",
 }
+
+_SHOWN = (1.0, 0.5, 0.3, 0.2, 0.1)  # shares kept
 
 #: What the four words say of two networks.
 _COMPARED = {"holds": "better", "fails": "worse", "no difference": "alike", "undecided": "open"}
@@ -172,11 +175,18 @@ def arms_form(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
-    """Each arm's pruned networks less another arm's, in points of test accuracy at each share kept, with the word."""
+    """Each arm's pruned networks less another arm's, in points of test accuracy, with the word: a column a share kept.
+
+    Not all shares are shown, but the intervals behind the words cover all of them together.
+    """
     cells = []
     for arm in sorted(set(arms.named(table[table["width"] == table["width"].max()])) - {other}):
         rows = frontier.against(table, arm, other)
-        words = {f"{row.kept:g}": f"{100 * row.difference:+.1f} {_COMPARED[row.verdict]}" for row in rows.itertuples()}
+        words = {
+            f"{row.kept:g} kept": f"{100 * row.difference:+.1f} {_COMPARED[row.verdict]}"
+            for row in rows.itertuples()
+            if row.kept in _SHOWN
+        }
         cells.append({"arm": arm, **words})
     return pd.DataFrame(cells)
 
@@ -221,10 +231,13 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def said(entry: Entry) -> str:
-    """The verdict in a sentence of a page: the word, in how many cells the claim holds, the seeds, the scale."""
+    """The verdict in a sentence of a page: the word, how many cells have which word, the seeds, the scale."""
     if not entry.cells:
         return entry.verdict
-    return f"{entry.verdict} ({entry.agreeing} of {len(entry.cells)} cells hold; {_seeds(entry)} seeds; {entry.scale})"
+    words = whole(cell.verdict for cell in entry.cells if cell.verdict)
+    every = f"all {len(entry.cells)} cells" if len(entry.cells) > 1 else "1 cell"
+    counts = every if words in VERDICTS else f"cells: {words}"
+    return f"{entry.verdict} ({counts}; {_seeds(entry)} seeds; {entry.scale})"
 
 
 def verdicts(entries: Sequence[Entry]) -> Html:

@@ -15,7 +15,7 @@ from scipy import stats
 from heavytail import noise as noises
 from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import AT_SHARES, diverged, mean_accuracy, most_accurate, outcomes, plain, relative
+from heavytail.evidence.experiments import heavy_cells, most_accurate, plain, relative
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
@@ -73,32 +73,20 @@ def against_matched_accuracy(table: pd.DataFrame) -> list[Cell]:
 def against_decay(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio with noise less that of plain SGD with weight decay."""
     decayed = _decayed(table).set_index("seed")["pruning_ratio"]
-    return medians([Sample(noise, noise, paired(rows["pruning_ratio"], decayed)) for noise, rows in _heavy(table)])
-
-
-def accuracy_against_decay(table: pd.DataFrame) -> list[Cell]:
-    """Per noise: test accuracy with noise less with weight decay, mean over the pruned shares 0.1 to 0.9.
-
-    A diverged run is at chance.
-    """
-    held = outcomes(table, AT_SHARES)
-    decayed = mean_accuracy(_decayed(held).set_index("seed"))
-    samples = []
-    for noise, rows in _heavy(held):
-        values = paired(mean_accuracy(rows), decayed)
-        samples.append(Sample(noise, noise, values, diverged(rows, values)))
-    return medians(samples)
+    return medians(
+        [Sample(label, noise, paired(rows["pruning_ratio"], decayed)) for label, noise, rows in heavy_cells(table)]
+    )
 
 
 def against_random_pruning(table: pd.DataFrame) -> list[Cell]:
     """Per noise: test accuracy pruned by norm less at random, mean over the pruned shares 0.1 to 0.9."""
     samples = []
-    for noise, rows in _heavy(table):
+    for label, noise, rows in heavy_cells(table):
         by_norm, by_chance = (
             rows[[f"test_accuracy_{kind}_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
             for kind in ("share", "random")
         )
-        samples.append(Sample(noise, noise, by_norm - by_chance))
+        samples.append(Sample(label, noise, by_norm - by_chance))
     return medians(samples)
 
 
@@ -121,7 +109,7 @@ def _unseen_against_plain(
 
 def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.DataFrame], float]) -> list[Cell]:
     samples = []
-    for noise, heavy in _heavy(table):
+    for _, noise, heavy in heavy_cells(table):
         light = table[(table["noise"] == noise) & (table["alpha"] == 2)]
         sigma = choose(heavy, light)
         ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
@@ -132,13 +120,6 @@ def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.Da
 def _decayed(table: pd.DataFrame) -> pd.DataFrame:
     """Plain SGD with weight decay; of several, that which is most accurate when pruned."""
     return most_accurate(table[table["noise"].isna() & (table["weight_decay"] > 0)])
-
-
-def _heavy(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each noise's runs at an index below 2, where the inputs see it, by seed; a cell an index and a sigma."""
-    rows = table[table["noise"].notna() & (table["alpha"] < 2) & (table["along"] == "ones")]
-    for (noise, _, _), own in rows.groupby(["noise", "alpha", "sigma"]):
-        yield str(noise), own.set_index("seed")
 
 
 def _unseen(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -12,6 +12,7 @@ from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import (
     AT_SHARES,
     compare_with_plain,
+    diverged,
     heavy,
     heavy_cells,
     mean_accuracy,
@@ -79,9 +80,11 @@ def robustness(table: pd.DataFrame) -> list[Cell]:
 def _accuracy_against(table: pd.DataFrame, penalty: str) -> list[Cell]:
     outcome = outcomes(table, AT_SHARES)
     rival = mean_accuracy(most_accurate(outcome[outcome[penalty] > 0]).set_index("seed"))
-    return medians(
-        [Sample(label, noise, paired(mean_accuracy(rows), rival)) for label, noise, rows in heavy_cells(outcome)]
-    )
+    samples = []
+    for label, noise, rows in heavy_cells(outcome):
+        values = paired(mean_accuracy(rows), rival)
+        samples.append(Sample(label, noise, values, diverged(rows, values)))
+    return medians(samples)
 
 
 def _against_gaussian(table: pd.DataFrame, strength: arms.Strength) -> list[Cell]:

@@ -16,9 +16,9 @@ _LAYER = ["width", "inputs"]
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
-    """Pruning ratio of start plus noise less that of the start, by repeat: a cell a noise, alpha and strength."""
+    """Pruning ratio of start plus heavy-tailed noise less that of the start: a cell a noise, alpha and strength."""
     samples = []
-    for label, noise, rows in _settings(table):
+    for label, noise, rows in _settings(table[table["alpha"] < 2]):
         samples.append(Sample(label, noise, _of(rows, "pruning_ratio") - _of(rows, "start_ratio")))
     return medians(samples)
 

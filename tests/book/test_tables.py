@@ -115,7 +115,8 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
 def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
     claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
     cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", 0.25, -0.375, 0.5, 9, seeds=9))
-    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (1 of 2 cells hold; 9 seeds; toy)"
+    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (cells: holds 1, undecided 1; 9 seeds; toy)"
+    assert tables.said(entry_of(claim, cells[0])) == "holds (1 cell; 9 seeds; toy)"
     assert tables.said(entry_of(claim)) == "not tested"
 
 
@@ -281,9 +282,9 @@ def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():
     frame = arms.of_strength(rivalled(True, range(1, 13)), "least", 0.01)
     rows = tables.against_form(frame).set_index("arm")
     assert "plain SGD" not in rows.index
-    assert rows.loc["weight decay", "0.5"] == "-20.0 worse"
-    assert rows.loc["shared, α = 1.5", "0.1"] == "+0.0 alike"
+    assert rows.loc["weight decay", "0.5 kept"] == "-20.0 worse"
+    assert rows.loc["shared, α = 1.5", "0.1 kept"] == "+0.0 alike"
     few = tables.against_form(arms.of_strength(rivalled(True, range(1, 4)), "least", 0.01)).set_index("arm")
-    assert few.loc["weight decay", "0.5"] == "-20.0 open"
+    assert few.loc["weight decay", "0.5 kept"] == "-20.0 open"
     better = tables.against_form(frame, "weight decay").set_index("arm")
-    assert better.loc["plain SGD", "0.5"] == "+20.0 better"
+    assert better.loc["plain SGD", "0.5 kept"] == "+20.0 better"

@@ -11,7 +11,7 @@ from made_up_results import diverged, measured, table
 from torch.nn.functional import cross_entropy
 
 from heavytail import Run, compress, networks, noise, train
-from heavytail.evidence import controls, experiments
+from heavytail.evidence import controls, experiments, rivals
 from heavytail.lab import datasets, results, trainer
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.runs import read_grid
@@ -250,7 +250,7 @@ def test_noise_is_held_against_the_decay_that_is_most_accurate_when_pruned():
         numbers = diverged() if seed == 8 else measured(share_accuracy=0.9 + seed / 1000)
         rows.append((Run(**base, noise="shared", alpha=1.75, sigma=0.1, seed=seed), numbers))
     frame = table(rows)
-    (cell,) = controls.accuracy_against_decay(frame)
+    (cell,) = rivals.accuracy_against_decay(frame)
     assert (cell.noise, cell.runs, cell.failed, cell.diverged) == ("shared", 8, 0, 1)
     assert cell.points == pytest.approx([0.1 - 0.8, *(0.1 + seed / 1000 for seed in range(1, 8))])
     best = experiments.most_accurate(frame[frame["weight_decay"] > 0])

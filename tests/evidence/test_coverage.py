@@ -68,7 +68,7 @@ def cells():
     """One noise type at one width of a committed table: its runs at all alphas of one sigma, and its seeds."""
     for path in sorted(TABLES.glob("*.parquet")):
         table = results.read_table(path)
-        if path.stem.startswith("search"):
+        if path.stem.startswith(("search", "choose")):
             continue  # no claim is held against it
         if "network" not in table or not (table["network"] == "fcn").all() or not (table["depth"] == 1).all():
             continue

@@ -277,7 +277,7 @@ EXPERIMENTS: tuple[Claim, ...] = (
         "test accuracy with noise less with weight decay, mean over shares 0.1 to 0.9",
         (0.0, INFINITY),
         "controls",
-        controls.accuracy_against_decay,
+        rivals.accuracy_against_decay,
         ACCURACY_MARGIN,
     ),
     Claim(
