@@ -17,6 +17,8 @@ from heavytail import compress, noise, stable
 from heavytail.book.figures.style import COLOURS, WIDE
 from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
+FEW = 12  # seeds, of which large points still stand side by side
+
 SHADES = plt.get_cmap("RdBu_r", 17)  # few, or a picture of noise is a large file
 
 
@@ -89,7 +91,8 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
     noisy = noisy.assign(type=named_type(noisy), index=noisy["alpha"].map("{:g}".format))
     present = [name for name in COLOURS if name in set(noisy["type"])]
     shared = {"x": "index", "y": "pruning_ratio", "hue": "type", "hue_order": present, "palette": COLOURS, "ax": axis}
-    sns.swarmplot(noisy, dodge=True, size=4.5, alpha=0.6, legend=False, **shared)
+    size = 4.5 if noisy["seed"].nunique() <= FEW else 2.8
+    sns.swarmplot(noisy, dodge=True, size=size, alpha=0.6, legend=False, **shared)
     sns.pointplot(
         noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, estimator="median", **shared
     )
