@@ -65,10 +65,14 @@ Record = dict[str, Any]
 
 
 def committed(folder: Path | str) -> dict[str, pd.DataFrame]:
-    """The tables of runs in `folder`, each at its largest profile, by PROFILE/NAME; simulations are left out."""
+    """The tables of runs in `folder`, each at its largest profile, by PROFILE/NAME.
+
+    Simulations are left out, and searches on a validation part: hundreds of cells of few seeds, which other pages show.
+    """
     found = (largest(folder, name) for name in sorted({path.stem for path in Path(folder).glob("*/*.parquet")}))
     tables = {f"{profile}/{path.stem}": read_table(path) for profile, path in filter(None, found)}
-    return {name: table for name, table in tables.items() if "quantity" not in table}
+    runs = {name: table for name, table in tables.items() if "quantity" not in table}
+    return {name: table for name, table in runs.items() if table["validation"].isna().any()}
 
 
 def cells(tables: Mapping[str, pd.DataFrame]) -> list[Record]:
@@ -169,13 +173,16 @@ def _plain(run: Run, place: Mapping[Run, int]) -> int | None:
 
 
 def page(records: Sequence[Record], start: Mapping[str, str], static: str = "../_static") -> Html:
-    """The explorer as a piece of a page, which opens at the axes of `start`; `static` is where its script lies.
+    """The explorer as a piece of a page, which opens at the first record with the axes of `start`.
+
+    `static` is where its script lies.
 
     What the reader sees without the script is a sentence and the list of the tables. The records are in the piece
     itself, because a page opened as a file may not read another file. Raises ValueError for a `start` that no record
     has.
     """
-    if not any(start.items() <= record["at"].items() for record in records):
+    first = next((record["at"] for record in records if start.items() <= record["at"].items()), None)
+    if first is None:
         raise ValueError(f"no cell has {dict(start)}: start at axes and values that one of the tables has")
     data = {
         "axes": AXES,
@@ -190,7 +197,7 @@ def page(records: Sequence[Record], start: Mapping[str, str], static: str = "../
     items = "".join(f"<li><code>data/results/{escape(name)}.parquet</code></li>" for name in names)
     return Html(
         f'<link rel="stylesheet" href="{escape(static)}/explorer.css">\n'
-        f'<section class="explorer" aria-label="Explorer" data-start="{escape(urlencode(start))}">\n'
+        f'<section class="explorer" aria-label="Explorer" data-start="{escape(urlencode(first if start else {}))}">\n'
         '<div class="explorer-without"><p>The explorer needs JavaScript, which does not run here. '
         f"Its numbers are in these tables:</p><ul>{items}</ul></div>\n"
         f'<script type="application/json">{text}</script>\n'

@@ -3,7 +3,7 @@
 An arm is plain SGD, plain SGD with weight decay or with a group lasso, or one noise at one alpha and direction. Its
 step size and its strength are settings, and every arm's are chosen in one way, on a validation part and on seeds that
 no other table has: `chosen` takes the most accurate pruned networks, `strongest` those that prune the most at a stated
-loss of accuracy.
+loss of accuracy after pruning, and `boldest` at a stated loss before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ NETWORK = ("dataset", "network", "width", "depth", "unit")
 #: What a search chooses of every arm.
 SETTING = ("lr", "sigma", "weight_decay", "group_lasso")
 
-#: `strongest` may lose this much of plain SGD's score, and calls ratios equal that differ by less than EQUAL_RATIO.
+#: `strongest` and `boldest` may lose this much against plain SGD, and call ratios equal that differ by less than
+#: EQUAL_RATIO.
 LOSS, EQUAL_RATIO = 0.02, 0.01
 
 
@@ -54,7 +55,8 @@ def score(table: pd.DataFrame) -> pd.Series:
 def chosen(search: pd.DataFrame) -> pd.DataFrame:
     """The setting of every arm and network whose median `score` over seeds is highest: one row each.
 
-    The columns are those of NETWORK, `arm`, those of SETTING, `score`, `ratio` (the pruning ratio) and `seeds`. Of
+    The columns are those of NETWORK, `arm`, those of SETTING, `score`, `accuracy` (before pruning), `ratio` (the
+    pruning ratio) and `seeds`. Of
     settings with equal scores the one with the smallest step size is taken, then the one with the least strength.
     Raises ValueError for a table whose runs saw the test split, since then what is chosen is chosen by it.
     """
@@ -66,20 +68,22 @@ def strongest(search: pd.DataFrame) -> pd.DataFrame:
 
     Of an arm's settings whose median `score` is at most LOSS below the highest of plain SGD, those are kept whose
     median pruning ratio is within EQUAL_RATIO of the highest, and of them the most accurate is taken, ties as in
-    `chosen`. An arm that always loses more gets its most accurate setting. Columns as those of `chosen`, and `ratio`.
+    `chosen`. An arm that always loses more gets its most accurate setting. Columns as those of `chosen`.
     Raises ValueError as `chosen` does, and for a network whose search has no plain SGD.
     """
     cells = _settings(search)
-    networks = cells[list(NETWORK)].apply(tuple, axis=1)
-    baseline = networks.map(cells[cells["arm"] == PLAIN].groupby(networks)["score"].max())
-    if baseline.isna().any():
-        raise ValueError("the strength of an arm is chosen against plain SGD: add plain runs to the search")
-    by_arm = [*NETWORK, "arm"]
-    within = cells["score"] >= baseline - LOSS
-    hopeless = ~within.groupby([cells[key] for key in by_arm]).transform("any")
-    ratio = cells["ratio"].where(within)
-    highest = ratio.groupby([cells[key] for key in by_arm]).transform("max")
-    return _first(cells[hopeless | (ratio >= highest - EQUAL_RATIO)])
+    return _prunes_most(cells, cells["score"] >= _of_plain(cells, "score") - LOSS)
+
+
+def boldest(search: pd.DataFrame) -> pd.DataFrame:
+    """The same at a loss of LOSS before pruning, and at the step size of plain SGD.
+
+    For arms whose strong settings are all ruled out by what pruning costs: here the median test accuracy of the whole
+    networks is held against that of plain SGD at its `chosen` setting, and only settings at that step size are.
+    """
+    cells = _settings(search)
+    cells = cells[cells["lr"] == _of_plain(cells, "lr")]
+    return _prunes_most(cells, cells["accuracy"] >= _of_plain(cells, "accuracy") - LOSS)
 
 
 def of_strength(table: pd.DataFrame, strength: Strength, lr: float | None = None) -> pd.DataFrame:
@@ -113,13 +117,39 @@ def of_the_paper(table: pd.DataFrame) -> pd.DataFrame:
     return rows[kinds & networks.isin(set(networks[noisy.index]))]
 
 
+def _networks(cells: pd.DataFrame) -> pd.Series:
+    """The network of every row, as one value."""
+    return cells[list(NETWORK)].apply(tuple, axis=1)
+
+
+def _of_plain(cells: pd.DataFrame, column: str) -> pd.Series:
+    """What plain SGD has at its chosen setting, for every row of its network; ValueError where there is none."""
+    alone = _first(cells[cells["arm"] == PLAIN])
+    values = _networks(cells).map(dict(zip(_networks(alone), alone[column], strict=True)))
+    if values.isna().any():
+        raise ValueError("the strength of an arm is chosen against plain SGD: add plain runs to the search")
+    return values
+
+
+def _prunes_most(cells: pd.DataFrame, within: pd.Series) -> pd.DataFrame:
+    """Of every arm's settings `within` bounds that which prunes the most; of all where it has none within."""
+    by_arm = [cells[key] for key in (*NETWORK, "arm")]
+    hopeless = ~within.groupby(by_arm).transform("any")
+    ratio = cells["ratio"].where(within)
+    return _first(cells[hopeless | (ratio >= ratio.groupby(by_arm).transform("max") - EQUAL_RATIO)])
+
+
 def _settings(search: pd.DataFrame) -> pd.DataFrame:
     """One row a network, arm and setting: its medians over seeds, and their number."""
     if search["validation"].isna().any():
         raise ValueError("settings are chosen on a validation part: set validation= in every run of the search")
-    rows = search.assign(arm=named(search), score=score(search))
+    whole = outcomes(search, ["test_accuracy"])["test_accuracy"]
+    rows = search.assign(arm=named(search), score=score(search), whole=whole)
     return rows.groupby([*NETWORK, "arm", *SETTING], as_index=False).agg(
-        score=("score", _median), ratio=("pruning_ratio", "median"), seeds=("seed", "nunique")
+        score=("score", _median),
+        accuracy=("whole", _median),
+        ratio=("pruning_ratio", "median"),
+        seeds=("seed", "nunique"),
     )
 
 

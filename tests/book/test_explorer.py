@@ -10,6 +10,7 @@ import subprocess
 from dataclasses import fields
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from made_up_results import controlled, diverged, measured, sweep, table
@@ -155,13 +156,14 @@ def test_choices_come_in_order_with_the_searches_last():
     assert list(dict.fromkeys(each["noise"] for each in at)) == ["none", "Type-I", "Type-II", "Type-III"]
 
 
-def test_committed_takes_the_largest_profile_and_leaves_simulations_out(tmp_path):
+def test_committed_takes_the_largest_profile_and_leaves_simulations_and_searches_on_a_validation_part_out(tmp_path):
     for profile, seeds in (("quick", (1,)), ("workstation", (1, 2))):
         (tmp_path / profile).mkdir()
         write_table(ecg(seeds), tmp_path / profile / "ecg5000.parquet")
     write_table(ecg(), tmp_path / "quick" / "mine.parquet")
     real = Path(__file__).parents[2] / "data" / "results" / "quick" / "rate.parquet"
     shutil.copy(real, tmp_path / "quick" / "rate.parquet")
+    write_table(ecg().assign(validation=100), tmp_path / "quick" / "choose-mine.parquet")
     found = explorer.committed(tmp_path)
     assert {name: len(frame) for name, frame in found.items()} == {"quick/mine": 21, "workstation/ecg5000": 14}
 
@@ -172,6 +174,14 @@ def test_no_text_of_a_table_can_end_the_script_or_be_markup():
     assert "<b>" not in page.text
     assert data_of(page)["records"][0]["at"]["table"] == "quick/</script><b>"
     assert "quick/&lt;/script&gt;&lt;b&gt;.parquet" in page.text
+
+
+def test_the_page_opens_at_a_cell_that_has_the_axes_of_its_start_and_says_all_of_its_axes():
+    records = explorer.cells(both())
+    page = explorer.page(records, {"dataset": "mnist", "alpha": "2"})
+    (start,) = re.findall(r'data-start="([^"]*)"', page.text)
+    assert dict(parse_qsl(unescape(start))) in [record["at"] for record in records]
+    assert {"dataset": "mnist", "alpha": "2"}.items() <= dict(parse_qsl(unescape(start))).items()
 
 
 def test_a_start_that_no_cell_has_is_an_error():

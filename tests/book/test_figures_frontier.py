@@ -18,6 +18,7 @@ from matplotlib.colors import same_color
 from heavytail import Run
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS, alpha_colours
+from heavytail.evidence import arms
 
 pytestmark = [
     pytest.mark.long,
@@ -100,3 +101,15 @@ def test_a_search_is_drawn_at_the_step_size_of_the_setting_that_was_chosen_and_r
     ]
     levels = sorted(line.get_ydata()[0] for line in left.lines if line.get_linestyle() in ("--", ":"))
     assert levels == pytest.approx([0.88, 0.9])
+
+
+def test_a_search_is_drawn_as_it_was_before_pruning_where_settings_were_chosen_by_that():
+    """At the step size of plain SGD, 0.1, where whole networks have the accuracies 0.9, 0.899 and 0.89 as well."""
+    search = searched()
+    search["test_accuracy"] = arms.score(search)
+    search.loc[search["sigma"] == 1.0, "test_accuracy"] = 0.85  # loses more than two points
+    left, right = figures.strengths(search, before=True).axes
+    assert named(left)["Type-I"].get_ydata().tolist() == pytest.approx([0.899, 0.85])
+    rings = [line for line in right.lines if line.get_fillstyle() == "none"]
+    assert [line.get_xdata().tolist() for line in rings] == [[0.1], [0.1]]
+    assert left.get_ylabel() == "accuracy before pruning"

@@ -121,6 +121,42 @@ def test_the_strongest_setting_wants_plain_runs_to_be_held_against():
         arms.strongest(table(pruned(replace(BASE, validation=None), 0.7, 0.5)))
 
 
+def whole(run, accuracy, before, ratio):
+    """Rows as `pruned` makes them, of networks that have an accuracy of their own before pruning."""
+    return [(made, {**numbers, "test_accuracy": before}) for made, numbers in pruned(run, accuracy, ratio)]
+
+
+def test_the_boldest_setting_prunes_the_most_at_a_loss_of_two_points_before_pruning_at_the_step_size_of_plain_sgd():
+    rows = [
+        *whole(BASE, 0.9, 0.92, 0.1),
+        *whole(replace(BASE, lr=0.3), 0.8, 0.99, 0.1),  # not what `chosen` takes: pruned, it is worse
+        *whole(replace(NOISY, sigma=0.1), 0.9, 0.92, 0.3),
+        *whole(replace(NOISY, sigma=0.3), 0.5, 0.905, 0.6),  # within two points before, and far below after
+        *whole(replace(NOISY, sigma=1.0), 0.4, 0.89, 0.9),  # not within
+        *whole(replace(NOISY, sigma=0.3, lr=0.3), 0.9, 0.98, 0.95),  # at another step size
+    ]
+    boldest = arms.boldest(table(rows)).set_index("arm")
+    assert boldest[["lr", "sigma"]].to_dict("index") == {
+        "plain SGD": {"lr": 0.1, "sigma": 0.0},
+        "entrywise, α = 1.75": {"lr": 0.1, "sigma": 0.3},
+    }
+    assert boldest.loc["entrywise, α = 1.75", "accuracy"] == pytest.approx(0.905)
+    assert arms.strongest(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "lr"] == 0.3
+
+
+def test_a_bold_setting_that_diverges_counts_as_a_guess_and_an_arm_without_hope_gets_its_most_accurate():
+    wild = [(replace(NOISY, sigma=9.0, seed=seed), diverged()) for seed in (1, 2, 3)]
+    rows = [*whole(BASE, 0.9, 0.92, 0.1), *whole(NOISY, 0.7, 0.8, 0.5), *wild]
+    assert arms.boldest(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "sigma"] == 0.1
+
+
+def test_bold_settings_want_plain_runs_and_a_validation_part():
+    with pytest.raises(ValueError, match="chosen against plain SGD: add plain runs to the search"):
+        arms.boldest(table(pruned(NOISY, 0.7, 0.5)))
+    with pytest.raises(ValueError, match="chosen on a validation part"):
+        arms.boldest(table(pruned(replace(BASE, validation=None), 0.7, 0.5)))
+
+
 def test_one_setting_an_arm_is_left_by_its_strength():
     weak, strong = replace(NOISY, sigma=0.1, lr=0.3), replace(NOISY, sigma=0.3)
     decays = [replace(BASE, weight_decay=decay) for decay in (0.1, 1.0)]

@@ -179,7 +179,7 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, monke
 
 
 SEARCHES = {
-    "mnist": "search-mnist",
+    "deeper": "search-mnist",
     "cifar10": "search-cifar",
     "cifar100": "search-cifar",
     "vgg": "search-vgg",
@@ -195,31 +195,38 @@ def test_a_table_was_trained_at_the_sigmas_that_the_rule_chose(name, search):
             assert run.noise is None or run.sigma == chosen[run.dataset, run.noise]
 
 
+# Of the tables with every arm: the rule for noise beside `chosen`, the inputs, and step sizes of plain SGD that no rule
+# asks for (0.001 is that of the authors' example).
+EVERY_ARM = {"ecg5000": (arms.strongest, 140, {0.001}), "mnist": (arms.boldest, 784, set())}
+
+
 @pytest.mark.parametrize("profile", ["quick", "workstation", "paper"])
-def test_the_settings_of_ecg5000_are_those_that_its_search_chose_and_those_that_match_them(profile):
-    search = results.read_table(DATA / "results" / "workstation" / "choose-ecg5000.parquet")
-    rules = [rule(search).set_index("arm") for rule in (arms.chosen, arms.strongest)]
-    strong = rules[1]
-    table = pd.DataFrame([asdict(run) for run in read_grid(DATA / "grids" / "ecg5000.toml", profile)])
+@pytest.mark.parametrize("name", EVERY_ARM)
+def test_the_settings_of_a_table_are_those_that_its_search_chose_and_those_that_match_them(name, profile):
+    rule, inputs, besides = EVERY_ARM[name]
+    search = results.read_table(DATA / "results" / "workstation" / f"choose-{name}.parquet")
+    chosen, penalised, noisy = (each(search).set_index("arm") for each in (arms.chosen, arms.strongest, rule))
+    table = pd.DataFrame([asdict(run) for run in read_grid(DATA / "grids" / f"{name}.toml", profile)])
     wide = table[table["width"] == table["width"].max()]
     others = set()
     for arm, rows in wide.groupby(arms.named(wide)):
         settings = set(rows[list(arms.SETTING)].itertuples(index=False, name=None))
         if arm == arms.PLAIN:
-            assert {lr for lr, *_ in settings} >= {float(rule["lr"].max()) for rule in rules} | {0.001}
-        elif arm in strong.index:
-            assert settings == {tuple(rule.loc[arm, list(arms.SETTING)]) for rule in rules}
+            assert {lr for lr, *_ in settings} == set(wide["lr"]) | besides
+        elif arm in chosen.index:
+            second = noisy if rows["noise"].notna().any() else penalised
+            assert settings == {tuple(choice.loc[arm, list(arms.SETTING)]) for choice in (chosen, second)}
         else:
             others.add(arm)
             (kind,), (alpha,) = rows["noise"].unique(), rows["alpha"].unique()
-            lr, sigma = strong.loc[f"{kind}, α = 1.75", ["lr", "sigma"]]
+            lr, sigma = noisy.loc[f"{kind}, α = 1.75", ["lr", "sigma"]]
             times = {lr * (rows["max_steps"].iloc[0] - 1)} | ({lr} if alpha == 2 else set())
-            matched = {controls.matched_sigma(1.75, kind, sigma, time, 140, alpha) for time in times}
+            matched = {controls.matched_sigma(1.75, kind, sigma, time, inputs, alpha) for time in times}
             assert {(lr, sigma) for lr, sigma, *_ in settings} == {(lr, float(f"{size:.4g}")) for size in matched}
     assert len(others) == 3 * len(set(wide["alpha"].dropna()) - {1.75})
     narrow = table[table["width"] < table["width"].max()]
     assert set(arms.named(narrow)) == {arms.PLAIN}
-    assert set(narrow["lr"]) == {rules[0].loc[arms.PLAIN, "lr"]}
+    assert set(narrow["lr"]) == {chosen.loc[arms.PLAIN, "lr"]}
 
 
 def drawn_anew():
@@ -240,15 +247,16 @@ def alike(table, first, second):
     return stats.spearmanr(ratios[first], ratios[second]).statistic
 
 
-@pytest.mark.parametrize("name", ["ecg5000"])
-def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name):
-    """Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4 of 10^6 cases; three are looked at.
+@pytest.mark.parametrize(("name", "alike_by_chance"), [("ecg5000", 0.75), ("mnist", 0.8)])
+def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alike_by_chance):
+    """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4
+    of 10^6 cases, of 12 pairs beyond 0.8 in 3 of 1000: those rows are committed, and will not be drawn again.
 
     Where types shared their draws, as in tables of sampler 2, it was 0.9 and more.
     """
     table = drawn_anew()[name]
     kinds = ("shared", "entrywise", "isotropic")
     for first, second in itertools.combinations(kinds, 2):
-        assert abs(alike(table, (first, 1.5), (second, 1.5))) < 0.75
+        assert abs(alike(table, (first, 1.5), (second, 1.5))) < alike_by_chance
     for kind in kinds:
         assert alike(table, (kind, 1.5), (kind, 1.75)) > 0.75

@@ -294,5 +294,8 @@ def test_committed_grids_pair_every_noisy_run_with_a_plain_run_of_the_same_seed(
     partners = {replace(run, noise=None, alpha=None, sigma=0, along="ones") for run in noisy}
     assert partners <= plain
     others = {run for run in plain if run.weight_decay == run.group_lasso == 0} - partners  # penalties are controls
-    assert not others or path.stem == "ecg5000", "plain runs that nothing is compared with"
-    assert all(run.lr == 0.001 or run.width < max(wide.width for wide in noisy) for run in others)
+    # Beside a noise that is most accurate at a step size of its own stand a penalty of that size, and small networks.
+    penalised = {run.lr for run in plain if run.weight_decay > 0 or run.group_lasso > 0}
+    widest = max(run.width for run in noisy)
+    example = {0.001} if path.stem == "ecg5000" else set()  # of the authors
+    assert all(run.width < widest or run.lr in penalised | example for run in others), "plain runs without a partner"

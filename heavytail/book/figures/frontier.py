@@ -12,6 +12,7 @@ from heavytail.book.figures.style import COLOURS, WIDE, alpha_colours
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms
 from heavytail.evidence.arms import DECAY, LASSO, PLAIN
+from heavytail.evidence.experiments import outcomes
 from heavytail.noise import NOISES
 
 REFERENCES = {PLAIN: ("0.35", "-"), DECAY: ("0.35", "--"), LASSO: ("0.35", ":")}
@@ -49,28 +50,31 @@ def frontier(points: pd.DataFrame, way: str = "pruned") -> Figure:
     return figure
 
 
-def strengths(search: pd.DataFrame) -> Figure:
+def strengths(search: pd.DataFrame, *, before: bool = False) -> Figure:
     """What a search for settings saw: accuracy of pruned networks and pruning ratio against σ, a line a noise type.
 
     `search` is a table of one network on a validation part; each noise is shown at the step size of its strongest
-    setting, which is ringed. Dashed is plain SGD at its best, dotted the accuracy that `arms.strongest` asks for.
+    setting, which is ringed. Dashed is plain SGD at its best, dotted the accuracy that `arms.strongest` asks for. With
+    `before` accuracies are those before pruning and settings those of `arms.boldest`.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
-    settings = arms.strongest(search).set_index("arm")
-    rows = search.assign(arm=arms.named(search), score=arms.score(search))
+    rule, judged = (arms.boldest, "accuracy") if before else (arms.strongest, "score")
+    settings = rule(search).set_index("arm")
+    whole = outcomes(search, ["test_accuracy"])["test_accuracy"]
+    rows = search.assign(arm=arms.named(search), score=arms.score(search), accuracy=whole)
     for kind in NOISES:
         for arm in settings.index[settings.index.str.startswith(f"{kind}, ")]:
             setting = settings.loc[arm]
             own = rows[(rows["arm"] == arm) & (rows["lr"] == setting["lr"])].groupby("sigma")
-            for axis, column in ((left, "score"), (right, "pruning_ratio")):
+            for axis, column in ((left, judged), (right, "pruning_ratio")):
                 middle, look = own[column].median(), {"color": COLOURS[PAPER_TYPE[kind]]}
                 axis.plot(middle.index, middle, "o-", markersize=4, label=PAPER_TYPE[kind], **look)
                 axis.plot(setting["sigma"], middle[setting["sigma"]], "o", markersize=11, fillstyle="none", **look)
-    for axis, name in ((left, "score"), (right, "ratio")):
+    for axis, name in ((left, judged), (right, "ratio")):
         axis.axhline(settings.loc[PLAIN, name], color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
         axis.set(xscale="log", xlabel="noise scale $\\sigma$")
-    left.axhline(settings.loc[PLAIN, "score"] - arms.LOSS, color="0.4", linestyle=":", linewidth=1)
-    left.set_ylabel("accuracy, mean over shares pruned")
+    left.axhline(settings.loc[PLAIN, judged] - arms.LOSS, color="0.4", linestyle=":", linewidth=1)
+    left.set_ylabel("accuracy before pruning" if before else "accuracy, mean over shares pruned")
     right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
     left.legend(title=None)
     return figure

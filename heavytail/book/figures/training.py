@@ -39,7 +39,7 @@ def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compre
         gone = round(compress.prunable_share(weight, squared_error) * len(weight))
         pruned = ranked.copy()
         pruned[:, len(weight) - gone :] = np.nan
-        how = "none" if weight.numel() < 100_000 else "nearest"  # a pixel an entry, or else as many as the page shows
+        how = "none" if weight.numel() < 50_000 else "nearest"  # a pixel an entry, or else as many as the page shows
         for axis, picture in ((above, ranked), (below, pruned)):
             axis.imshow(_saturated(picture), aspect="auto", cmap=SHADES, vmin=-1, vmax=1, interpolation=how)
             axis.set_facecolor("0.93")

@@ -64,12 +64,120 @@ _PAPER: tuple[Claim, ...] = (
 )
 
 
-def _on(table: str, title: str, chapter: str) -> tuple[Claim, ...]:
-    """The paper's empirical claims, held against one table."""
+#: Against rivals and twins, held against every table that has all arms.
+_RIVALS: tuple[Claim, ...] = (
+    Claim(
+        "ratio-is-that-of-the-twin",
+        "A trained network has the pruning ratio of its own start and kicks, which have seen no data (by one point).",
+        "D",
+        "",
+        "pruning ratio of the trained network less that of its start plus its kicks",
+        (-RATIO_MARGIN, RATIO_MARGIN),
+        "",
+        untrained.beyond_twins,
+    ),
+    Claim(
+        "gaussian-compresses-less",
+        "It is the heavy tail: Gaussian noise with kicks of the same median size leaves the network less compressible.",
+        "D",
+        "",
+        "pruning ratio at α = 1.75 less at α = 2",
+        (0.0, INFINITY),
+        "",
+        rivals.against_gaussian_kick,
+        RATIO_MARGIN,
+    ),
+    Claim(
+        "gaussian-compresses-less-in-total",
+        "So does Gaussian noise that moves a neuron as far over all steps, in the median.",
+        "D",
+        "",
+        "pruning ratio at α = 1.75 less at α = 2",
+        (0.0, INFINITY),
+        "",
+        rivals.against_gaussian_total,
+        RATIO_MARGIN,
+    ),
+    Claim(
+        "lasso-compresses-less",
+        "A group lasso compresses less than noise.",
+        "D",
+        "",
+        "pruning ratio with noise less with a group lasso, each at its strongest setting",
+        (0.0, INFINITY),
+        "",
+        rivals.ratio_against_lasso,
+        RATIO_MARGIN,
+    ),
+    Claim(
+        "noise-better-than-decay",
+        "At an equal pruned share the network trained with noise is more accurate than one trained with weight decay.",
+        "D",
+        "",
+        "test accuracy with noise less with weight decay, mean over shares 0.1 to 0.9",
+        (0.0, INFINITY),
+        "",
+        rivals.accuracy_against_decay,
+        ACCURACY_MARGIN,
+    ),
+    Claim(
+        "noise-better-than-lasso",
+        "At an equal pruned share the network trained with noise is more accurate than one trained with a group lasso.",
+        "D",
+        "",
+        "test accuracy with noise less with a group lasso, mean over shares 0.1 to 0.9",
+        (0.0, INFINITY),
+        "",
+        rivals.accuracy_against_lasso,
+        ACCURACY_MARGIN,
+    ),
+    Claim(
+        "pruned-better-than-small",
+        "The pruned network is more accurate than one of the size left, trained from scratch without noise.",
+        "D",
+        "",
+        "test accuracy pruned less that of the small network, mean over the sizes in the table",
+        (0.0, INFINITY),
+        "",
+        rivals.against_small,
+        ACCURACY_MARGIN,
+    ),
+    Claim(
+        "norm-order-matters",
+        "The small columns are those to prune: at an equal share a network pruned at random is the less accurate one.",
+        "D",
+        "",
+        "test accuracy pruned by norm less at random, mean over shares 0.1 to 0.9",
+        (0.0, INFINITY),
+        "",
+        controls.against_random_pruning,
+        ACCURACY_MARGIN,
+    ),
+    Claim(
+        "noise-keeps-robustness",
+        "Noise costs no robustness: as many test samples survive an attack by projected gradients (our threshold: two "
+        "points).",
+        "D",
+        "",
+        "test accuracy under attack with noise less without, mean over three sizes of attack",
+        (-0.02, INFINITY),
+        "",
+        rivals.robustness,
+    ),
+)
+
+
+def _among(claims: tuple[Claim, ...], table: str, title: str, chapter: str) -> tuple[Claim, ...]:
+    """These claims, held against one table."""
     return tuple(
         replace(c, id=f"{c.id}-{table}", statement=f"{c.statement} On {title}.", chapter=chapter, table=table)
-        for c in _PAPER
+        for c in claims
     )
+
+
+def _on(table: str, title: str, chapter: str) -> tuple[Claim, ...]:
+    """The paper's empirical claims, held against one table."""
+    return _among(_PAPER, table, title, chapter)
 
 
 EXPERIMENTS: tuple[Claim, ...] = (
@@ -116,111 +224,8 @@ EXPERIMENTS: tuple[Claim, ...] = (
         "ecg5000",
         experiments.collapses,
     ),
-    Claim(
-        "ratio-is-that-of-the-twin",
-        "A trained network has the pruning ratio of its own start and kicks, which have seen no data (by one point). "
-        "On ECG5000.",
-        "D",
-        "ecg5000",
-        "pruning ratio of the trained network less that of its start plus its kicks",
-        (-RATIO_MARGIN, RATIO_MARGIN),
-        "ecg5000",
-        untrained.beyond_twins,
-    ),
-    Claim(
-        "gaussian-compresses-less-ecg5000",
-        "It is the heavy tail: Gaussian noise with kicks of the same median size leaves the network less compressible. "
-        "On ECG5000.",
-        "D",
-        "ecg5000",
-        "pruning ratio at α = 1.75 less at α = 2",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.against_gaussian_kick,
-        RATIO_MARGIN,
-    ),
-    Claim(
-        "gaussian-compresses-less-in-total-ecg5000",
-        "So does Gaussian noise that moves a neuron as far over all steps, in the median. On ECG5000.",
-        "D",
-        "ecg5000",
-        "pruning ratio at α = 1.75 less at α = 2",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.against_gaussian_total,
-        RATIO_MARGIN,
-    ),
-    Claim(
-        "lasso-compresses-less-ecg5000",
-        "A group lasso compresses less than noise. On ECG5000.",
-        "D",
-        "ecg5000",
-        "pruning ratio with noise less with a group lasso, each at its strongest setting",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.ratio_against_lasso,
-        RATIO_MARGIN,
-    ),
-    Claim(
-        "noise-better-than-decay-ecg5000",
-        "At an equal pruned share the network trained with noise is more accurate than one trained with weight decay. "
-        "On ECG5000.",
-        "D",
-        "ecg5000",
-        "test accuracy with noise less with weight decay, mean over shares 0.1 to 0.9",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.accuracy_against_decay,
-        ACCURACY_MARGIN,
-    ),
-    Claim(
-        "noise-better-than-lasso-ecg5000",
-        "At an equal pruned share the network trained with noise is more accurate than one trained with a group lasso. "
-        "On ECG5000.",
-        "D",
-        "ecg5000",
-        "test accuracy with noise less with a group lasso, mean over shares 0.1 to 0.9",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.accuracy_against_lasso,
-        ACCURACY_MARGIN,
-    ),
-    Claim(
-        "pruned-better-than-small-ecg5000",
-        "The pruned network is more accurate than one of the size left, trained from scratch without noise. On "
-        "ECG5000.",
-        "D",
-        "ecg5000",
-        "test accuracy pruned less that of the small network, mean over the sizes in the table",
-        (0.0, INFINITY),
-        "ecg5000",
-        rivals.against_small,
-        ACCURACY_MARGIN,
-    ),
-    Claim(
-        "norm-order-matters-ecg5000",
-        "The small columns are those to prune: at an equal share a network pruned at random is the less accurate one. "
-        "On ECG5000.",
-        "D",
-        "ecg5000",
-        "test accuracy pruned by norm less at random, mean over shares 0.1 to 0.9",
-        (0.0, INFINITY),
-        "ecg5000",
-        controls.against_random_pruning,
-        ACCURACY_MARGIN,
-    ),
-    Claim(
-        "noise-keeps-robustness-ecg5000",
-        "Noise costs no robustness: as many test samples survive an attack by projected gradients (our threshold: two "
-        "points). On ECG5000.",
-        "D",
-        "ecg5000",
-        "test accuracy under attack with noise less without, mean over three sizes of attack",
-        (-0.02, INFINITY),
-        "ecg5000",
-        rivals.robustness,
-    ),
-    *_on("mnist", "MNIST", "mnist"),
+    *_among(_RIVALS, "ecg5000", "ECG5000", "ecg5000"),
+    *_among((*_PAPER, *_RIVALS), "mnist", "MNIST", "mnist"),
     *_on("cifar10", "CIFAR-10", "cifar"),
     *_on("cifar100", "CIFAR-100", "cifar"),
     *_on("deeper", "MNIST with two to four hidden layers", "deeper"),

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from heavytail.evidence import untrained
 from heavytail.evidence.claims.claim import INFINITY, RATIO_MARGIN, Claim
 
-LAW: tuple[Claim, ...] = (
+_LAW: tuple[Claim, ...] = (
     Claim(
         "law-noise-compresses",
-        "Start plus noise, with no data and no training, is more compressible than the start. In the settings of "
-        "ECG5000.",
+        "Start plus noise, with no data and no training, is more compressible than the start.",
         "D",
-        "ecg5000",
+        "",
         "pruning ratio with noise less without",
         (0.0, INFINITY),
-        "untrained-ecg5000",
+        "",
         untrained.compressibility,
         RATIO_MARGIN,
     ),
     Claim(
         "law-heavier-compresses-more",
-        "Start plus noise is the more compressible the smaller α, at equal median displacement. In the settings of "
-        "ECG5000.",
+        "Start plus noise is the more compressible the smaller α, at equal median displacement.",
         "D",
-        "ecg5000",
+        "",
         "pruning ratio at the smallest α less at the largest",
         (0.0, INFINITY),
-        "untrained-ecg5000",
+        "",
         untrained.heavier_tail,
         RATIO_MARGIN,
     ),
     Claim(
         "law-gaussian-compresses-less",
-        "Start plus Gaussian noise, matched by kick or in total, is less compressible. In the settings of ECG5000.",
+        "Start plus Gaussian noise, matched by kick or in total, is less compressible.",
         "D",
-        "ecg5000",
+        "",
         "pruning ratio at α = 1.75 less at α = 2",
         (0.0, INFINITY),
-        "untrained-ecg5000",
+        "",
         untrained.against_gaussian,
         RATIO_MARGIN,
     ),
 )
+
+
+def _in_settings_of(table: str, title: str) -> tuple[Claim, ...]:
+    """What the law says in the settings of one table of trained networks."""
+    return tuple(
+        replace(
+            claim,
+            id=f"{claim.id}-{table}",
+            statement=f"{claim.statement} In the settings of {title}.",
+            chapter=table,
+            table=f"untrained-{table}",
+        )
+        for claim in _LAW
+    )
+
+
+LAW: tuple[Claim, ...] = (*_in_settings_of("ecg5000", "ECG5000"), *_in_settings_of("mnist", "MNIST"))

@@ -33,7 +33,7 @@ def percent(number, digits=1):
 
 
 def of_ecg5000():
-    """Twelve numbers of the chapter on ECG5000."""
+    """Numbers of the chapter on ECG5000."""
     table = pd.read_parquet(TABLES / "ecg5000.parquet")
     search = pd.read_parquet(TABLES / "choose-ecg5000.parquet")
     search["score"] = search[SHARES].mean(axis=1)
@@ -72,7 +72,51 @@ def of_ecg5000():
     }
 
 
-CHAPTERS = {"ecg5000": of_ecg5000}
+def of_mnist():
+    """Numbers of the chapter on MNIST."""
+    table = pd.read_parquet(TABLES / "mnist.parquet")
+    search = pd.read_parquet(TABLES / "choose-mnist.parquet")
+    law = pd.read_parquet(TABLES / "untrained-mnist.parquet")
+    wide = table[table["width"] == 1000]
+    quiet = wide[wide["noise"].isna() & (wide["weight_decay"] == 0) & (wide["group_lasso"] == 0)]
+    candidates = search[search["noise"].isna() & (search["weight_decay"] == 0) & (search["group_lasso"] == 0)]
+    scores = candidates.assign(score=candidates[SHARES].mean(axis=1)).groupby("lr")["score"].median()
+    middle = quiet.assign(score=quiet[SHARES].mean(axis=1)).groupby("lr")["score"].median()
+    best, at_step = quiet[quiet["lr"] == middle.idxmax()], quiet[quiet["lr"] == scores.idxmax()]
+    heavy = wide[wide["noise"].notna() & (wide["alpha"] < 2)]
+    largest = heavy.groupby(["noise", "alpha"])["sigma"].transform("max")
+    bold = heavy[heavy["sigma"] == largest]
+    ratios = bold.groupby(["noise", "alpha"])["pruning_ratio"].median()
+    tenths = bold.groupby(["noise", "alpha"])["test_accuracy_share_0.9"].median()
+    lasso = wide[wide["group_lasso"] == wide["group_lasso"].max()]
+    attacks = [column for column in table if column.startswith("test_accuracy_pgd_")]
+    large = quiet[quiet["lr"] == quiet["lr"].max()]
+    small = table[table["width"] == 100]
+    lost = bold["train_accuracy"] - bold["train_accuracy_pruned"] > 0.1
+    return {
+        "runs": str(len(table)),
+        "seeds": str(table["seed"].nunique()),
+        "failed": str(table["status"].isin(["diverged", "out_of_memory", "failed"]).sum()),
+        "step": f"{scores.idxmax():g}",
+        "repeats": str(law["repeats"].max()),
+        "plain": percent(best["pruning_ratio"].median()),
+        "plain_accuracy": percent(best["test_accuracy"].median()),
+        "low": percent(ratios.min(), 0),
+        "high": percent(ratios.max(), 0),
+        "lasso": percent(lasso["pruning_ratio"].median()),
+        "lasso_accuracy": percent(lasso["test_accuracy"].median()),
+        "large_ratio": percent(large["pruning_ratio"].median(), 0),
+        "large_accuracy": percent(large["test_accuracy"].median()),
+        "large_twin": percent(large["twin_pruning_ratio"].median(), 0),
+        "plain_tenth": percent(at_step["test_accuracy_share_0.9"].median()),
+        "small_tenth": percent(small["test_accuracy"].median()),
+        "noise_tenth": f"{percent(tenths.min(), 0)} to {percent(tenths.max(), 0)}",
+        "plain_attacked": percent(at_step[attacks].mean(axis=1).median()),
+        "collapse": f"{lost.sum()} of {len(bold)} noisy runs",
+    }
+
+
+CHAPTERS = {"ecg5000": of_ecg5000, "mnist": of_mnist}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -1,0 +1,138 @@
+"""What the page on one data set reads: its table, the search that chose its settings, the law of its noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from heavytail.book import tables
+from heavytail.evidence import arms, claims, experiments
+from heavytail.evidence.claims import Entry
+from heavytail.lab import results
+
+#: The alpha at which a search chose the settings of every noise.
+SEARCHED = 1.75
+
+ATTACKED = [f"test_accuracy_pgd_{size:g}" for size in results.DISTURBED]
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The tables of one data set, with their profiles: of trained networks, the search, start plus noise."""
+
+    name: str
+    profile: str
+    table: pd.DataFrame
+    searched_in: str
+    search: pd.DataFrame
+    law_in: str
+    law: pd.DataFrame
+
+    @cached_property
+    def step(self) -> float:
+        """The step size of plain SGD that the search chose."""
+        return float(arms.chosen(self.search).set_index("arm").loc[arms.PLAIN, "lr"])
+
+    @cached_property
+    def paper(self) -> pd.DataFrame:
+        """Plain SGD and heavy-tailed noise, the paper's own arms, each noise at its strongest."""
+        return arms.of_the_paper(self.table)
+
+    @cached_property
+    def strong(self) -> pd.DataFrame:
+        """Every arm at its largest strength, plain SGD at `step`."""
+        return arms.of_strength(self.table, "most", self.step)
+
+    @cached_property
+    def gentle(self) -> pd.DataFrame:
+        """Every arm that was searched for at its most accurate setting, the smallest strength, plain SGD at `step`."""
+        searched = self.table["noise"].isna() | (self.table["alpha"] == SEARCHED)
+        return arms.of_strength(self.table[searched], "least", self.step)
+
+    @cached_property
+    def medians(self) -> pd.DataFrame:
+        """Medians over seeds of the widest networks of `strong`, by arm; `attacked` is a mean over sizes of attack."""
+        wide = self.strong[self.strong["width"] == self.strong["width"].max()]
+        wide = wide.assign(arm=arms.named(wide), attacked=wide[ATTACKED].mean(axis=1))
+        return wide.groupby("arm").median(numeric_only=True)
+
+    def of_type(self, noise: str) -> pd.DataFrame:
+        """The rows of `medians` with one heavy-tailed noise."""
+        return self.medians[self.medians.index.str.startswith(f"{noise}, ") & (self.medians["alpha"] < 2)]
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """Every claim of the page, held once against its own table; by its id without the name of the data set."""
+        held = {self.name: (self.table, self.profile), f"untrained-{self.name}": (self.law, self.law_in)}
+        return {
+            claim.id.removesuffix(f"-{self.name}"): claims.hold(claim, *held[claim.table])
+            for claim in claims.CLAIMS
+            if claim.chapter == self.name and claim.table in held
+        }
+
+
+def read(folder: Path, name: str) -> Experiment:
+    """The tables of a data set in a folder of results, each at its largest profile.
+
+    Raises ValueError where one of the three is not there.
+    """
+    tabled: list[tuple[str, pd.DataFrame]] = []
+    for table in (name, f"choose-{name}", f"untrained-{name}"):
+        found = claims.largest(folder, table)
+        if found is None:
+            raise ValueError(f"{folder} has no table {table}: make it by `heavytail sweep data/grids/{table}.toml`")
+        tabled.append((found[0], results.read_table(found[1])))
+    (profile, table), (searched_in, search), (law_in, law) = tabled
+    return Experiment(name, profile, table, searched_in, search, law_in, law)
+
+
+def words(experiment: Experiment) -> dict[str, object]:
+    """What a page says of its tables, ready for `page.say`: numbers, and the verdicts by the ids of their claims."""
+    made, middle = experiment, experiment.medians
+    plain, noisy = experiments.plain(made.paper), experiments.heavy(made.paper)
+    ratios = noisy.groupby(["noise", "alpha"])["pruning_ratio"].median()
+    lasso = made.strong[made.strong["group_lasso"] > 0]
+    collapsed = noisy["train_accuracy"] - noisy["train_accuracy_pruned"] > 0.1
+    said: dict[str, object] = {
+        "best": made.profile,
+        "searched_in": made.searched_in,
+        "law_in": made.law_in,
+        "step": f"{made.step:g}",
+        "runs": len(made.table),
+        "failed": int(made.table["status"].isin(results.FAILED).sum()),
+        "seeds": int(made.paper["seed"].nunique()),
+        "neurons": int(made.table["width"].max()),
+        "loss": f"{100 * arms.LOSS:.0f}",
+        "repeats": int(made.law["repeats"].max()),
+        "plain": f"{plain['pruning_ratio'].median():.1%}",
+        "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
+        "low": f"{ratios.min():.0%}",
+        "high": f"{ratios.max():.0%}",
+        "lasso": f"{lasso['pruning_ratio'].median():.1%}",
+        "lasso_accuracy": f"{lasso['test_accuracy'].median():.1%}",
+        "collapse": f"{int(collapsed.sum())} of {len(noisy)} noisy runs",
+        "plain_attacked": f"{middle.loc[arms.PLAIN, 'attacked']:.1%}",
+    }
+    for noise in tables.PAPER_TYPE:
+        if noise is not None:
+            attacked = made.of_type(noise)["attacked"]
+            said[f"{noise}_attacked"] = f"{attacked.min():.0%} to {attacked.max():.0%}"
+    return said | {name.replace("-", "_"): tables.said(entry) for name, entry in made.entries.items()}
+
+
+def choices(rules: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """What a search chose, ready to be shown: a row a rule and arm, with its setting, accuracies and pruning ratio."""
+    rows = pd.concat([settings.assign(rule=rule) for rule, settings in rules.items()])
+    strength = rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
+    percent = {
+        title: (100 * rows[column]).map("{:.1f}".format)
+        for title, column in (("accuracy %", "score"), ("before %", "accuracy"), ("pruned %", "ratio"))
+    }
+    shown = rows.assign(
+        η=rows["lr"].map("{:g}".format), strength=strength.map(lambda size: f"{size:g}" if size else ""), **percent
+    )
+    return shown[["rule", "arm", "η", "strength", *percent, "seeds"]]

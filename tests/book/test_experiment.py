@@ -1,0 +1,96 @@
+"""What a page on a data set says of its tables, from made-up ones and from those of the repository."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_up_results import measured, rivalled, table
+
+from heavytail import Run
+from heavytail.book import experiment
+from heavytail.evidence import arms, claims
+from heavytail.lab import results
+
+RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
+NAMES = ("ecg5000", "mnist")  # that have every arm
+
+
+def searched():
+    base = Run(dataset="ecg5000", width=9, validation=50, lr=0.01)
+    runs = {base: 0.9, replace(base, lr=0.1): 0.8}
+    return table(
+        (replace(run, seed=seed), measured(share_accuracy=score)) for run, score in runs.items() for seed in (1, 2)
+    )
+
+
+def made():
+    law = results.read_table(RESULTS / "quick" / "untrained-ecg5000.parquet")
+    return experiment.Experiment("ecg5000", "quick", rivalled(True, range(1, 13)), "quick", searched(), "quick", law)
+
+
+def test_plain_sgd_stands_at_the_step_size_that_the_search_chose_and_each_arm_at_one_strength():
+    page = made()
+    assert page.step == 0.01
+    strong, gentle = (rows[rows["width"] == 100] for rows in (page.strong, page.gentle))
+    for rows in (strong, gentle):
+        assert set(rows.loc[arms.named(rows) == arms.PLAIN, "lr"]) == {0.01}
+    assert set(strong["group_lasso"]) == {0.0, 1.0}
+    assert set(gentle["group_lasso"]) == {0.0, 0.1}
+    assert set(strong["alpha"].dropna()) == {1.5, 1.75, 2.0}
+    assert set(gentle["alpha"].dropna()) == {1.75}  # the others were not searched for
+
+
+def test_medians_are_those_of_wide_networks_by_arm():
+    page = made()
+    assert set(page.medians["width"]) == {100}
+    assert page.medians.loc["shared, α = 1.75", "attacked"] == pytest.approx(0.65, abs=1e-6)
+    assert list(page.of_type("shared").index) == ["shared, α = 1.5", "shared, α = 1.75"]
+
+
+def test_every_claim_of_the_page_is_held_once_against_its_own_table():
+    page = made()
+    wanted = [claim for claim in claims.CLAIMS if claim.chapter == "ecg5000" and claim.measure is not None]
+    assert [entry.claim for entry in page.entries.values()] == wanted
+    assert not any(name.endswith("ecg5000") for name in page.entries)
+    for entry in page.entries.values():
+        assert {cell.seeds for cell in entry.cells} <= ({100} if entry.claim.table.startswith("untrained") else {12})
+
+
+def test_what_a_page_says_are_texts_and_counts():
+    said = experiment.words(made())
+    assert said["step"] == "0.01"
+    assert (said["plain"], said["low"], said["lasso"]) == ("10.0%", "50%", "20.0%")
+    assert said["shared_attacked"] == "65% to 65%"
+    assert said["noise_compresses"].startswith("holds (all 6 cells; 12 seeds; ")
+    assert all(isinstance(value, (str, int)) for value in said.values())
+
+
+def test_a_data_set_without_one_of_its_tables_is_refused_by_its_name(tmp_path):
+    (tmp_path / "quick").mkdir()
+    results.write_table(rivalled(True, (1, 2)), tmp_path / "quick" / "ecg5000.parquet")
+    with pytest.raises(ValueError, match=r"has no table choose-ecg5000: make it by `heavytail sweep "):
+        experiment.read(tmp_path, "ecg5000")
+
+
+def test_what_a_search_chose_is_shown_with_its_rule_and_a_strength_only_where_there_is_one():
+    base = Run(dataset="ecg5000", width=9, validation=50, lr=0.01)
+    runs = [base, replace(base, weight_decay=0.3)]
+    search = table((run, measured(share_accuracy=0.8, pruning_ratio=0.25)) for run in runs)
+    shown = experiment.choices({"most accurate": arms.chosen(search), "strongest": arms.strongest(search)})
+    assert shown["rule"].tolist() == ["most accurate"] * 2 + ["strongest"] * 2
+    assert shown[["arm", "strength"]].drop_duplicates().values.tolist() == [["plain SGD", ""], ["weight decay", "0.3"]]
+    assert shown.loc[shown["arm"] == "plain SGD", ["η", "accuracy %", "before %", "pruned %"]].values.tolist() == [
+        ["0.01", "80.0", "95.0", "25.0"]
+    ] * 2  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_tables_of_a_data_set_with_every_arm_are_read_at_their_largest_profile(name):
+    page = experiment.read(RESULTS, name)
+    assert (page.profile, page.searched_in, page.law_in) == ("workstation",) * 3
+    assert set(page.search["dataset"]) == set(page.table["dataset"]) == {name}
+    assert not set(page.search["seed"]) & set(page.table["seed"])
+    assert (page.strong.groupby(["width", arms.named(page.strong)])["sigma"].nunique() <= 2).all()  # Gaussian has two
+    assert {entry.profile for entry in page.entries.values()} == {"workstation"}
