@@ -113,3 +113,30 @@ def test_a_search_is_drawn_as_it_was_before_pruning_where_settings_were_chosen_b
     rings = [line for line in right.lines if line.get_fillstyle() == "none"]
     assert [line.get_xdata().tolist() for line in rings] == [[0.1], [0.1]]
     assert left.get_ylabel() == "accuracy before pruning"
+
+
+def dosed(seeds):
+    """Two noises at three strengths, which prune more and cost more; plain SGD is best at its first step size."""
+    base = Run(dataset="ecg5000", width=9, lr=0.1)
+    runs = {base: (0.9, 0.1), replace(base, lr=0.2): (0.8, 0.15)}
+    for kind, prunes in (("shared", 0.5), ("isotropic", 0.3)):
+        for sigma in (0.01, 0.1, 1.0):
+            runs[replace(base, noise=kind, alpha=1.75, sigma=sigma)] = (0.9 - 0.2 * sigma, prunes + 0.1 * sigma)
+    return table(
+        (replace(run, seed=seed), measured(share_accuracy=accuracy + 1e-3 * seed, pruning_ratio=ratio + 1e-3 * seed))
+        for run, (accuracy, ratio) in runs.items()
+        for seed in range(seeds)
+    )
+
+
+def test_a_dose_has_a_line_of_medians_a_noise_with_a_band_where_there_are_seeds_enough():
+    left, right = figures.dose(dosed(7)).axes
+    assert sorted(name for name in named(left) if not name.startswith("_")) == ["Type-I", "Type-III", "no noise"]
+    assert named(left)["Type-I"].get_xdata().tolist() == [0.01, 0.1, 1.0]
+    assert named(left)["Type-I"].get_ydata().tolist() == pytest.approx([0.901, 0.883, 0.703])
+    assert named(right)["Type-III"].get_ydata().tolist() == pytest.approx([0.304, 0.313, 0.403])
+    assert named(left)["no noise"].get_ydata()[0] == pytest.approx(0.903)
+    assert [len(axis.collections) for axis in (left, right)] == [2, 2]
+    few = figures.dose(dosed(3))
+    few.savefig(io.BytesIO(), dpi=50)
+    assert not any(axis.collections for axis in few.axes)

@@ -3,7 +3,7 @@
 from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
-from heavytail.book.figures.frontier import frontier, strengths
+from heavytail.book.figures.frontier import dose, frontier, strengths
 from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
 from heavytail.book.figures.style import style
@@ -39,6 +39,7 @@ __all__ = [
     "coupled",
     "curves_by_depth",
     "curves_by_width",
+    "dose",
     "error_shares",
     "exposures",
     "frontier",

@@ -12,7 +12,8 @@ from heavytail.book.figures.style import COLOURS, WIDE, alpha_colours
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms
 from heavytail.evidence.arms import DECAY, LASSO, PLAIN
-from heavytail.evidence.experiments import outcomes
+from heavytail.evidence.experiments import most_accurate, outcomes, plain
+from heavytail.evidence.intervals import median_interval
 from heavytail.noise import NOISES
 
 REFERENCES = {PLAIN: ("0.35", "-"), DECAY: ("0.35", "--"), LASSO: ("0.35", ":")}
@@ -75,6 +76,33 @@ def strengths(search: pd.DataFrame, *, before: bool = False) -> Figure:
         axis.set(xscale="log", xlabel="noise scale $\\sigma$")
     left.axhline(settings.loc[PLAIN, judged] - arms.LOSS, color="0.4", linestyle=":", linewidth=1)
     left.set_ylabel("accuracy before pruning" if before else "accuracy, mean over shares pruned")
+    right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
+    left.legend(title=None)
+    return figure
+
+
+def dose(table: pd.DataFrame) -> Figure:
+    """Accuracy of pruned networks and pruning ratio against σ, a line a noise type, of a table with one alpha.
+
+    Lines are medians over seeds, bands their intervals, where there are seeds enough. Dashed is plain SGD at the step
+    size that is best for it in the table.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
+    rows = table.assign(score=arms.score(table))
+    alone = most_accurate(plain(rows))
+    for axis, column in ((left, "score"), (right, "pruning_ratio")):
+        for kind, own in rows[rows["noise"].notna()].groupby("noise"):
+            cells = {sigma: median_interval(part[column]) for sigma, part in own.groupby("sigma")}
+            colour, name = COLOURS[PAPER_TYPE[str(kind)]], PAPER_TYPE[str(kind)]
+            axis.plot(
+                list(cells), [cell.value for cell in cells.values()], "o-", markersize=4, color=colour, label=name
+            )
+            low, high = ([getattr(cell, end) for cell in cells.values()] for end in ("low", "high"))
+            if np.isfinite([low, high]).all():
+                axis.fill_between(list(cells), low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.axhline(alone[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+        axis.set(xscale="log", xlabel="noise scale $\\sigma$")
+    left.set_ylabel("accuracy, mean over shares pruned")
     right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
     left.legend(title=None)
     return figure
