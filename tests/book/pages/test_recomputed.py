@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from math import gamma, pi, sin, sqrt
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import optimize, stats
 
 from .conftest import ROOT
 
@@ -13,6 +16,7 @@ pytestmark = pytest.mark.pages
 
 TABLES = ROOT / "data" / "results" / "workstation"
 SHARES = [f"test_accuracy_share_0.{tenth}" for tenth in range(1, 10)]
+AT_RANDOM = [f"test_accuracy_random_0.{tenth}" for tenth in range(1, 10)]
 
 
 def said(chapter):
@@ -30,6 +34,32 @@ def said(chapter):
 
 def percent(number, digits=1):
     return f"{100 * number:.{digits}f}%"
+
+
+def reach(numbers, form="{:.0%}"):
+    """The smallest and the largest of several numbers, as a text."""
+    return f"{form.format(min(numbers))} to {form.format(max(numbers))}"
+
+
+def read(name):
+    """A committed table."""
+    return pd.read_parquet(TABLES / f"{name}.parquet")
+
+
+def failures(table):
+    """How many runs ended without a trained network."""
+    return table["status"].isin(["diverged", "out_of_memory", "failed"]).sum()
+
+
+def without_noise(table):
+    """Plain SGD, without a penalty either; older tables have no column for the group lasso."""
+    rows = table[table["noise"].isna() & (table["weight_decay"] == 0)]
+    return rows[rows["group_lasso"] == 0] if "group_lasso" in rows else rows
+
+
+def lost_points(rows):
+    """Points of test accuracy that each run loses by pruning."""
+    return 100 * (rows["test_accuracy"] - rows["test_accuracy_pruned"])
 
 
 def of_ecg5000():
@@ -116,12 +146,443 @@ def of_mnist():
     }
 
 
-CHAPTERS = {"ecg5000": of_ecg5000, "mnist": of_mnist}
+def of_cifar():
+    """Numbers of the chapter on CIFAR-10 and CIFAR-100."""
+    numbers, giants, isotropic = {}, {}, 0
+    for name in ("cifar10", "cifar100"):
+        table = read(name)
+        quiet, noisy = without_noise(table), table[table["noise"].notna()]
+        ratios = noisy.groupby(["noise", "alpha"])["pruning_ratio"].median()
+        type3 = table[table["noise"] == "isotropic"]
+        giants[name], isotropic = type3[type3["pruning_ratio"] > 0.95], isotropic + len(type3)
+        numbers |= {
+            f"{name}_neurons": str(*table["width"].unique()),
+            f"{name}_seeds": str(table["seed"].nunique()),
+            f"{name}_failed": str(failures(table)),
+            f"{name}_plain": percent(quiet["pruning_ratio"].median()),
+            f"{name}_low": percent(ratios.min(), 0),
+            f"{name}_high": percent(ratios.max(), 0),
+            f"{name}_plain_accuracy": percent(quiet["test_accuracy"].median()),
+        }
+    after = {name: percent(rows["test_accuracy_pruned"].median(), 0) for name, rows in giants.items()}
+    return {
+        **numbers,
+        "giant": str(sum(map(len, giants.values()))),
+        "giant_of": str(isotropic),
+        "giant_after": f"{after['cifar10']} (CIFAR-10) and {after['cifar100']} (CIFAR-100)",
+    }
+
+
+def of_vgg():
+    """Numbers of the chapter on a convolutional network."""
+    table = read("vgg")
+    heaviest = table["alpha"].min()
+    numbers = {
+        "filters": str(*table["width"].unique()),
+        "samples": str(*table["samples"].unique()),
+        "steps": str(*table["max_steps"].unique()),
+        "runs": str(len(table)),
+        "seeds": str(table["seed"].nunique()),
+        "failed": str(failures(table)),
+        "heaviest": f"{heaviest:g}",
+        "failed_heaviest": str(failures(table[table["alpha"] == heaviest])),
+    }
+    for unit in ("filter", "kernel"):
+        rows = table[table["unit"] == unit]
+        quiet, noisy = without_noise(rows), rows[rows["noise"].notna()]
+        ratios = noisy.groupby(["noise", "alpha"])["pruning_ratio"].median()
+        numbers |= {
+            f"{unit}_plain": percent(quiet["pruning_ratio"].median()),
+            f"{unit}_low": percent(ratios.min(), 0),
+            f"{unit}_high": percent(ratios.max(), 0),
+            f"{unit}_plain_accuracy": percent(quiet["test_accuracy"].median()),
+        }
+    return numbers
+
+
+def of_deeper():
+    """Numbers of the chapter on deeper networks."""
+    table = read("deeper").assign(lost=lost_points)
+    shallow, deep = table["depth"].min(), table["depth"].max()
+    quiet, noisy = without_noise(table), table[table["noise"].notna()]
+    ratios = noisy.groupby(["noise", "alpha", "depth"])["pruning_ratio"].median()
+    growth = []
+    for _, rows in noisy.groupby(["noise", "alpha"]):
+        lost = rows.pivot(index="seed", columns="depth", values="lost")
+        growth.append((lost[deep] - lost[shallow]).median())
+    numbers = {
+        "runs": str(len(table)),
+        "seeds": str(table["seed"].nunique()),
+        "failed": str(failures(table)),
+        "neurons": str(*table["width"].unique()),
+        "shallow": str(shallow),
+        "deep": str(deep),
+        "low": percent(ratios.min(), 0),
+        "high": percent(ratios.max(), 0),
+        "least_growth": f"{min(growth):+.1f}",
+        "most_growth": f"{max(growth):+.1f}",
+    }
+    for word, layers in (("shallow", shallow), ("deep", deep)):
+        still, kicked = quiet[quiet["depth"] == layers], noisy[noisy["depth"] == layers]
+        numbers |= {
+            f"plain_{word}": percent(still["pruning_ratio"].median(), 0),
+            f"plain_lost_{word}": f"{still['lost'].median():.1f}",
+            f"noisy_lost_{word}": f"{kicked['lost'].median():.1f}",
+        }
+    return numbers
+
+
+def of_width():
+    """Numbers of the chapter on width."""
+    table = read("width")
+    table = table.assign(kept=table[SHARES].mean(axis=1))
+    narrow, wide = table["width"].min(), table["width"].max()
+    quiet, noisy = without_noise(table), table[table["noise"].notna()]
+
+    def gain(rows, column):
+        """Points from the narrowest to the widest network of a seed, the median over seeds."""
+        by_seed = rows.pivot(index="seed", columns="width", values=column)
+        return 100 * (by_seed[wide] - by_seed[narrow]).median()
+
+    cells = [rows for _, rows in noisy.groupby(["noise", "alpha"])]
+    ends = {"narrow": quiet[quiet["width"] == narrow], "wide": quiet[quiet["width"] == wide]}
+    return {
+        "runs": str(len(table)),
+        "seeds": str(table["seed"].nunique()),
+        "failed": str(failures(table)),
+        "several": str(table["width"].nunique()),
+        "narrow": str(narrow),
+        "wide": str(wide),
+        "left": str(narrow // 10),
+        "wide_left": str(wide // 10),
+        "sigma": f"{noisy['sigma'].unique().item():g}",
+        "ratio_gain": reach([gain(rows, "pruning_ratio") for rows in cells], "{:+.0f}"),
+        "accuracy_gain": reach([gain(rows, "kept") for rows in cells], "{:+.0f}"),
+        "plain_accuracy_gain": f"{gain(quiet, 'kept'):+.1f}",
+        **{f"plain_{end}": percent(rows["pruning_ratio"].median(), 0) for end, rows in ends.items()},
+        **{f"train_{end}": percent(rows["train_accuracy"].median()) for end, rows in ends.items()},
+        "heavy_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.5):.2f}",
+        "light_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.75):.2f}",
+        "lightest_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.9):.2f}",
+        "law_narrow": percent(prunable_noise(1.5, narrow, 0.5), 0),
+        "law_wide": percent(prunable_noise(1.5, wide, 0.5), 0),
+        "law_low": percent(prunable_noise(1.5, wide, 0.9), 0),
+        "law_high": percent(prunable_noise(1.5, wide, 0.1), 2),
+    }
+
+
+def of_heavy_tail():
+    """Numbers of the chapter on the controls of the heavy tail."""
+    table = read("controls").assign(lost=lost_points)
+    table["ordered"] = 100 * (table[SHARES].mean(axis=1) - table[AT_RANDOM].mean(axis=1))
+    quiet, decayed = without_noise(table), table[table["weight_decay"] > 0]
+    noisy = table[table["noise"].notna() & (table["along"] == "ones")]
+    heavy, gaussian = noisy[noisy["alpha"] < 2], noisy[noisy["alpha"] == 2]
+    by_size, by_cost = [], []
+    for noise, rows in heavy.groupby("noise"):
+        ratio = rows.set_index("seed")["pruning_ratio"]
+        light = gaussian[gaussian["noise"] == noise]
+        away = (light.groupby("sigma")["train_accuracy"].mean() - rows["train_accuracy"].mean()).abs()
+        # The smallest Gaussian scale is that of equal median kicks; twice and four times it are there too.
+        for found, sigma in ((by_size, light["sigma"].min()), (by_cost, away.idxmin())):
+            partner = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
+            found.append(100 * (ratio - partner).median())
+    unseen = table[table["along"] == "unseen"]
+    strongest = unseen[unseen["sigma"] == unseen["sigma"].max()]
+    loss = quiet.set_index("seed")["train_loss"]
+    moves = unseen.set_index("seed").groupby("sigma")["train_loss"].apply(lambda own: (own / loss - 1).median())
+    return {
+        "runs": str(len(table)),
+        "seeds": str(table["seed"].nunique()),
+        "failed": str(failures(table)),
+        "neurons": str(*table["width"].unique()),
+        "size_gain": reach(by_size, "{:+.0f}"),
+        "equal_gain": reach(by_cost, "{:+.0f}"),
+        "plain": percent(quiet["pruning_ratio"].median(), 0),
+        "decay": f"{decayed['weight_decay'].unique().item():g}",
+        "decayed": percent(decayed["pruning_ratio"].median(), 0),
+        "decayed_accuracy": percent(decayed["test_accuracy"].median(), 0),
+        "decay_loss": f"{decayed['lost'].median():.1f}",
+        "noise_loss": reach(heavy.groupby("noise")["lost"].median(), "{:.0f}"),
+        "random_gain": reach(heavy.groupby("noise")["ordered"].median(), "{:+.0f}"),
+        "plain_random_gain": f"{quiet['ordered'].median():+.0f}",
+        "unseen_sigma": f"{unseen['sigma'].max():g}",
+        "unseen_ratio": percent(strongest["pruning_ratio"].median(), 0),
+        "unseen_loss": f"{moves.abs().max():.0e}",
+    }
+
+
+def prunable(run, least):
+    """The pruned share at which a run's accuracy, straight between the tenths, first falls below what is asked."""
+    accuracies = run[["test_accuracy_share_0.0", *SHARES, "test_accuracy_share_1.0"]].to_numpy(dtype=float)
+    below = np.flatnonzero(accuracies < least)
+    if not len(below):
+        return 1.0
+    first = below[0]
+    if first == 0:
+        return 0.0
+    return np.interp(least, [accuracies[first], accuracies[first - 1]], [first / 10, (first - 1) / 10])
+
+
+def of_noise_types():
+    """Numbers of the chapter on noise types: its rows on ECG5000, CIFAR-10 and CIFAR-100."""
+    numbers = {}
+    told = {"ratio": "{:.0%}", "usable": "{:.0%}", "lost": "{:.1f}", "accuracy": "{:.1%}"}
+    for name in ("ecg5000", "cifar10", "cifar100"):
+        table = read(name)
+        table = table[table["width"] == table["width"].max()]  # narrower networks are there without noise only
+        table = table.assign(ratio=table["pruning_ratio"], accuracy=table["test_accuracy"], lost=lost_points)
+        quiet = without_noise(table)
+        middle = quiet.assign(kept=quiet[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
+        quiet = quiet[quiet["lr"] == middle.idxmax()]
+        least = table["seed"].map(quiet.set_index("seed")["accuracy"]) - 0.05
+        table["usable"] = [prunable(run, least[place]) for place, run in table.iterrows()]
+        quiet = table.loc[quiet.index]
+        heavy = table[table["noise"].notna() & (table["alpha"] < 2)]
+        strong = heavy[heavy["sigma"] == heavy.groupby(["noise", "alpha"])["sigma"].transform("max")]
+        for key, form in told.items():
+            numbers[f"{name}_{key}_plain"] = form.format(quiet[key].median())
+            for noise, rows in strong.groupby("noise"):
+                numbers[f"{name}_{key}_{noise}"] = reach(rows.groupby("alpha")[key].median(), form)
+    return numbers
+
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(600)
+
+
+def integral(function, end):
+    """Of a smooth function from 0 to `end`."""
+    return end / 2 * np.sum(WEIGHTS * function(end / 2 * (NODES + 1)), axis=-1)
+
+
+def jumps_cdf(alpha, z):
+    """P(Z <= z) for the sum Z of all Γ_j^(-2/α): a positive stable variable, whose law is Zolotarev's integral."""
+    half = alpha / 2
+    x = np.asarray(z, dtype=float) / gamma(1 - half) ** (1 / half)
+
+    def inside(u):
+        size = np.sin(half * u) ** half * np.sin((1 - half) * u) ** (1 - half) / np.sin(u)
+        return np.exp(-((size / x[..., None] ** half) ** (1 / (1 - half))))
+
+    return integral(inside, pi) / pi
+
+
+def jumps_quantile(alpha, probability):
+    """The z with P(Z <= z) = probability."""
+    return np.exp(optimize.brentq(lambda log: jumps_cdf(alpha, np.exp(log)) - probability, -5, 30, xtol=1e-13))
+
+
+def kick_cdf(alpha, x):
+    """P(|X| <= x) for a symmetric stable X of index above 1, by Zolotarev's integral too."""
+    power = alpha / (alpha - 1)
+    x = np.asarray(x, dtype=float)
+
+    def inside(u):
+        return np.exp(-((x[..., None] * np.cos(u) / np.sin(alpha * u)) ** power) * np.cos((alpha - 1) * u) / np.cos(u))
+
+    return 1 - 2 / pi * integral(inside, pi / 2)
+
+
+def bulk(alpha, keep):
+    """E[X²; |X| <= q] of a symmetric stable X, where |X| exceeds q with probability `keep`."""
+    q = np.exp(optimize.brentq(lambda log: kick_cdf(alpha, np.exp(log)) - (1 - keep), -10, 30, xtol=1e-13))
+    return q**2 * (1 - keep) - integral(lambda x: 2 * x * kick_cdf(alpha, x), q)
+
+
+def kick_tail(alpha):
+    """c in P(|X| > x) ~ c x^(-α) for a symmetric stable X."""
+    return 2 * gamma(alpha) * sin(pi * alpha / 2) / pi
+
+
+def needed_width(alpha, keep, error, probability=0.5):
+    """Columns of pure Type-I noise that it takes to have the error with this probability, by the limit law."""
+    size = kick_tail(alpha) ** (2 / alpha) * jumps_quantile(alpha, 1 - probability)
+    return (bulk(alpha, keep) / error**2 / size) ** (alpha / (2 - alpha))
+
+
+def prunable_noise(alpha, width, probability):
+    """The share of columns of pure noise that squared error 0.1 lets go with this probability."""
+
+    def excess(keep):
+        return needed_width(alpha, keep, sqrt(0.1), probability) - width
+
+    return 1 - optimize.brentq(excess, 1e-5, 0.9, xtol=1e-8)
+
+
+def power_of_ten(number):
+    """A large number with two digits, as 1.7 · 10³."""
+    digits, _, power = f"{number:.1e}".partition("e+")
+    return f"{digits} · 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+def grouped(number):
+    """A whole number with spaces between thousands."""
+    return f"{number:,}".replace(",", " ")
+
+
+def slope(rows, x):
+    """The exponent of x in the typical value: geometric means, a point a simulation and value of x."""
+    points = rows.groupby(["key", x])["value"].agg(stats.gmean)
+    return np.polyfit(np.log(points.index.get_level_values(x)), np.log(points), 1)[0]
+
+
+def of_chaos():
+    """Numbers of the chapter on propagation of chaos."""
+    table = read("chaos")
+    settings = ["alpha", "sigma"]
+    distance = table[table["quantity"] == "distance"]
+    slopes, errors = [], []
+    for _, rows in distance.groupby(settings):
+        points = rows.groupby("width")["value"].agg(["mean", "sem"])
+        away = np.log(points.index.to_numpy())
+        away = away - away.mean()
+        weight = away / (away**2).sum()
+        slopes.append(weight @ np.log(points["mean"]))
+        errors.append(np.sqrt(((weight * points["sem"] / points["mean"]) ** 2).sum()))
+    # The page has bootstrap intervals; with a thousand repeats those of the normal law contain the same.
+    contained = np.abs(np.array(slopes) + 1 / 2) < stats.norm.ppf(0.995) * np.array(errors)
+    widest = table[table["width"] == table["width"].max()]
+    means = widest.groupby(["quantity", *settings])["value"].mean()
+    gap = table[table["quantity"] == "reference_gap"].groupby(settings)["value"].mean() / sqrt(2)
+    n = distance["width"].max()
+    output = widest[widest["quantity"] == "output"].groupby(settings)["value"].var()
+    single = means["output_square"] - means["output"] ** 2
+    correlation = (n * output / single - 1) / (n - 1)  # of two neurons, from the variance of the mean of all
+    return {
+        "low": f"{min(slopes):.3f}",
+        "high": f"{max(slopes):.3f}",
+        "contained": f"{contained.sum()} of {len(slopes)}",
+        "narrowest": str(distance["width"].min()),
+        "widest": str(n),
+        "repeats": str(distance["repeat"].nunique()),
+        "reference": grouped(table["reference"].unique().item()),
+        "bias": percent((gap / means["distance"]).max(), 0),
+        "correlation": f"{correlation.abs().max():.0e}",
+    }
+
+
+def of_discretisation():
+    """Numbers of the chapter on discretisation."""
+    table = read("discretisation")
+    finest, n = table["finest"].unique().item(), table["width"].max()
+    table = table.assign(eta=1 / table["level"], eta_n=table["width"] / table["level"])
+    wide, heavy = table[table["width"] == n], table[table["alpha"] < 2]
+
+    def exponents(rows, quantity, x):
+        cells = rows[rows["quantity"] == quantity].groupby("alpha")
+        return {alpha: slope(own, x) for alpha, own in cells}
+
+    fixed = [found - 1 / alpha for alpha, found in exponents(wide, "fixed", "eta").items()]
+    most = [found - 1 / alpha for alpha, found in exponents(heavy, "particles", "eta_n").items()]
+    grid = exponents(wide[wide["eta"] >= 16 / finest], "grid", "eta").values()
+    sup = wide[(wide["quantity"] == "supremum") & (wide["alpha"] < 2)]
+    sup = sup[sup["level"] == sup["level"].max()].set_index(["alpha", "repeat"])["value"]
+    jump = wide[wide["quantity"] == "jump"].set_index(["alpha", "repeat"])["value"]
+    ratios = (sup / jump.reindex(sup.index)).groupby("alpha").median()
+    return {
+        **{"fixed_low": f"{min(fixed):+.2f}", "fixed_high": f"{max(fixed):+.2f}"},
+        **{"most_low": f"{min(most):+.2f}", "most_high": f"{max(most):+.2f}"},
+        **{"grid_low": f"{min(grid):.2f}", "grid_high": f"{max(grid):.2f}"},
+        **{"sup_low": f"{min(ratios):.2f}", "sup_high": f"{max(ratios):.2f}"},
+        "repeats": str(table["repeat"].nunique()),
+        "finest": str(finest),
+        "widest": str(n),
+        "small": f"{64 ** (1.5 / 2 + 1):.0f}",
+        "million": f"{4096 ** (1.5 / 2 + 1):.1e}",
+    }
+
+
+def of_required_width():
+    """Numbers of the chapter on the required width: those of the law, and plain SGD; the others are simulated there."""
+    table = read("ecg5000")
+    wide = table[table["width"] == table["width"].max()]
+    quiet = without_noise(wide)
+    middle = quiet.assign(kept=quiet[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
+    shared = wide[(wide["noise"] == "shared") & (wide["alpha"] == wide["alpha"].min())]
+    strongest = shared[shared["sigma"] == shared["sigma"].max()]
+    keep = 1 - strongest["pruning_ratio"].median()
+    return {
+        **{
+            f"at{alpha * 100:.0f}": power_of_ten(needed_width(alpha, 0.1, 0.1)) for alpha in (1.2, 1.35, 1.5, 1.75, 1.9)
+        },
+        "dot": f"{needed_width(wide['alpha'].min(), keep, sqrt(0.1)):.0f}",
+        "tenth": power_of_ten(needed_width(wide["alpha"].min(), 0.1, sqrt(0.1))),
+        "tenth190": power_of_ten(needed_width(1.9, 0.1, sqrt(0.1))),
+        "plain": percent(quiet.loc[quiet["lr"] == middle.idxmax(), "pruning_ratio"].median(), 0),
+    }
+
+
+def of_assumptions():
+    """Numbers of the chapter on what experiments break: it says three, the rest are verdicts."""
+    distance = read("assumptions").query("quantity == 'distance' and activation == 'relu'")
+    wide = distance[distance["width"] >= 128].groupby("alpha")
+    off = [slope(rows, "width") + 1 - 1 / alpha for alpha, rows in wide]
+    broken = read("ablation").query("quantity == 'error' and activation == 'relu' and trained and summed")
+    return {
+        "slow": f"{slope(distance[distance['alpha'] == 1.3], 'width'):.2f}",
+        "off": f"{max(map(abs, off)):.2f}",
+        "lost": f"{(~np.isfinite(broken['value'])).sum()} of {len(broken)}",
+    }
+
+
+def of_compressibility():
+    """Numbers of the chapter on compressibility."""
+    error = {name: read(name).query("quantity == 'error'") for name in ("rate", "trained", "limit-law")}
+    off = {
+        name: [slope(rows, "width") - 1 / 2 + 1 / alpha for alpha, rows in error[name].groupby("alpha")]
+        for name in ("rate", "trained")
+    }
+    law = error["limit-law"]
+    p = []
+    for alpha, rows in law.groupby("alpha"):
+        top = bulk(alpha, 0.1) * kick_tail(alpha) ** (-2 / alpha)
+        value = rows["width"] ** (2 / alpha - 1) * rows["value"] ** 2
+        p.append(stats.kstest(value, lambda x, alpha=alpha, top=top: 1 - jumps_cdf(alpha, top / x)).pvalue)
+    start = read("roles").query("spread == 5 and sigma == 1 and horizon == 1")
+    n, alpha, inputs = start["width"].min(), start["alpha"].unique().item(), start["inputs"].unique().item()
+    mean = start.groupby("quantity")["value"].mean()
+    tail = 2**alpha * gamma((inputs + alpha) / 2) / gamma(inputs / 2) / gamma(1 - alpha / 2)  # of Type-III noise
+    jumps = tail ** (2 / alpha) * n ** (2 / alpha - 1) * jumps_quantile(alpha, 0.5)
+    seen = start[(start["width"] == n) & (start["quantity"] == "error")]
+    return {
+        "pure": f"{max(map(abs, off['rate'])):.3f}",
+        "after": f"{max(map(abs, off['trained'])):.3f}",
+        "widest": grouped(error["rate"]["width"].max()),
+        "trained_widest": grouped(error["trained"]["width"].max()),
+        "p_low": f"{min(p):.2f}",
+        "p_high": f"{max(p):.2f}",
+        "matrices": str(law["repeat"].nunique()),
+        "columns": grouped(law["width"].unique().item()),
+        "narrow": str(n),
+        "seen": f"{seen['value'].median():.2f}",
+        "without": f"{sqrt(mean['bulk'] / jumps):.2f}",
+        "with_rest": f"{sqrt(mean['bulk'] / (jumps + mean['rest'])):.2f}",
+    }
+
+
+CHAPTERS = {
+    "assumptions": of_assumptions,
+    "chaos": of_chaos,
+    "cifar": of_cifar,
+    "compressibility": of_compressibility,
+    "deeper": of_deeper,
+    "discretisation": of_discretisation,
+    "ecg5000": of_ecg5000,
+    "heavy_tail": of_heavy_tail,
+    "mnist": of_mnist,
+    "noise_types": of_noise_types,
+    "required_width": of_required_width,
+    "vgg": of_vgg,
+    "width": of_width,
+}
+
+#: Chapters that say fewer than ten numbers that follow from a table or the law.
+FEW = {"assumptions": 3, "chaos": 9, "required_width": 9}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_numbers_of_a_chapter_come_out_again(chapter):
     texts = said(chapter)
     again = CHAPTERS[chapter]()
-    assert len(again) >= 10
+    assert len(again) >= FEW.get(chapter, 10)
     assert {name: texts[name] for name in again} == again
