@@ -183,7 +183,7 @@ def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
     for arm in sorted(set(arms.named(table[table["width"] == table["width"].max()])) - {other}):
         rows = frontier.against(table, arm, other)
         words = {
-            f"{row.kept:g} kept": f"{100 * row.difference:+.1f} {_COMPARED[row.verdict]}"
+            f"{row.kept:g} kept": f"{100 * row.difference:+z.1f} {_COMPARED[row.verdict]}"
             for row in rows.itertuples()
             if row.kept in _SHOWN
         }

@@ -58,7 +58,7 @@ class Cell:
             return f"none of {self.failed} runs finished"
 
         def text(value: float) -> str:
-            return f"{100 * value:+.1f}" if percent else f"{value:+.{digits}g}"
+            return f"{100 * value:+z.1f}" if percent else f"{value:+.{digits}g}"
 
         if math.isfinite(self.low) or math.isfinite(self.high):
             return f"{text(self.value)} [{text(self.low)}, {text(self.high)}]"
