@@ -135,7 +135,7 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
         below.set_xlabel("median norm of the noise a neuron gets")
     axes[0][0].set_ylabel("share pruned")
     axes[1][0].set_ylabel("test accuracy")
-    axes[0][0].legend(loc="upper left")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center")
     return figure
 
 
