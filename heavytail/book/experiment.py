@@ -133,6 +133,9 @@ def choices(rules: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         for title, column in (("accuracy %", "score"), ("before %", "accuracy"), ("pruned %", "ratio"))
     }
     shown = rows.assign(
-        η=rows["lr"].map("{:g}".format), strength=strength.map(lambda size: f"{size:g}" if size else ""), **percent
+        arm=rows["arm"].map(tables.titled),
+        η=rows["lr"].map("{:g}".format),
+        strength=strength.map(lambda size: f"{size:g}" if size else ""),
+        **percent,
     )
     return shown[["rule", "arm", "η", "strength", *percent, "seeds"]]

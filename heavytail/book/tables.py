@@ -163,7 +163,7 @@ def arms_form(table: pd.DataFrame) -> pd.DataFrame:
     for arm, rows in wide.groupby(arms.named(wide)):
         strength = rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
         cell = {
-            "arm": arm,
+            "arm": titled(str(arm)),
             "η": f"{rows['lr'].iloc[0]:g}",
             "strength": f"{strength.iloc[0]:g}" if strength.any() else "",
         }
@@ -171,7 +171,16 @@ def arms_form(table: pd.DataFrame) -> pd.DataFrame:
             middle = rows[column].median()
             cell[title] = "—" if pd.isna(middle) else f"{100 * middle:.1f}"
         cells.append({**cell, "seeds": len(rows)})
-    return pd.DataFrame(cells)
+    return pd.DataFrame(sorted(cells, key=lambda cell: str(cell["arm"])))
+
+
+def titled(arm: str) -> str:
+    """An arm's name with the paper's name of its noise.
+
+    >>> titled("shared, α = 1.5"), titled("shared unseen, α = 1.5"), titled("plain SGD")
+    ('Type-I, α = 1.5', 'Type-I unseen, α = 1.5', 'plain SGD')
+    """
+    return re.sub(r"^\w+", lambda kind: PAPER_TYPE.get(kind[0], kind[0]), arm)
 
 
 def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
@@ -187,8 +196,8 @@ def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
             for row in rows.itertuples()
             if row.kept in _SHOWN
         }
-        cells.append({"arm": arm, **words})
-    return pd.DataFrame(cells)
+        cells.append({"arm": titled(arm), **words})
+    return pd.DataFrame(sorted(cells, key=lambda cell: str(cell["arm"])))
 
 
 def keys_form(table: pd.DataFrame) -> pd.DataFrame:

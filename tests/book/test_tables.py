@@ -262,13 +262,13 @@ def test_a_search_whose_runs_all_failed_shows_a_dash_and_their_number():
 
 def test_every_arm_has_a_row_with_its_setting_and_what_it_prunes():
     rows = tables.arms_form(arms.of_strength(rivalled(True, range(1, 4)), "most", 0.01)).set_index("arm")
-    kinds = [f"{kind}, α = {alpha}" for kind in ("shared", "entrywise", "isotropic") for alpha in ("1.5", "1.75", "2")]
-    assert sorted(rows.index) == sorted(["plain SGD", "weight decay", "group lasso", *kinds])
+    kinds = [f"{kind}, α = {alpha}" for kind in ("Type-I", "Type-II", "Type-III") for alpha in ("1.5", "1.75", "2")]
+    assert list(rows.index) == sorted(["plain SGD", "weight decay", "group lasso", *kinds])
     assert rows.loc["plain SGD", ["η", "strength", "pruned %", "test %", "seeds"]].tolist() == [
         *("0.01", "", "10.0", "95.0", 3)
     ]
     assert rows.loc["weight decay", ["strength", "kept 0.5", "tuned"]].tolist() == ["1", "50.0", "93.0"]
-    noisy = rows.loc["shared, α = 1.75"]
+    noisy = rows.loc["Type-I, α = 1.75"]
     assert noisy[["strength", "pruned %", "its twin %", "at random"]].tolist() == ["0.1", "50.0", "50.0", "70.0"]
     assert noisy["attacked"] == "65.0"
 
@@ -283,7 +283,7 @@ def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():
     rows = tables.against_form(frame).set_index("arm")
     assert "plain SGD" not in rows.index
     assert rows.loc["weight decay", "0.5 kept"] == "-20.0 worse"
-    assert rows.loc["shared, α = 1.5", "0.1 kept"] == "+0.0 alike"
+    assert rows.loc["Type-I, α = 1.5", "0.1 kept"] == "+0.0 alike"
     few = tables.against_form(arms.of_strength(rivalled(True, range(1, 4)), "least", 0.01)).set_index("arm")
     assert few.loc["weight decay", "0.5 kept"] == "-20.0 open"
     better = tables.against_form(frame, "weight decay").set_index("arm")

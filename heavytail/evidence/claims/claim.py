@@ -39,7 +39,7 @@ SOURCES = {
 
 #: Whose claims those of a source are, for counts that do not add up the paper's and ours.
 OURS = "ours"
-WHOSE = {"P": "the paper's [P]", "S": "its summary's [S]", "Q": "the paper's, as quoted [Q]"}
+WHOSE = {"P": "the paper's [P]", "S": "a summary's of it [S]", "Q": "the paper's, as quoted [Q]"}
 
 # Equivalence margins, stated before any table is read: what is smaller would not matter.
 RATIO_MARGIN = 0.01  # of a pruning ratio: one point

@@ -59,7 +59,7 @@ def named(identity: str) -> Claim:
 def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """How often each of VERDICTS is the word for a noise type, by whose the claims are: the paper's or ours.
 
-    >>> tally([Entry(named("practical-use"), None, ())])["its summary's [S]"]["not tested"]
+    >>> tally([Entry(named("practical-use"), None, ())])["a summary's of it [S]"]["not tested"]
     1
     """
     return _tally((entry.claim, word) for entry in entries for word in entry.words)
