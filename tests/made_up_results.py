@@ -91,8 +91,8 @@ def rivalled(agree: bool | None, seeds: Iterable[int]) -> pd.DataFrame:
     def by(holds: float, fails: float, same: float) -> float:
         return same if agree is None else holds if agree else fails
 
-    base = {"dataset": "ecg5000", "width": 100, "lr": 0.01}
-    small = {**base, "width": 30}
+    base = {"dataset": "ecg5000", "width": 100, "lr": 0.01, "tune_steps": 7, "robustness": 60}
+    small = {**base, "width": 30, "tune_steps": 0}
     sides = [
         (base, {"pruning_ratio": 0.1}, 0.9),
         ({**base, "lr": 0.1}, {"pruning_ratio": 0.1}, 0.8),

@@ -71,7 +71,7 @@ class Experiment:
         return {
             claim.id.removesuffix(f"-{self.name}"): claims.hold(claim, *held[claim.table])
             for claim in claims.CLAIMS
-            if claim.chapter == self.name and claim.table in held
+            if claim.table in held
         }
 
 
@@ -90,11 +90,17 @@ def read(folder: Path, name: str) -> Experiment:
     return Experiment(name, profile, table, searched_in, search, law_in, law)
 
 
+def ratios(paper: pd.DataFrame) -> tuple[float, float, float]:
+    """Median pruning ratio of plain SGD, and the smallest and largest of the noises, in the paper's own arms."""
+    noisy = experiments.heavy(paper).groupby(["noise", "alpha"])["pruning_ratio"].median()
+    return float(experiments.plain(paper)["pruning_ratio"].median()), float(noisy.min()), float(noisy.max())
+
+
 def words(experiment: Experiment) -> dict[str, object]:
     """What a page says of its tables, ready for `page.say`: numbers, and the verdicts by the ids of their claims."""
     made, middle = experiment, experiment.medians
     plain, noisy = experiments.plain(made.paper), experiments.heavy(made.paper)
-    ratios = noisy.groupby(["noise", "alpha"])["pruning_ratio"].median()
+    quiet, low, high = ratios(made.paper)
     lasso = made.strong[made.strong["group_lasso"] > 0]
     collapsed = noisy["train_accuracy"] - noisy["train_accuracy_pruned"] > 0.1
     said: dict[str, object] = {
@@ -108,10 +114,14 @@ def words(experiment: Experiment) -> dict[str, object]:
         "neurons": int(made.table["width"].max()),
         "loss": f"{100 * arms.LOSS:.0f}",
         "repeats": int(made.law["repeats"].max()),
-        "plain": f"{plain['pruning_ratio'].median():.1%}",
+        "strengths": int(made.search.groupby("noise")["sigma"].nunique().min()),
+        "set_aside": f"{int(made.search['validation'].max()):,}".replace(",", "\u00a0"),
+        "disturbed": f"{int(made.table['robustness'].max()):,}".replace(",", "\u00a0"),
+        "tuned_steps": int(made.table["tune_steps"].max()),
+        "plain": f"{quiet:.1%}",
         "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
-        "low": f"{ratios.min():.0%}",
-        "high": f"{ratios.max():.0%}",
+        "low": f"{low:.0%}",
+        "high": f"{high:.0%}",
         "lasso": f"{lasso['pruning_ratio'].median():.1%}",
         "lasso_accuracy": f"{lasso['test_accuracy'].median():.1%}",
         "collapse": f"{int(collapsed.sum())} of {len(noisy)} noisy runs",

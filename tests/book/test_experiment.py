@@ -20,6 +20,7 @@ NAMES = ("ecg5000", "mnist")  # that have every arm
 def searched():
     base = Run(dataset="ecg5000", width=9, validation=50, lr=0.01)
     runs = {base: 0.9, replace(base, lr=0.1): 0.8}
+    runs |= {replace(base, noise="shared", alpha=1.75, sigma=sigma): 0.5 for sigma in (0.1, 0.2)}
     return table(
         (replace(run, seed=seed), measured(share_accuracy=score)) for run, score in runs.items() for seed in (1, 2)
     )
@@ -63,6 +64,7 @@ def test_what_a_page_says_are_texts_and_counts():
     assert said["step"] == "0.01"
     assert (said["plain"], said["low"], said["lasso"]) == ("10.0%", "50%", "20.0%")
     assert said["shared_attacked"] == "65% to 65%"
+    assert [said[name] for name in ("strengths", "set_aside", "disturbed", "tuned_steps")] == [2, "50", "60", 7]
     assert said["noise_compresses"].startswith("holds (all 6 cells; 12 seeds; ")
     assert all(isinstance(value, (str, int)) for value in said.values())
 
