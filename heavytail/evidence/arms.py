@@ -3,7 +3,7 @@
 An arm is plain SGD, plain SGD with weight decay or with a group lasso, or one noise at one alpha and direction. Its
 step size and its strength are settings, and every arm's are chosen in one way, on a validation part and on seeds that
 no other table has: `chosen` takes the most accurate pruned networks, `strongest` those that prune the most at a stated
-loss of accuracy after pruning, and `boldest` at a stated loss before it.
+loss of accuracy after pruning, and `boldest` the largest strength at a stated loss before it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ NETWORK = ("dataset", "network", "width", "depth", "unit")
 #: What a search chooses of every arm.
 SETTING = ("lr", "sigma", "weight_decay", "group_lasso")
 
-#: `strongest` and `boldest` may lose this much against plain SGD, and call ratios equal that differ by less than
-#: EQUAL_RATIO.
+#: `strongest` and `boldest` may lose this much against plain SGD. `strongest` calls ratios equal that differ by less
+#: than EQUAL_RATIO.
 LOSS, EQUAL_RATIO = 0.02, 0.01
 
 
@@ -72,18 +72,25 @@ def strongest(search: pd.DataFrame) -> pd.DataFrame:
     Raises ValueError as `chosen` does, and for a network whose search has no plain SGD.
     """
     cells = _settings(search)
-    return _prunes_most(cells, cells["score"] >= _of_plain(cells, "score") - LOSS)
+    by_arm = [cells[key] for key in (*NETWORK, "arm")]
+    within = cells["score"] >= _of_plain(cells, "score") - LOSS
+    hopeless = ~within.groupby(by_arm).transform("any")
+    ratio = cells["ratio"].where(within)
+    return _first(cells[hopeless | (ratio >= ratio.groupby(by_arm).transform("max") - EQUAL_RATIO)])
 
 
 def boldest(search: pd.DataFrame) -> pd.DataFrame:
-    """The same at a loss of LOSS before pruning, and at the step size of plain SGD.
+    """The largest strength of every arm and network that loses at most LOSS before pruning, at plain SGD's step size.
 
     For arms whose strong settings are all ruled out by what pruning costs: here the median test accuracy of the whole
-    networks is held against that of plain SGD at its `chosen` setting, and only settings at that step size are.
+    networks is held against that of plain SGD at its `chosen` setting, and only settings at that step size are. An arm
+    that always loses more gets its most accurate setting there. Columns and errors as those of `strongest`.
     """
     cells = _settings(search)
     cells = cells[cells["lr"] == _of_plain(cells, "lr")]
-    return _prunes_most(cells, cells["accuracy"] >= _of_plain(cells, "accuracy") - LOSS)
+    strength = _strength(cells).where(cells["accuracy"] >= _of_plain(cells, "accuracy") - LOSS)
+    most = strength.groupby([cells[key] for key in (*NETWORK, "arm")]).transform("max")
+    return _first(cells[most.isna() | (strength == most)])
 
 
 def of_strength(table: pd.DataFrame, strength: Strength, lr: float | None = None) -> pd.DataFrame:
@@ -94,7 +101,7 @@ def of_strength(table: pd.DataFrame, strength: Strength, lr: float | None = None
 
     """
     names = named(table)
-    size = table[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
+    size = _strength(table)
     extreme = size.groupby([*(table[name] for name in NETWORK), names]).transform(
         "max" if strength == "most" else "min"
     )
@@ -117,6 +124,11 @@ def of_the_paper(table: pd.DataFrame) -> pd.DataFrame:
     return rows[kinds & networks.isin(set(networks[noisy.index]))]
 
 
+def _strength(rows: pd.DataFrame) -> pd.Series:
+    """Sigma or penalty of every row, whichever its arm has; 0 for plain SGD."""
+    return rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
+
+
 def _networks(cells: pd.DataFrame) -> pd.Series:
     """The network of every row, as one value."""
     return cells[list(NETWORK)].apply(tuple, axis=1)
@@ -129,14 +141,6 @@ def _of_plain(cells: pd.DataFrame, column: str) -> pd.Series:
     if values.isna().any():
         raise ValueError("the strength of an arm is chosen against plain SGD: add plain runs to the search")
     return values
-
-
-def _prunes_most(cells: pd.DataFrame, within: pd.Series) -> pd.DataFrame:
-    """Of every arm's settings `within` bounds that which prunes the most; of all where it has none within."""
-    by_arm = [cells[key] for key in (*NETWORK, "arm")]
-    hopeless = ~within.groupby(by_arm).transform("any")
-    ratio = cells["ratio"].where(within)
-    return _first(cells[hopeless | (ratio >= ratio.groupby(by_arm).transform("max") - EQUAL_RATIO)])
 
 
 def _settings(search: pd.DataFrame) -> pd.DataFrame:

@@ -126,12 +126,12 @@ def whole(run, accuracy, before, ratio):
     return [(made, {**numbers, "test_accuracy": before}) for made, numbers in pruned(run, accuracy, ratio)]
 
 
-def test_the_boldest_setting_prunes_the_most_at_a_loss_of_two_points_before_pruning_at_the_step_size_of_plain_sgd():
+def test_the_boldest_setting_is_the_strongest_at_a_loss_of_two_points_before_pruning_at_the_step_size_of_plain_sgd():
     rows = [
         *whole(BASE, 0.9, 0.92, 0.1),
         *whole(replace(BASE, lr=0.3), 0.8, 0.99, 0.1),  # not what `chosen` takes: pruned, it is worse
         *whole(replace(NOISY, sigma=0.1), 0.9, 0.92, 0.3),
-        *whole(replace(NOISY, sigma=0.3), 0.5, 0.905, 0.6),  # within two points before, and far below after
+        *whole(replace(NOISY, sigma=0.3), 0.5, 0.905, 0.305),  # within two points before, and far below after
         *whole(replace(NOISY, sigma=1.0), 0.4, 0.89, 0.9),  # not within
         *whole(replace(NOISY, sigma=0.3, lr=0.3), 0.9, 0.98, 0.95),  # at another step size
     ]

@@ -44,18 +44,22 @@ _LAW: tuple[Claim, ...] = (
 )
 
 
-def _in_settings_of(table: str, title: str) -> tuple[Claim, ...]:
+def _in_settings_of(table: str, title: str, chapter: str) -> tuple[Claim, ...]:
     """What the law says in the settings of one table of trained networks."""
     return tuple(
         replace(
             claim,
             id=f"{claim.id}-{table}",
             statement=f"{claim.statement} In the settings of {title}.",
-            chapter=table,
+            chapter=chapter,
             table=f"untrained-{table}",
         )
         for claim in _LAW
     )
 
 
-LAW: tuple[Claim, ...] = (*_in_settings_of("ecg5000", "ECG5000"), *_in_settings_of("mnist", "MNIST"))
+LAW: tuple[Claim, ...] = (
+    *_in_settings_of("ecg5000", "ECG5000", "ecg5000"),
+    *_in_settings_of("mnist", "MNIST", "mnist"),
+    *_in_settings_of("cifar10", "CIFAR-10", "cifar"),
+)
