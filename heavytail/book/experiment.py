@@ -39,8 +39,8 @@ class Experiment:
 
     @cached_property
     def paper(self) -> pd.DataFrame:
-        """Plain SGD and heavy-tailed noise, the paper's own arms, each noise at its strongest."""
-        return arms.of_the_paper(self.table)
+        """Plain SGD at `step` and heavy-tailed noise, the paper's own arms, each noise at its strongest."""
+        return arms.of_the_paper(self.table, self.step)
 
     @cached_property
     def strong(self) -> pd.DataFrame:
@@ -55,8 +55,12 @@ class Experiment:
 
     @cached_property
     def medians(self) -> pd.DataFrame:
-        """Medians over seeds of the widest networks of `strong`, by arm; `attacked` is a mean over sizes of attack."""
+        """Medians over seeds of the widest networks of `strong`, by arm; `attacked` is a mean over sizes of attack.
+
+        A run that diverged guesses.
+        """
         wide = self.strong[self.strong["width"] == self.strong["width"].max()]
+        wide = experiments.outcomes(wide, [name for name in wide if name.startswith("test_accuracy")])
         wide = wide.assign(arm=arms.named(wide), attacked=wide[ATTACKED].mean(axis=1))
         return wide.groupby("arm").median(numeric_only=True)
 

@@ -155,9 +155,10 @@ def arms_form(table: pd.DataFrame) -> pd.DataFrame:
 
     "twin" is the pruning ratio of start plus kicks without training. At the shares kept, the smallest units went; at a
     tenth also with tuning after it, and units gone at random. "attacked" is the accuracy under projected gradients,
-    mean over their sizes. Networks narrower than the widest are left out.
+    mean over their sizes. A run that diverged guesses. Networks narrower than the widest are left out.
     """
     wide = table[table["width"] == table["width"].max()]
+    wide = experiments.outcomes(wide, [name for name in wide if name.startswith("test_accuracy")])
     wide = wide.assign(attacked=wide[[f"test_accuracy_pgd_{size:g}" for size in DISTURBED]].mean(axis=1, skipna=False))
     cells = []
     for arm, rows in wide.groupby(arms.named(wide)):

@@ -113,12 +113,14 @@ def of_strength(table: pd.DataFrame, strength: Strength, lr: float | None = None
     return table[((size == extreme) & (names != PLAIN)) | table.index.isin(alone.index)]
 
 
-def of_the_paper(table: pd.DataFrame) -> pd.DataFrame:
+def of_the_paper(table: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
     """The arms of the paper's own tables: plain SGD, and each heavy-tailed noise at the strongest setting of the table.
+
+    Plain SGD is that at step size `lr`, as in `of_strength`.
 
     Penalties, Gaussian noise, kicks that no input sees and networks that have no noise at all are left out.
     """
-    rows = of_strength(table, "most")
+    rows = of_strength(table, "most", lr)
     noisy, networks = heavy(rows), rows[list(NETWORK)].apply(tuple, axis=1)
     kinds = rows.index.isin(plain(rows).index) | rows.index.isin(noisy.index)
     return rows[kinds & networks.isin(set(networks[noisy.index]))]
@@ -152,7 +154,7 @@ def _settings(search: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby([*NETWORK, "arm", *SETTING], as_index=False).agg(
         score=("score", _median),
         accuracy=("whole", _median),
-        ratio=("pruning_ratio", "median"),
+        ratio=("pruning_ratio", _median),
         seeds=("seed", "nunique"),
     )
 
@@ -165,4 +167,5 @@ def _median(values: pd.Series) -> float:
 def _first(cells: pd.DataFrame) -> pd.DataFrame:
     """The most accurate setting of every arm; of equals that with the smallest step size, then the least strength."""
     best = cells.sort_values(["score", *SETTING], ascending=[False, *[True] * len(SETTING)], kind="stable")
-    return best.groupby([*NETWORK, "arm"], as_index=False).first()
+    by_arm = [*NETWORK, "arm"]
+    return best.drop_duplicates(by_arm).sort_values(by_arm, kind="stable").reset_index(drop=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -15,13 +16,14 @@ from scipy import stats
 from heavytail import noise as noises
 from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import heavy_cells, most_accurate, plain, relative
+from heavytail.evidence.experiments import heavy_cells, most_accurate, plain, relative, strongest
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
 UNITS = 20_001  # draws of a median: one percent of standard error
 
 
+@cache
 def median_size(alpha: float, noise: noises.Noise, entries: int) -> float:
     """Median Euclidean norm of a unit draw of a noise on one neuron of `entries` weights, simulated with a fixed seed.
 
@@ -79,9 +81,9 @@ def against_decay(table: pd.DataFrame) -> list[Cell]:
 
 
 def against_random_pruning(table: pd.DataFrame) -> list[Cell]:
-    """Per noise: test accuracy pruned by norm less at random, mean over the pruned shares 0.1 to 0.9."""
+    """Test accuracy pruned by norm less at random, mean over shares 0.1 to 0.9, noise at its strongest."""
     samples = []
-    for label, noise, rows in heavy_cells(table):
+    for label, noise, rows in heavy_cells(strongest(table)):
         by_norm, by_chance = (
             rows[[f"test_accuracy_{kind}_{share:.1f}" for share in MIDDLE]].mean(axis=1, skipna=False)
             for kind in ("share", "random")

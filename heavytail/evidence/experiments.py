@@ -5,6 +5,8 @@ weights and the same batches. A cell's number is the median over seeds.
 
 A table may hold plain SGD at several step sizes. What noise does to a network is compared at the same step size;
 whether noise makes the better network, with plain SGD at the step size that is best for it.
+
+A table may hold a noise at several sigmas. What noise does is asked at the strongest, and better-or-not at each.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ def heavy(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["noise"].notna() & (table["sigma"] > 0) & (table["alpha"] < 2) & (table["along"] == "ones")]
 
 
+def strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without those noisy rows whose noise has a larger sigma too, at this alpha and on this network."""
+    arm = [table[name] for name in ("dataset", "network", "width", "depth", "unit", "noise", "alpha", "along")]
+    largest = table["sigma"].groupby(arm).transform("max")  # NaN without noise
+    return table[table["noise"].isna() | (table["sigma"] == largest)]
+
+
 def unpenalised(table: pd.DataFrame) -> pd.DataFrame:
     """The rows without weight decay and without a group lasso."""
     return table[(table["weight_decay"] == 0) & (table["group_lasso"] == 0)]
@@ -46,11 +55,12 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
     """Those at the step size and penalty whose median run is the most accurate over the pruned shares.
 
-    Of settings that are alike, and where no run has an accuracy, those with the smallest step size and penalty.
+    A run that diverged guesses, and a setting with a run that failed otherwise comes last. Of settings that are alike
+    those with the smallest step size and penalty.
     """
     settings = ["lr", "weight_decay", "group_lasso"]
-    accuracy = rows[settings].assign(accuracy=mean_accuracy(rows))
-    middle = accuracy.groupby(settings)["accuracy"].median().fillna(-1.0)
+    accuracy = rows[settings].assign(accuracy=mean_accuracy(outcomes(rows, AT_SHARES)))
+    middle = accuracy.groupby(settings)["accuracy"].median(skipna=False).fillna(-1.0)
     return rows if middle.empty else rows[(rows[settings].to_numpy() == np.array(middle.idxmax())).all(axis=1)]
 
 
@@ -121,13 +131,13 @@ def compare_with_plain(
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
-    """Pruning ratio with noise less without."""
-    return compare_with_plain(table, lambda rows: rows["pruning_ratio"])
+    """Pruning ratio with noise at its strongest less without."""
+    return compare_with_plain(strongest(table), lambda rows: rows["pruning_ratio"])
 
 
 def accuracy_before(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy before pruning, with noise less without; a diverged run is at chance."""
-    return compare_with_plain(outcomes(table, ["test_accuracy"]), lambda rows: rows["test_accuracy"])
+    """Test accuracy before pruning, with noise at its strongest less without; a diverged run is at chance."""
+    return compare_with_plain(outcomes(strongest(table), ["test_accuracy"]), lambda rows: rows["test_accuracy"])
 
 
 def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
@@ -136,11 +146,11 @@ def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
 
 
 def accuracy_kept(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy after pruning at squared error 0.1 less before, with noise; a diverged run is missing."""
+    """Test accuracy after pruning at squared error 0.1 less before, noise at its strongest; without diverged runs."""
     return medians(
         [
             Sample(label, noise, rows["test_accuracy_pruned"] - rows["test_accuracy"])
-            for label, noise, rows in heavy_cells(table)
+            for label, noise, rows in heavy_cells(strongest(table))
         ]
     )
 
@@ -179,17 +189,15 @@ def shared_compressibility(table: pd.DataFrame) -> list[Cell]:
 
 
 def collapses(table: pd.DataFrame) -> list[Cell]:
-    """Per noise: share of runs that lose more than ten points of train accuracy at squared error 0.1, over seeds.
+    """Per cell: share of runs that lose more than ten points of train accuracy at squared error 0.1, strongest noise.
 
-    Runs of one seed have the same kicks and collapse together, so its interval counts seeds: see `share_interval`.
+    Its interval counts seeds: see `share_interval`.
     """
     samples = []
-    for noise, rows in heavy(table).groupby("noise"):
-        by_seed = rows.set_index("seed")
-        lost = by_seed["train_accuracy"] - by_seed["train_accuracy_pruned"]
+    for label, noise, rows in heavy_cells(strongest(table)):
+        lost = rows["train_accuracy"] - rows["train_accuracy_pruned"]
         collapsed = (lost > 0.1).astype(float).where(lost.notna())
-        label = f"{noise}, {int(collapsed.sum())} of {collapsed.count()} runs"
-        samples.append(Sample(label, str(noise), collapsed))
+        samples.append(Sample(f"{label}, {int(collapsed.sum())} of {collapsed.count()} runs", noise, collapsed))
     return shares(samples)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -30,15 +30,12 @@ def path_size(run: Run, inputs: int) -> float:
     if run.noise is None or run.alpha is None:
         return 0.0
     kicks = max(run.max_steps - 1, 0)
-    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * _unit_size(run.alpha, run.noise, inputs)
-
-
-_unit_size = cache(median_size)
+    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * median_size(run.alpha, run.noise, inputs)
 
 
 def matched_sigma(alpha: float, kind: noise.Noise, other: noise.Noise, sigma: float, inputs: int) -> float:
     """The sigma at which noise `kind` kicks a neuron by the median size that `sigma` gives the noise `other`."""
-    return sigma * _unit_size(alpha, other, inputs) / _unit_size(alpha, kind, inputs)
+    return sigma * median_size(alpha, other, inputs) / median_size(alpha, kind, inputs)
 
 
 def pure_share(
@@ -99,8 +96,9 @@ def at_equal_accuracy(table: pd.DataFrame, allowance: float = ALLOWANCE) -> list
 
 
 def with_path(table: pd.DataFrame, inputs: int) -> pd.DataFrame:
-    """The table with a column `path`: `path_size` of each row's run."""
-    return table.assign(path=[path_size(run, inputs) for run in runs_of(table)])
+    """The table with a column `path`: `path_size` of each row's run, over the steps that it took."""
+    runs = zip(runs_of(table), table["steps"], strict=True)
+    return table.assign(path=[path_size(replace(run, max_steps=int(steps)), inputs) for run, steps in runs])
 
 
 def _crossing(curve: np.ndarray, least: float) -> float:

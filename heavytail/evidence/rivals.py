@@ -19,6 +19,7 @@ from heavytail.evidence.experiments import (
     most_accurate,
     outcomes,
     plain,
+    strongest,
 )
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import DISTURBED, SHARES
@@ -68,13 +69,14 @@ def against_small(table: pd.DataFrame) -> list[Cell]:
     samples: list[Sample] = []
     for label, noise, rows in heavy_cells(outcome[outcome["width"] == widest]) if columns else ():
         differences = [paired(rows[column], small[width]) for width, column in columns.items()]
-        samples.append(Sample(label, noise, sum(differences[1:], differences[0]) / len(differences)))
+        values = sum(differences[1:], differences[0]) / len(differences)
+        samples.append(Sample(label, noise, values, diverged(rows, values)))
     return medians(samples)
 
 
 def robustness(table: pd.DataFrame) -> list[Cell]:
-    """Test accuracy under projected gradient attacks, mean over their sizes, with noise less without."""
-    return compare_with_plain(outcomes(table, PGD), lambda rows: rows[PGD].mean(axis=1, skipna=False), best=True)
+    """Test accuracy under projected gradient attacks, mean over sizes, with noise at its strongest less without."""
+    return compare_with_plain(outcomes(strongest(table), PGD), lambda rows: rows[PGD].mean(axis=1, skipna=False))
 
 
 def _accuracy_against(table: pd.DataFrame, penalty: str) -> list[Cell]:
@@ -94,8 +96,10 @@ def _against_gaussian(table: pd.DataFrame, strength: arms.Strength) -> list[Cell
         gaussian = light[(light["noise"] == noise) & (light["alpha"] == 2)]
         nearest = min(rows["alpha"].unique(), key=lambda alpha: abs(alpha - 1.75))
         tail = rows[rows["alpha"] == nearest]
-        if gaussian.empty or set(gaussian["lr"]) != set(tail["lr"]):
+        if gaussian.empty:
             continue
+        if set(gaussian["lr"]) != set(tail["lr"]):
+            raise ValueError(f"{noise} noise at alpha = 2 wants the step size that it has at alpha = {nearest:g}")
         label = f"{noise}, α = {nearest:g} against σ = {gaussian['sigma'].iloc[0]:g} at α = 2"
         ratios = (part.set_index("seed")["pruning_ratio"] for part in (tail, gaussian))
         samples.append(Sample(label, str(noise), paired(*ratios)))

@@ -22,7 +22,7 @@ def scale(table: pd.DataFrame) -> Scale:
 
     What counts is how much of the known setting there is: the largest width over the known width, the training samples
     over all that were published (unverified data are taken for a part), and the train accuracy of plain SGD, the median
-    run, over TARGET.
+    run of the widest network at the step size where it is highest, over TARGET.
 
         full     all of each
         toy      less than a tenth of the width or of the samples, or less than half of the accuracy; or no data set of
@@ -48,7 +48,9 @@ def _scale(dataset: str, network: str, rows: pd.DataFrame) -> Scale:
         return "toy"
     width = rows["width"].max() / WIDTHS.get((official.name, network), 1)
     samples = rows["samples"].max() / official.rows[0] if rows["samples"].notna().all() else 1.0
-    accuracy = rows.loc[rows["noise"].isna(), "train_accuracy"].median() / TARGET
+    alone = rows[rows["noise"].isna() & (rows["weight_decay"] == 0) & (rows["group_lasso"] == 0)]
+    alone = alone[alone["width"] == rows["width"].max()]
+    accuracy = alone.groupby("lr")["train_accuracy"].median().max() / TARGET
     if min(width, samples) < 1 / 10 or not accuracy >= 1 / 2:
         return "toy"
     return "full" if min(width, samples, accuracy) >= 1 and bool(rows["verified"].all()) else "reduced"

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from heavytail.evidence.cells import Cell, Sample, medians
+from heavytail.evidence.experiments import strongest
 
 _LAYER = ["width", "inputs"]
 
@@ -51,9 +52,9 @@ def against_gaussian(table: pd.DataFrame) -> list[Cell]:
 
 
 def beyond_twins(table: pd.DataFrame) -> list[Cell]:
-    """Pruning ratio of trained networks less that of their own start and kicks: a cell a noise, alpha and strength."""
+    """Pruning ratio of networks trained with noise at its strongest less that of their own start and kicks."""
     samples = []
-    noisy = table[table["noise"].notna() & (table["sigma"] > 0)]
+    noisy = strongest(table[table["noise"].notna() & (table["sigma"] > 0)])
     names = ["noise", "alpha", "sigma", "lr", "width", "depth", "unit", "along"]
     for setting, rows in noisy.groupby(names):
         noise, alpha, sigma, lr, width, *_ = setting

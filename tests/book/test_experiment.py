@@ -14,7 +14,7 @@ from heavytail.evidence import arms, claims
 from heavytail.lab import results
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
-NAMES = ("ecg5000", "mnist")  # that have every arm
+NAMES = ("ecg5000", "mnist", "cifar10")  # that have every arm
 
 
 def searched():

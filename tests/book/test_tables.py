@@ -273,9 +273,11 @@ def test_every_arm_has_a_row_with_its_setting_and_what_it_prunes():
     assert noisy["attacked"] == "65.0"
 
 
-def test_an_arm_without_a_number_shows_a_dash():
+def test_an_arm_without_a_number_shows_a_dash_and_one_that_diverged_guesses():
     (row,) = tables.arms_form(table([(Run(), diverged())])).to_dict("records")
-    assert (row["test %"], row["attacked"], row["seeds"]) == ("—", "—", 1)
+    assert (row["test %"], row["attacked"], row["pruned %"], row["seeds"]) == ("50.0", "50.0", "—", 1)
+    (row,) = tables.arms_form(table([(Run(), {**diverged(), "status": "failed"})])).to_dict("records")
+    assert (row["test %"], row["attacked"]) == ("—", "—")
 
 
 def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():

@@ -90,15 +90,30 @@ def test_a_run_whose_partner_failed_or_is_missing_counts_as_failed():
     assert cell.value == pytest.approx(0.4)
 
 
-def test_every_noise_alpha_and_sigma_is_a_cell_of_its_own():
+def test_every_noise_alpha_and_sigma_is_a_cell_of_its_own_and_what_noise_does_is_asked_of_the_strongest():
     settings = [("isotropic", 1.75, 0.1), ("shared", 1.9, 0.1), ("shared", 1.75, 0.2), ("shared", 1.75, 0.1)]
     frame = sweep(lambda seed: {}, lambda *_: {}, settings)
-    assert [cell.label for cell in experiments.compressibility(frame)] == [
-        "isotropic, α = 1.75, σ = 0.1",
-        "shared, α = 1.75, σ = 0.1",
-        "shared, α = 1.75, σ = 0.2",
-        "shared, α = 1.9, σ = 0.1",
-    ]
+    strong = ["isotropic, α = 1.75, σ = 0.1", "shared, α = 1.75, σ = 0.2", "shared, α = 1.9, σ = 0.1"]
+    assert [cell.label for cell in experiments.accuracy_at_equal_share(frame)] == sorted(
+        [*strong, "shared, α = 1.75, σ = 0.1"]
+    )
+    for measure in (experiments.compressibility, experiments.accuracy_before, experiments.accuracy_kept):
+        assert [cell.label for cell in measure(frame)] == strong
+    assert [cell.label for cell in experiments.collapses(frame)] == [f"{label}, 0 of 3 runs" for label in strong]
+
+
+def test_the_strongest_noise_of_each_network_stays_and_all_that_has_none():
+    wide = replace(noisy(1, sigma=0.1), width=2 * Run().width)
+    runs = [Run(seed=1), replace(Run(seed=1), weight_decay=0.1), noisy(1, sigma=0.1), noisy(1, sigma=0.3), wide]
+    frame = table([(run, measured()) for run in runs])
+    assert experiments.strongest(frame)["key"].tolist() == [run.key for run in (*runs[:2], *runs[3:])]
+
+
+def test_plain_sgd_at_a_step_size_where_it_diverges_is_not_the_most_accurate():
+    fast = [replace(Run(seed=seed), lr=0.9) for seed in range(3)]
+    rows = [(Run(seed=seed), measured(share_accuracy=0.7)) for seed in range(3)]
+    rows += [(fast[0], measured(share_accuracy=0.9)), (fast[1], diverged()), (fast[2], diverged())]
+    assert set(experiments.most_accurate(table(rows))["lr"]) == {Run().lr}
 
 
 def test_a_named_noise_of_scale_zero_is_neither_noisy_nor_plain():
@@ -173,16 +188,13 @@ def test_collapses_are_a_share_of_runs_whose_interval_counts_seeds():
     rows = [(Run(seed=1), measured(train_accuracy_pruned=0.1))]  # no noise: does not count
     after = {7: 0.86, 8: 0.84, 9: 0.30}  # nine points are no collapse
     for seed in range(10):
-        for alpha in (1.5, 1.75):
-            rows.append((noisy(seed, alpha=alpha), measured(train_accuracy_pruned=after.get(seed, 0.95))))
-    rows += [(noisy(10, alpha=1.5), diverged()), (noisy(10), measured())]
+        rows.append((noisy(seed), measured(train_accuracy_pruned=after.get(seed, 0.95))))
+        rows.append((noisy(seed, sigma=0.01), measured()))  # a mild setting says nothing of a strong one
+    rows.append((noisy(10), diverged()))
     (cell,) = experiments.collapses(table(rows))
-    assert (cell.label, cell.runs, cell.failed, cell.seeds) == ("shared, 4 of 21 runs", 21, 1, 11)
-    assert cell.value == pytest.approx(2 / 11)
-    # Two seeds of eleven collapse at every α; three may, as one run of the eleventh is not known.
+    assert (cell.label, cell.runs, cell.failed, cell.seeds) == ("shared, α = 1.75, σ = 0.1, 2 of 10 runs", 10, 1, 11)
+    # Two seeds of eleven collapse; three may, as the eleventh is not known.
     assert (cell.low, cell.high) == pytest.approx((stats.beta.ppf(0.025, 2, 10), stats.beta.ppf(0.975, 4, 8)))
-    by_run = stats.binomtest(4, 21).proportion_ci(0.95, "exact")
-    assert cell.low < by_run.low < by_run.high < cell.high
 
 
 def test_collapses_are_counted_by_noise_type():

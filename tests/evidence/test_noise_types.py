@@ -125,8 +125,9 @@ def test_equal_accuracy_compares_with_the_plain_network_of_the_same_seed():
     assert (failed.label, failed.runs, failed.failed) == ("isotropic, α = 1.5, σ = 0.1", 0, 1)
 
 
-def test_every_row_has_the_path_of_its_run():
-    frame = table([(Run(seed=1), measured()), (run("shared"), measured()), (run("entrywise"), measured())])
+def test_every_row_has_the_path_of_its_run_over_the_steps_that_it_took():
+    early = measured(steps=3)  # it stopped before its last step
+    frame = table([(Run(seed=1), measured()), (run("shared"), measured(steps=5)), (run("entrywise"), early)])
     paths = noise_types.with_path(frame, 6)["path"].tolist()
-    assert paths == [0.0, noise_types.path_size(run("shared"), 6), noise_types.path_size(run("entrywise"), 6)]
+    assert paths == [0.0, noise_types.path_size(run("shared"), 6), noise_types.path_size(run("entrywise", 3), 6)]
     assert "path" not in frame

@@ -28,7 +28,11 @@ def test_gaussian_noise_is_matched_by_its_least_and_its_most_sigma():
 
 def test_gaussian_noise_at_another_step_size_is_no_match():
     light = replace(NOISY, alpha=2.0, lr=0.1)
-    assert rivals.against_gaussian_kick(table([(NOISY, measured()), (light, measured())])) == []
+    with pytest.raises(
+        ValueError, match=r"^shared noise at alpha = 2 wants the step size that it has at alpha = 1.75$"
+    ):
+        rivals.against_gaussian_kick(table([(NOISY, measured()), (light, measured())]))
+    assert rivals.against_gaussian_kick(table([(NOISY, measured())])) == []
 
 
 def test_a_penalty_comes_at_the_strength_that_is_best_for_it():
@@ -52,6 +56,8 @@ def test_a_small_network_that_diverged_guesses():
     rows = [(NOISY, measured(share_accuracy=0.8)), (replace(BASE, width=30), diverged())]
     (cell,) = rivals.against_small(table(rows))
     assert cell.value == pytest.approx(0.8 - 0.5)
+    (cell,) = rivals.against_small(table([(NOISY, diverged()), (replace(BASE, width=30), measured())]))
+    assert (cell.diverged, cell.failed) == (1, 0)
 
 
 def test_a_width_that_is_no_tenth_of_the_widest_is_refused():
@@ -60,10 +66,10 @@ def test_a_width_that_is_no_tenth_of_the_widest_is_refused():
         rivals.against_small(table(rows))
 
 
-def test_robustness_is_the_mean_over_the_sizes_of_attack_against_the_best_plain_sgd():
+def test_robustness_is_the_mean_over_the_sizes_of_attack_against_plain_sgd_of_the_same_step_size():
     attacked = dict(zip((f"test_accuracy_pgd_{size:g}" for size in results.DISTURBED), (0.9, 0.6, 0.3), strict=True))
     plain = [(BASE, measured(share_accuracy=0.8)), (replace(BASE, lr=0.1), measured(share_accuracy=0.9))]
-    plain[1][1].update(dict.fromkeys(attacked, 0.5))
+    plain[0][1].update(dict.fromkeys(attacked, 0.5))  # plain SGD at the other step size is the more accurate one
     (cell,) = rivals.robustness(table([(NOISY, {**measured(), **attacked}), *plain]))
     assert cell.value == pytest.approx(0.1)
     assert math.isinf(cell.low)

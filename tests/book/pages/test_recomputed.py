@@ -71,8 +71,7 @@ def of_ecg5000():
     step = quiet.groupby("lr")["score"].median().idxmax()
     wide = table[table["width"] == 2000]
     plain = wide[wide["noise"].isna() & (wide["weight_decay"] == 0) & (wide["group_lasso"] == 0)]
-    middle = plain.assign(score=plain[SHARES].mean(axis=1)).groupby("lr")["score"].median()
-    best = plain[plain["lr"] == middle.idxmax()]
+    best = plain[plain["lr"] == step]
     heavy = wide[wide["noise"].notna() & (wide["alpha"] < 2)]
     largest = heavy.groupby(["noise", "alpha"])["sigma"].transform("max")
     strong = heavy[heavy["sigma"] == largest]
@@ -111,8 +110,7 @@ def of_mnist():
     quiet = wide[wide["noise"].isna() & (wide["weight_decay"] == 0) & (wide["group_lasso"] == 0)]
     candidates = search[search["noise"].isna() & (search["weight_decay"] == 0) & (search["group_lasso"] == 0)]
     scores = candidates.assign(score=candidates[SHARES].mean(axis=1)).groupby("lr")["score"].median()
-    middle = quiet.assign(score=quiet[SHARES].mean(axis=1)).groupby("lr")["score"].median()
-    best, at_step = quiet[quiet["lr"] == middle.idxmax()], quiet[quiet["lr"] == scores.idxmax()]
+    at_step = quiet[quiet["lr"] == scores.idxmax()]
     heavy = wide[wide["noise"].notna() & (wide["alpha"] < 2)]
     largest = heavy.groupby(["noise", "alpha"])["sigma"].transform("max")
     bold = heavy[heavy["sigma"] == largest]
@@ -129,8 +127,8 @@ def of_mnist():
         "failed": str(table["status"].isin(["diverged", "out_of_memory", "failed"]).sum()),
         "step": f"{scores.idxmax():g}",
         "repeats": str(law["repeats"].max()),
-        "plain": percent(best["pruning_ratio"].median()),
-        "plain_accuracy": percent(best["test_accuracy"].median()),
+        "plain": percent(at_step["pruning_ratio"].median()),
+        "plain_accuracy": percent(at_step["test_accuracy"].median()),
         "low": percent(ratios.min(), 0),
         "high": percent(ratios.max(), 0),
         "lasso": percent(lasso["pruning_ratio"].median()),
