@@ -17,6 +17,9 @@ from heavytail.lab import results
 #: The alpha at which a search chose the settings of every noise.
 SEARCHED = 1.75
 
+#: The accuracy of a network of which a tenth of the neurons is kept.
+TENTH = "test_accuracy_share_0.9"
+
 ATTACKED = [f"test_accuracy_pgd_{size:g}" for size in results.DISTURBED]
 
 
@@ -106,6 +109,8 @@ def words(experiment: Experiment) -> dict[str, object]:
     plain, noisy = experiments.plain(made.paper), experiments.heavy(made.paper)
     quiet, low, high = ratios(made.paper)
     lasso = made.strong[made.strong["group_lasso"] > 0]
+    heavy = middle[middle["alpha"] < 2]
+    small = made.table[made.table["width"] == made.table["width"].max() // 10]
     collapsed = noisy["train_accuracy"] - noisy["train_accuracy_pruned"] > 0.1
     said: dict[str, object] = {
         "best": made.profile,
@@ -129,6 +134,9 @@ def words(experiment: Experiment) -> dict[str, object]:
         "lasso": f"{lasso['pruning_ratio'].median():.1%}",
         "lasso_accuracy": f"{lasso['test_accuracy'].median():.1%}",
         "collapse": f"{int(collapsed.sum())} of {len(noisy)} noisy runs",
+        "plain_tenth": f"{middle.loc[arms.PLAIN, TENTH]:.1%}",
+        "small_tenth": f"{small['test_accuracy'].median():.1%}",
+        "noise_tenth": f"{heavy[TENTH].min():.0%} to {heavy[TENTH].max():.0%}",
         "plain_attacked": f"{middle.loc[arms.PLAIN, 'attacked']:.1%}",
     }
     for noise in tables.PAPER_TYPE:
