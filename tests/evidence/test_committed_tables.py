@@ -246,10 +246,10 @@ def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
 
 
 def alike(table, first, second):
-    """Rank correlation over seeds of the pruning ratios of two noises, given as (noise, alpha)."""
+    """Rank correlation over seeds of the norms of start plus kicks, no gradient in them, of two (noise, alpha)."""
     strongest = arms.of_the_paper(table)
-    ratios = strongest.pivot(index="seed", columns=["noise", "alpha"], values="pruning_ratio")
-    return stats.spearmanr(ratios[first], ratios[second]).statistic
+    norms = strongest.pivot(index="seed", columns=["noise", "alpha"], values="twin_norm_rms")
+    return stats.spearmanr(norms[first], norms[second]).statistic
 
 
 @pytest.mark.parametrize(("name", "alike_by_chance"), [("ecg5000", 0.75), ("mnist", 0.8), ("cifar10", 0.8)])

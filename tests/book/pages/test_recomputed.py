@@ -162,6 +162,7 @@ def of_cifar():
         "old_low": percent(ratios.min(), 0),
         "old_high": percent(ratios.max(), 0),
         "old_plain_accuracy": percent(without_noise(old)["test_accuracy"].median()),
+        "old_plain_train": percent(without_noise(old)["train_accuracy"].median(), 0),
     }
 
 
@@ -325,7 +326,8 @@ def of_noise_types():
         table = table[table["width"] == table["width"].max()]  # narrower networks are there without noise only
         table = table.assign(ratio=table["pruning_ratio"], accuracy=table["test_accuracy"], lost=lost_points)
         quiet = without_noise(table)
-        middle = quiet.assign(kept=quiet[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
+        tried = without_noise(read(f"choose-{name}")) if (TABLES / f"choose-{name}.parquet").exists() else quiet
+        middle = tried.assign(kept=tried[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
         quiet = quiet[quiet["lr"] == middle.idxmax()]
         least = table["seed"].map(quiet.set_index("seed")["accuracy"]) - 0.05
         table["usable"] = [prunable(run, least[place]) for place, run in table.iterrows()]
