@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from heavytail.book import tables
+from heavytail.book import page, tables
 from heavytail.evidence import arms, claims, experiments
 from heavytail.evidence.claims import Entry
 from heavytail.lab import results
@@ -124,8 +124,8 @@ def words(experiment: Experiment) -> dict[str, object]:
         "loss": f"{100 * arms.LOSS:.0f}",
         "repeats": int(made.law["repeats"].max()),
         "strengths": int(made.search.groupby("noise")["sigma"].nunique().min()),
-        "set_aside": f"{int(made.search['validation'].max()):,}".replace(",", "\u00a0"),
-        "disturbed": f"{int(made.table['robustness'].max()):,}".replace(",", "\u00a0"),
+        "set_aside": page.grouped(made.search["validation"].max()),
+        "disturbed": page.grouped(made.table["robustness"].max()),
         "tuned_steps": int(made.table["tune_steps"].max()),
         "plain": f"{quiet:.1%}",
         "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
@@ -149,7 +149,6 @@ def words(experiment: Experiment) -> dict[str, object]:
 def choices(rules: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """What a search chose, ready to be shown: a row a rule and arm, with its setting, accuracies and pruning ratio."""
     rows = pd.concat([settings.assign(rule=rule) for rule, settings in rules.items()])
-    strength = rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
     percent = {
         title: (100 * rows[column]).map("{:.1f}".format)
         for title, column in (("accuracy %", "score"), ("before %", "accuracy"), ("pruned %", "ratio"))
@@ -157,7 +156,7 @@ def choices(rules: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     shown = rows.assign(
         arm=rows["arm"].map(tables.titled),
         η=rows["lr"].map("{:g}".format),
-        strength=strength.map(lambda size: f"{size:g}" if size else ""),
+        strength=arms.strength_of(rows).map(lambda size: f"{size:g}" if size else ""),
         **percent,
     )
     return shown[["rule", "arm", "η", "strength", *percent, "seeds"]]

@@ -59,6 +59,15 @@ def _plain(key: str, value: object) -> int | float | str:
     raise ValueError(f"say({key}=...): a {type(value).__name__} is neither a number nor a text; pass one of those")
 
 
+def grouped(number: float) -> str:
+    """A whole number with its thousands apart, which a line does not break.
+
+    >>> grouped(20000.0)
+    '20\\xa0000'
+    """
+    return f"{int(number):,}".replace(",", "\u00a0")
+
+
 def data_or_digits(name: str) -> tuple[str, str]:
     """The data set that a page can train on here: the named one, or the digits; and a sentence that says which.
 

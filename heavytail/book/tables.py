@@ -162,7 +162,7 @@ def arms_form(table: pd.DataFrame) -> pd.DataFrame:
     wide = wide.assign(attacked=wide[[f"test_accuracy_pgd_{size:g}" for size in DISTURBED]].mean(axis=1, skipna=False))
     cells = []
     for arm, rows in wide.groupby(arms.named(wide)):
-        strength = rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
+        strength = arms.strength_of(rows)
         cell = {
             "arm": titled(str(arm)),
             "η": f"{rows['lr'].iloc[0]:g}",

@@ -88,7 +88,7 @@ def boldest(search: pd.DataFrame) -> pd.DataFrame:
     """
     cells = _settings(search)
     cells = cells[cells["lr"] == _of_plain(cells, "lr")]
-    strength = _strength(cells).where(cells["accuracy"] >= _of_plain(cells, "accuracy") - LOSS)
+    strength = strength_of(cells).where(cells["accuracy"] >= _of_plain(cells, "accuracy") - LOSS)
     most = strength.groupby([cells[key] for key in (*NETWORK, "arm")]).transform("max")
     return _first(cells[most.isna() | (strength == most)])
 
@@ -101,7 +101,7 @@ def of_strength(table: pd.DataFrame, strength: Strength, lr: float | None = None
 
     """
     names = named(table)
-    size = _strength(table)
+    size = strength_of(table)
     extreme = size.groupby([*(table[name] for name in NETWORK), names]).transform(
         "max" if strength == "most" else "min"
     )
@@ -126,7 +126,7 @@ def of_the_paper(table: pd.DataFrame, lr: float | None = None) -> pd.DataFrame:
     return rows[kinds & networks.isin(set(networks[noisy.index]))]
 
 
-def _strength(rows: pd.DataFrame) -> pd.Series:
+def strength_of(rows: pd.DataFrame) -> pd.Series:
     """Sigma or penalty of every row, whichever its arm has; 0 for plain SGD."""
     return rows[["sigma", "weight_decay", "group_lasso"]].max(axis=1)
 

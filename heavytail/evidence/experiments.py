@@ -162,9 +162,10 @@ def heavier_tail(table: pd.DataFrame) -> list[Cell]:
     """Per noise: pruning ratio at the smallest alpha less that at the largest, by seed, each at its largest sigma."""
     samples = []
     for suffix, part in architectures(table):
-        for noise, rows in heavy(part).groupby("noise"):
-            strongest = rows.sort_values("sigma", kind="stable").drop_duplicates(["seed", "alpha"], keep="last")
-            by_seed = strongest.pivot(index="seed", columns="alpha", values="pruning_ratio")
+        for noise, rows in heavy(strongest(part)).groupby("noise"):
+            by_seed = rows.drop_duplicates(["seed", "alpha"], keep="last").pivot(
+                index="seed", columns="alpha", values="pruning_ratio"
+            )
             low, high = by_seed.columns.min(), by_seed.columns.max()
             if low != high:
                 label = f"{noise}, α = {low:g} against {high:g}{suffix}"

@@ -50,6 +50,24 @@ def test_medians_are_those_of_wide_networks_by_arm():
     assert list(page.of_type("shared").index) == ["shared, α = 1.5", "shared, α = 1.75"]
 
 
+def test_the_plain_sgd_of_the_page_is_that_of_its_search_also_where_another_is_better_in_the_table():
+    page = made()
+    fast = replace(page, search=page.search.assign(lr=page.search["lr"].map({0.01: 0.1, 0.1: 0.01})))
+    for held, lr in ((page, 0.01), (fast, 0.1)):
+        assert held.step == lr
+        assert set(held.paper.loc[held.paper["noise"].isna(), "lr"]) == {lr}
+
+
+def test_a_run_that_diverged_guesses_in_the_medians_of_the_page():
+    page = made()
+    accuracies = [name for name in page.table if name.startswith("test_accuracy")]
+    lost = page.table.copy()
+    of_arm = lost["noise"].eq("shared") & lost["alpha"].eq(1.75)
+    lost.loc[of_arm, "status"], lost.loc[of_arm, accuracies] = "diverged", float("nan")
+    middle = replace(page, table=lost).medians.loc["shared, α = 1.75"]
+    assert (middle["test_accuracy"], middle["attacked"]) == (0.5, 0.5)
+
+
 def test_every_claim_of_the_page_is_held_once_against_its_own_table():
     page = made()
     wanted = [claim for claim in claims.CLAIMS if claim.chapter == "ecg5000" and claim.measure is not None]

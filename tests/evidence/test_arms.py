@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -185,3 +186,30 @@ def test_the_arms_of_the_paper_are_plain_sgd_and_heavy_tailed_noise():
     frame = table([row for run in (*others, *paper) for row in scored(run, 0.9)])
     keys = {replace(run, seed=seed).key for run in paper for seed in (1, 2, 3)}
     assert set(arms.of_the_paper(frame)["key"]) == keys
+
+
+def test_plain_sgd_among_the_arms_of_the_paper_is_that_of_the_step_size_asked_for():
+    fast = replace(BASE, lr=3 * BASE.lr)
+    frame = table([*scored(BASE, 0.7), *scored(fast, 0.9), *scored(NOISY, 0.9)])
+    for lr, wanted in ((BASE.lr, BASE), (fast.lr, fast), (None, fast)):
+        rows = arms.of_the_paper(frame, lr)
+        assert set(rows.loc[rows["noise"].isna(), "lr"]) == {wanted.lr}
+
+
+def test_a_chosen_setting_has_its_own_numbers_and_no_other_ones():
+    """One whose runs all diverged guesses and has no ratio: it does not borrow that of another setting."""
+    wild = replace(NOISY, sigma=9.0)
+    rows = [
+        *scored(BASE, 0.9),
+        *[(replace(wild, seed=seed), diverged()) for seed in (1, 2, 3)],
+        *pruned(NOISY, 0.05, 0.7),
+    ]
+    setting = arms.chosen(table(rows)).set_index("arm").loc["entrywise, α = 1.75"]
+    assert (setting["sigma"], setting["score"]) == (9.0, pytest.approx(0.1))
+    assert math.isnan(setting["ratio"])
+
+
+def test_a_setting_that_diverges_once_is_not_the_one_that_prunes_the_most():
+    once = [*pruned(replace(NOISY, sigma=0.5), 0.95, 0.9)[:2], (replace(NOISY, sigma=0.5, seed=3), diverged())]
+    rows = [*pruned(BASE, 0.9, 0.1), *pruned(NOISY, 0.9, 0.3), *once]
+    assert arms.strongest(table(rows)).set_index("arm").loc["entrywise, α = 1.75", "sigma"] == NOISY.sigma

@@ -245,11 +245,11 @@ def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
     assert len(seeds) == len(set(seeds)) > 30
 
 
-def alike(table, first, second):
-    """Rank correlation over seeds of the norms of start plus kicks, no gradient in them, of two (noise, alpha)."""
+def alike(table, first, second, measured):
+    """Rank correlation over seeds of one column of the rows of two noises, given as (noise, alpha)."""
     strongest = arms.of_the_paper(table)
-    norms = strongest.pivot(index="seed", columns=["noise", "alpha"], values="twin_norm_rms")
-    return stats.spearmanr(norms[first], norms[second]).statistic
+    by_seed = strongest.pivot(index="seed", columns=["noise", "alpha"], values=measured)
+    return stats.spearmanr(by_seed[first], by_seed[second]).statistic
 
 
 @pytest.mark.parametrize(("name", "alike_by_chance"), [("ecg5000", 0.75), ("mnist", 0.8), ("cifar10", 0.8)])
@@ -257,11 +257,14 @@ def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alik
     """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4
     of 10^6 cases, of 12 pairs beyond 0.8 in 3 of 1000: those rows are committed, and will not be drawn again.
 
-    Where types shared their draws, as in tables of sampler 2, it was 0.9 and more.
+    Where types shared their draws, as in tables of sampler 2, that of pruning ratios was 0.9 and more. The norms are
+    those of start plus kicks, in which no gradient is. Type-I moves the ratios of CIFAR-10 by a neuron or two only, so
+    there the norms alone say that its alphas are paired.
     """
     table = drawn_anew()[name]
-    kinds = ("shared", "entrywise", "isotropic")
-    for first, second in itertools.combinations(kinds, 2):
-        assert abs(alike(table, (first, 1.5), (second, 1.5))) < alike_by_chance
-    for kind in kinds:
-        assert alike(table, (kind, 1.5), (kind, 1.75)) > 0.75
+    kinds, columns = ("shared", "entrywise", "isotropic"), ("pruning_ratio", "twin_norm_rms")
+    for (first, second), column in itertools.product(itertools.combinations(kinds, 2), columns):
+        assert abs(alike(table, (first, 1.5), (second, 1.5), column)) < alike_by_chance
+    for kind, column in itertools.product(kinds, columns):
+        if (name, kind, column) != ("cifar10", "shared", "pruning_ratio"):
+            assert alike(table, (kind, 1.5), (kind, 1.75), column) > 0.75

@@ -51,6 +51,12 @@ def test_simulations_are_never_full_as_a_theorem_speaks_of_all_widths(width, wor
     assert scale(pd.DataFrame({"study": ["pruning"] * 2, "width": [1, width]})) == word
 
 
+def test_neither_penalties_nor_small_networks_nor_a_poor_step_size_say_how_far_plain_sgd_was_trained():
+    others = [of(0.1, weight_decay=0.1), of(0.1, group_lasso=0.1), of(0.1, width=100), of(0.1, lr=9.0)]
+    assert scale(pd.concat([of(), *others])) == "full"
+    assert scale(pd.concat([of(0.1), of(weight_decay=0.1), of(group_lasso=0.1), of(width=100)])) == "toy"
+
+
 def test_noisy_runs_do_not_say_how_far_plain_sgd_was_trained():
     noisy = table([(Run(noise="shared", alpha=1.5, sigma=0.1, seed=1), measured(train_accuracy=0.1))])
     assert scale(pd.concat([of(), noisy, noisy.assign(seed=2), noisy.assign(seed=3)])) == "full"
