@@ -22,8 +22,11 @@ trained := heavytail.train(heavytail.grid(dataset="digits", width=2, depth=[1, 2
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
+# One more than there are cores, for some wait; at most four, each of which imports torch.
+cores := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+workers := $(shell test $(cores) -lt 4 && expr $(cores) + 1 || echo 4)
 # AGAIN is set by .ci/run: what fails runs once more in a fresh process, and is called flaky if it then passes.
-pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
+pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses $(workers) --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
 .PHONY: help book test check browser faults slow bench gpu format lint clean
@@ -33,7 +36,7 @@ say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 help:
 	@echo 'make book                      run the chapters that are out of date and build the pages: _build/html/index.html'
 	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
-	@echo 'make test                      lint, types, units and statistics; every chapter, run twice; every page, in a browser'
+	@echo 'make test                      lint, types, units and statistics; every chapter, what it computes twice; every page'
 	@echo 'make check                     lint, types, and the tests that take no seconds: for every change, two minutes'
 	@echo 'make browser                   install Chromium for that, where the system is Debian or Ubuntu and you are root'
 	@echo 'make faults                    every fault that was ever tried: kills, full disks, damaged files, hostile values, counted'
@@ -95,6 +98,7 @@ faults: .venv/.installed
 
 slow: .venv/.installed
 	@$(PY) -m pytest -m slow
+	@$(data) $(PY) -m heavytail.book check --all
 	@$(PY) tests/mutants.py --one-in 10
 
 bench: .venv/.installed

@@ -21,13 +21,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
     parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
     parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
+    parser.add_argument("--all", action="store_true", help="compare those too that only show what is committed")
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
     options = parser.parse_args(arguments)
     try:
         if options.command == "run":
             run_all(options.profile)
         elif options.command == "check":
-            check(options.profile, again=options.again)
+            check(options.profile, again=options.again, every=options.all)
         elif options.command == "build":
             print(f"open {build(options.profile)}")
         else:

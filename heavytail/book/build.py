@@ -17,23 +17,24 @@ from heavytail.book import in_place, single_page, sphinx, stamps
 from heavytail.book.alone import alone
 from heavytail.book.children import Children, children
 from heavytail.book.children import run as run_child
-from heavytail.book.page import ChapterFailed, has_code, pages, project_root, read
+from heavytail.book.page import ChapterFailed, has_code, only_shows, pages, project_root, read
 from heavytail.book.run import PATIENCE, executed, run_stale, share_of_threads, side_by_side
 
 
-def check(profile: str = "quick", root: Path | None = None, *, again: bool = False) -> int:
+def check(profile: str = "quick", root: Path | None = None, *, again: bool = False, every: bool = False) -> int:
     """Run what is stale, then run every executed notebook again under nbval and compare all outputs.
 
-    One that passed is not compared again until it changes. Returns how many chapters there are; raises ChapterFailed
-    if any gives other outputs. With `again` such a one is compared once more, and called flaky if it then passes.
+    One that passed is not compared again until it changes, and one that only shows what is committed is not run twice,
+    but with `every`. Returns how many chapters there are; raises ChapterFailed if any gives other outputs. With `again`
+    such a one is compared once more, and called flaky if it then passes.
     `tests/notebooks/sanitize.cfg` lists what may differ. Raises Busy beside another build in the same project.
     """
     root = root or project_root()
     with alone(root):
-        return _check(profile, root, again)
+        return _check(profile, root, again, every)
 
 
-def _check(profile: str, root: Path, again: bool) -> int:
+def _check(profile: str, root: Path, again: bool, every: bool) -> int:
     chapters = run_stale(profile, root)
     settings = root / "tests" / "notebooks"
     sanitize, plugin = settings / "sanitize.cfg", settings / "with_history.py"
@@ -43,6 +44,9 @@ def _check(profile: str, root: Path, again: bool) -> int:
     for page in chapters:
         if page not in new:
             print(f"  {page.stem}: compared before, unchanged", flush=True)
+        elif not every and only_shows(read(page)):
+            print(f"  {page.stem}: only shows what is committed, so it is not run twice", flush=True)
+            del new[page]
     differ = _different(new, root, how)
     if again and differ:
         flaky = differ.keys() - (differ := _different(differ, root, how)).keys()

@@ -132,6 +132,19 @@ def has_code(notebook: Any) -> bool:
     return any(cell.cell_type == "code" for cell in notebook.cells)
 
 
+#: What a chapter may import that only shows what is committed: nothing here trains, simulates or draws.
+SHOWS = {"IPython", "pandas", "heavytail.book", "heavytail.evidence", "heavytail.lab.results"}
+
+
+def only_shows(notebook: Any) -> bool:
+    """Whether a chapter only shows what is committed, by what its cells import: something, and nothing beside SHOWS."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    nodes = [node for cell in cells for node in ast.walk(ast.parse(cell))]
+    modules = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    modules += [f"{n.module}.{name.name}" for n in nodes if isinstance(n, ast.ImportFrom) for name in n.names]
+    return bool(modules) and all(any(f"{module}.".startswith(f"{shows}.") for shows in SHOWS) for module in modules)
+
+
 def parameters_of(notebook: Any) -> dict[str, Any]:
     """Names and defaults in the cell tagged `parameters`: plain assignments of literals."""
     defaults: dict[str, Any] = {}

@@ -86,7 +86,7 @@ def outcomes(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     For comparisons between networks: one that diverged guesses. How well one network stands pruning it does not say.
     """
     held = table.copy()
-    for dataset in table["dataset"].unique():
+    for dataset in table.loc[table["status"] == "diverged", "dataset"].unique():
         if (official := published(dataset)) is not None:
             others = held["dataset"] != dataset
             for name in columns:

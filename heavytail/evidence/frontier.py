@@ -46,10 +46,12 @@ def against(table: pd.DataFrame, arm: str, other: str = arms.PLAIN) -> pd.DataFr
     "fails" where it is less so, "no difference" where it lies within. The intervals cover together: their level is that
     of a family of as many as there are shares.
     """
-    by_share = {(name, kept): values for name, way, kept, values in _outcomes(table) if way == "pruned"}
+    wide, names = table["width"] == table["width"].max(), arms.named(table)
+    two = table[wide & names.isin([arm, other])]
+    by_share = {(name, kept): values for name, way, kept, values in _outcomes(two) if way == "pruned"}
     shares = [kept for name, kept in by_share if name == arm]
     if not shares or (other, shares[0]) not in by_share:
-        there = ", ".join(sorted({name for name, _ in by_share}))
+        there = ", ".join(sorted(names[wide].unique()))
         raise ValueError(f"the table does not have both {arm!r} and {other!r}: name two of {there}")
     rows = []
     for kept in shares:

@@ -38,12 +38,12 @@ def exponent(
     places: list[np.ndarray] = []
     repeats: list[int] = []
     for _, group in rows[usable].groupby("key", sort=False):
-        table = group.pivot_table(index="repeat", columns=x, values="value").dropna()
+        table = group.set_index(["repeat", x])["value"].unstack().dropna()
         if not (n := len(table)):
             continue
-        drawn = np.vstack([np.arange(n), generator.integers(n, size=(RESAMPLES, n), dtype=np.int32)])
+        drawn = generator.integers(n, size=(RESAMPLES, n), dtype=np.int32)
         values = np.log(table.to_numpy()) if typical else table.to_numpy()
-        averages = np.stack([column[drawn].mean(axis=1) for column in values.T], axis=1)
+        averages = np.vstack([np.ones((1, n)), _counts(drawn)]) @ values / n
         logs.append(averages if typical else np.log(averages))
         places.append(np.log(table.columns.to_numpy(dtype=float)))
         repeats.append(n)
@@ -57,3 +57,9 @@ def exponent(
         low, high = -math.inf, math.inf
     ends = (float(slopes[0]), float(low), float(high))
     return Cell(label, *ends, sum(repeats), failed, seeds=sum(repeats), level=LEVEL)
+
+
+def _counts(drawn: np.ndarray) -> np.ndarray:
+    """How often each repeat was drawn: rows of indices below their length become rows of counts."""
+    many, n = drawn.shape
+    return np.bincount((drawn + n * np.arange(many)[:, None]).ravel(), minlength=many * n).reshape(many, n)

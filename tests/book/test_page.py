@@ -273,6 +273,41 @@ def test_a_run_that_gives_other_outputs_the_second_time_fails_the_check(
     assert not stamps.checked(notebook)
 
 
+@pytest.mark.parametrize(
+    ("cell", "shows"),
+    [
+        ("import pandas as pd", True),
+        ("from heavytail.evidence import claims\nfrom heavytail.book import page, tables", True),
+        ("from heavytail.lab import results", True),
+        ("from heavytail.lab.results import FAILED", True),
+        ("print(1)", False),  # who knows
+        ("import heavytail", False),
+        ("from heavytail import train", False),
+        ("from heavytail.lab import results, trainer", False),
+        ("from heavytail.lab.results_of_today import FAILED", False),
+        ("import pandas as pd, numpy", False),
+        ("def later():\n    import torch", False),
+    ],
+)
+def test_a_chapter_only_shows_what_is_committed_if_it_imports_nothing_that_computes(
+    project: Path, cell: str, shows: bool
+) -> None:
+    (project / "book" / "one.md").write_text(CHAPTER + CELL.format(cell))
+    assert page.only_shows(page.read(project / "book" / "one.md")) == shows
+
+
+@pytest.mark.long
+def test_a_chapter_that_only_shows_what_is_committed_is_run_twice_when_asked_for(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "book" / "one.md").write_text(CHAPTER + CELL.format("from heavytail.evidence import claims"))
+    assert build.check() == 1
+    assert "one: only shows what is committed, so it is not run twice" in capsys.readouterr().out
+    assert not stamps.checked(executed(project, "quick", project / "book" / "one.md"))
+    assert build.check(every=True) == 1
+    assert "the same outputs again" in capsys.readouterr().out
+
+
 CELL = "\n```{{code-cell}}\n{}\n```\n"
 
 

@@ -98,7 +98,29 @@ def of_ecg5000():
         "shared_ratio": percent(strong.loc[strong["noise"] == "shared", "pruning_ratio"].median()),
         "collapse": f"{lost.sum()} of {len(strong)} noisy runs",
         "loss_moves": f"{max(moves):.0e}",
-    }
+    } | of_doses()
+
+
+def of_doses():
+    """Numbers of the same chapter on how strong the noise should be."""
+    table = read("dose-ecg5000")
+    table["score"] = table[SHARES].mean(axis=1)
+    quiet, numbers, whole, tenth = table[table["noise"].isna()], {}, [], []
+    for noise, rows in table[table["noise"].notna()].groupby("noise"):
+        partner = quiet[quiet["lr"] == rows["lr"].iloc[0]].set_index("seed")
+        by_sigma = [(sigma, own.set_index("seed")) for sigma, own in rows.groupby("sigma")]
+        moves = [100 * (own["score"] - partner["score"]).median() for _, own in by_sigma]
+        numbers[f"dose_{noise}"] = reach(moves, "{:+z.1f}")
+        strongest = by_sigma[-1][1]
+        numbers[f"dose_top_{noise}"] = percent(strongest["pruning_ratio"].median(), 0)
+        numbers[f"dose_plain_{noise}"] = f"{partner['train_loss'].median():.1g}"
+        if noise == "entrywise":
+            numbers["dose_loss_entrywise"] = f"{strongest['train_loss'].median():.1g}"
+        if noise != "shared":
+            for sums, column in ((whole, "test_accuracy"), (tenth, "test_accuracy_share_0.9")):
+                sums += [100 * (partner[column].median() - own[column].median()) for _, own in by_sigma[1:]]
+    seeds = str(table["seed"].nunique())
+    return numbers | {"dose_seeds": seeds, "dose_whole": f"{max(whole):.1f}", "dose_tenth": f"{min(tenth):.1f}"}
 
 
 def of_every_arm(name):
