@@ -22,11 +22,8 @@ trained := heavytail.train(heavytail.grid(dataset="digits", width=2, depth=[1, 2
 elapsed = $$(( $$(date +%s) - $(START) )) s
 # Data that the tests have unpacked serve the chapters too, unless HEAVYTAIL_DATA names a folder.
 data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PWD/_build/data")}"
-# One more than there are cores, for some wait; at most four, each of which imports torch.
-cores := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-workers := $(shell test $(cores) -lt 4 && expr $(cores) + 1 || echo 4)
 # AGAIN is set by .ci/run: what fails runs once more in a fresh process, and is called flaky if it then passes.
-pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses $(workers) --dist worksteal
+pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
 .PHONY: help book test check browser faults slow bench gpu format lint clean

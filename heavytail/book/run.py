@@ -108,8 +108,8 @@ def executed(root: Path, profile: str, page: Path) -> Path:
 
 
 def side_by_side(chapters: int) -> int:
-    """How many of so many chapters run at once on this machine: one more than there are cores, at most four."""
-    return max(1, min(chapters, 4, (os.cpu_count() or 1) + 1))
+    """How many of so many chapters run at once on this machine: one a core, at most four."""
+    return max(1, min(chapters, 4, os.cpu_count() or 1))
 
 
 def share_of_threads() -> dict[str, str]:

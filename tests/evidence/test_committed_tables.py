@@ -161,7 +161,7 @@ def spots():
             yield pytest.param(profile, name, noise, place, marks=marks, id=f"{profile}-{name}-{noise}-{place}")
 
 
-@pytest.mark.parametrize(("profile", "name", "noise", "place"), spots())
+@pytest.mark.parametrize(("profile", "name", "noise", "place"), list(spots()))
 @pytest.mark.long
 def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place, monkeypatch):
     table = results.read_table(DATA / "results" / profile / f"{name}.parquet")

@@ -52,6 +52,19 @@ def test_a_pruned_network_meets_the_small_one_of_its_size_and_seed():
     assert cell.seeds == 1
 
 
+def test_noise_comes_at_the_setting_that_is_best_for_it_too():
+    """The milder noise is the more accurate one when pruned: it alone is held against the three rivals."""
+    rows = [(replace(NOISY, sigma=sigma), measured(share_accuracy=value)) for sigma, value in ((0.1, 0.8), (0.2, 0.7))]
+    rows += [(replace(BASE, weight_decay=0.1), measured(share_accuracy=0.5))]
+    rows += [(replace(BASE, group_lasso=0.1), measured(share_accuracy=0.6))]
+    rows += [(replace(BASE, width=50), measured(test_accuracy=0.65))]
+    measures = {rivals.accuracy_against_decay: 0.3, rivals.accuracy_against_lasso: 0.2, rivals.against_small: 0.15}
+    for measure, difference in measures.items():
+        (cell,) = measure(table(rows))
+        assert cell.value == pytest.approx(difference)
+        assert "σ = 0.1" in cell.label
+
+
 def test_a_small_network_that_diverged_guesses():
     rows = [(NOISY, measured(share_accuracy=0.8)), (replace(BASE, width=30), diverged())]
     (cell,) = rivals.against_small(table(rows))

@@ -164,11 +164,15 @@ def test_no_step_and_no_look_wakes_a_thread_of_torch():
         x, y = torch.zeros(batch, 50), torch.zeros(batch, dtype=torch.int64)
         nets = two_layer.stack([made], "float32", "filter", batch)
         count = lambda: len(os.listdir("/proc/self/task"))
+        def train():
+            two_layer.descend(nets, x, y, torch.ones(1), {})
+            two_layer.evaluate(nets, x, y)
+
+        train()  # on one thread: the first step of all imports the compiler, and with it SciPy, whose BLAS starts its own
         torch.set_num_threads(3)
         threads.each(str, range(3), x.device)  # starts the threads of this package
         before = count()
-        two_layer.descend(nets, x, y, torch.ones(1), {})
-        two_layer.evaluate(nets, x, y)
+        train()
         after = count()
         torch.rand(10**6).exp()  # what does wake them
         print(before, after, count())
