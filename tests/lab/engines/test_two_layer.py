@@ -168,7 +168,7 @@ def test_no_step_and_no_look_wakes_a_thread_of_torch():
             two_layer.descend(nets, x, y, torch.ones(1), {})
             two_layer.evaluate(nets, x, y)
 
-        train()  # on one thread: the first step of all imports the compiler, and with it SciPy, whose BLAS starts its own
+        train()  # on one thread: the first step of all imports the compiler, and with it SciPy, whose BLAS has a thread
         torch.set_num_threads(3)
         threads.each(str, range(3), x.device)  # starts the threads of this package
         before = count()
