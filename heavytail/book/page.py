@@ -132,7 +132,8 @@ def has_code(notebook: Any) -> bool:
     return any(cell.cell_type == "code" for cell in notebook.cells)
 
 
-#: What a chapter may import that only shows what is committed: nothing here trains, simulates or draws.
+#: What a chapter may import that only shows what is committed. Nothing here trains, and what draws has its own seed or
+#: wants a generator, which is had elsewhere.
 SHOWS = {"IPython", "pandas", "heavytail.book", "heavytail.evidence", "heavytail.lab.results"}
 
 

@@ -12,14 +12,11 @@ from typing import Literal
 
 import pandas as pd
 
-from heavytail.evidence.experiments import AT_SHARES, heavy, mean_accuracy, most_accurate, outcomes, plain
+from heavytail.evidence.experiments import AT_SHARES, NETWORK, heavy, mean_accuracy, most_accurate, outcomes, plain
 
 Strength = Literal["least", "most"]
 
 PLAIN, DECAY, LASSO = "plain SGD", "weight decay", "group lasso"
-
-#: What tells the networks of one arm apart before the settings do.
-NETWORK = ("dataset", "network", "width", "depth", "unit")
 
 #: What a search chooses of every arm.
 SETTING = ("lr", "sigma", "weight_decay", "group_lasso")

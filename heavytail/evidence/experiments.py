@@ -24,6 +24,9 @@ from heavytail.evidence.verdicts import accuracy_outcomes
 from heavytail.lab.datasets.official import published
 from heavytail.lab.results import MIDDLE
 
+#: What tells the networks apart of which a table may hold several: only runs of one are compared.
+NETWORK = ("dataset", "network", "width", "depth", "unit")
+
 AT_SHARES = [f"test_accuracy_share_{share:.1f}" for share in MIDDLE]
 
 
@@ -39,7 +42,7 @@ def heavy(table: pd.DataFrame) -> pd.DataFrame:
 
 def strongest(table: pd.DataFrame) -> pd.DataFrame:
     """The table without those noisy rows whose noise has a larger sigma too, at this alpha and on this network."""
-    arm = [table[name] for name in ("dataset", "network", "width", "depth", "unit", "noise", "alpha", "along")]
+    arm = [table[name] for name in (*NETWORK, "noise", "alpha", "along")]
     largest = table["sigma"].groupby(arm).transform("max")  # NaN without noise
     return table[table["noise"].isna() | (table["sigma"] == largest)]
 
@@ -47,9 +50,9 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
 def best(table: pd.DataFrame) -> pd.DataFrame:
     """The table with each heavy-tailed noise type at its most accurate alpha, sigma and step size alone, by network."""
     noisy = heavy(table)
-    arm = [noisy[name] for name in ("dataset", "network", "width", "depth", "unit", "noise")]
-    kept = [most_accurate(rows, ("alpha", "sigma", "lr")).index for _, rows in noisy.groupby(arm)]
-    return table.drop(noisy.index.difference(pd.Index([row for rows in kept for row in rows])))
+    arms = noisy.groupby([*NETWORK, "noise"])
+    kept = pd.concat([most_accurate(rows, ("alpha", "sigma", "lr")) for _, rows in arms] or [noisy])
+    return table.drop(noisy.index.difference(kept.index))
 
 
 def unpenalised(table: pd.DataFrame) -> pd.DataFrame:
@@ -63,16 +66,16 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def most_accurate(rows: pd.DataFrame, settings: Sequence[str] = ("lr", "weight_decay", "group_lasso")) -> pd.DataFrame:
-    """Those at the setting, of step size and penalty, whose median run is the most accurate over the pruned shares.
+    """Those at the setting, one value of each of `settings`, whose median run is the most accurate when pruned.
 
     A run that diverged guesses, and a setting with a run that failed otherwise comes last. Of settings that are alike
-    those with the smallest step size and penalty.
+    those with the smallest values.
     """
-    settings = list(settings)
-    held = outcomes(rows[["dataset", "status", *settings, *AT_SHARES]], AT_SHARES)
-    accuracy = held[settings].assign(accuracy=mean_accuracy(held))
-    middle = accuracy.groupby(settings)["accuracy"].median(skipna=False).fillna(-1.0)
-    return rows if middle.empty else rows[(rows[settings].to_numpy() == np.array(middle.idxmax())).all(axis=1)]
+    names = list(settings)
+    held = outcomes(rows[["dataset", "status", *names, *AT_SHARES]], AT_SHARES)
+    accuracy = held[names].assign(accuracy=mean_accuracy(held))
+    middle = accuracy.groupby(names)["accuracy"].median(skipna=False).fillna(-1.0)
+    return rows if middle.empty else rows[(rows[names].to_numpy() == np.array(middle.idxmax())).all(axis=1)]
 
 
 def _shared(table: pd.DataFrame) -> pd.DataFrame:

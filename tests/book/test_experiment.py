@@ -58,6 +58,17 @@ def test_the_plain_sgd_of_the_page_is_that_of_its_search_also_where_another_is_b
         assert set(held.paper.loc[held.paper["noise"].isna(), "lr"]) == {lr}
 
 
+def test_what_a_page_trains_anew_are_the_runs_of_the_arms_that_the_paper_has():
+    """Of a grid with rivals and several settings: plain SGD at the step size of the search, each noise at its most."""
+    page = made()
+    runs = results.runs_of(page.table)
+    assert page.live(runs) == results.runs_of(page.paper)
+    mild = [replace(run, sigma=run.sigma / 2) for run in runs if run.noise is not None and run.alpha == 1.75]
+    assert page.live([*mild, *runs]) == page.live(runs)
+    assert {run.noise for run in page.live(runs)} == {None, "shared", "entrywise", "isotropic"}
+    assert all(run.weight_decay == run.group_lasso == 0 and run.alpha != 2 for run in page.live(runs))
+
+
 def test_a_run_that_diverged_guesses_in_the_medians_of_the_page():
     page = made()
     accuracies = [name for name in page.table if name.startswith("test_accuracy")]

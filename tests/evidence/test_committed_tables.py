@@ -150,12 +150,13 @@ DATA_OF = {"controls": "mnist", "deeper": "mnist", "vgg": "cifar10", "width": "e
 
 
 LONG = 20  # seconds that a row took
+CHAOTIC = ("workstation", "vgg")  # and slow: one row of it
 
 
 def spots():
     """Every table with both of its rows."""
     for profile, name, noise in SPOTS:
-        for place in ("first", "last"):
+        for place in ("last",) if (profile, name) == CHAOTIC else ("first", "last"):
             slow = [pytest.mark.slow] if (profile, place) == ("workstation", "first") else []
             marks = [pytest.mark.needs_data(DATA_OF.get(name, name)), *slow]
             yield pytest.param(profile, name, noise, place, marks=marks, id=f"{profile}-{name}-{noise}-{place}")
@@ -170,12 +171,12 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
         ["weight_decay", "alpha", "width"], ascending=[False, True, True]
     )
     rows = rows[(rows["seconds"] < LONG) | (rows["width"] == rows["width"].min())]
-    chaotic = (profile, name) == ("workstation", "vgg")
+    chaotic = (profile, name) == CHAOTIC
     row = rows.iloc[0 if chaotic or place == "first" else -1]
     if datasets.load(row["dataset"]).verified != row["verified"]:
         pytest.skip("the row was computed on another part of this data set")
     of_sampler(row["sampler"], monkeypatch)
-    (run,) = (run for run in results.runs_of(table) if run.key == row["key"])
+    (run,) = results.runs_of(rows.loc[[row.name]])
     again = train(run, progress=False).table.iloc[0]
     # The kicks are the same bits everywhere. What a giant one does to the accuracy is another matter: there rounding
     # grows (data/README.md has the sizes), so accuracies are held at the lightest tail of a table.
