@@ -89,11 +89,13 @@ def dose(table: pd.DataFrame) -> Figure:
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
     rows = table.assign(score=arms.score(table))
+    kinds = [kind for kind in NOISES if (rows["noise"] == kind).any()]
     alone = most_accurate(plain(rows))
     for axis, column in ((left, "score"), (right, "pruning_ratio")):
-        for kind, own in rows[rows["noise"].notna()].groupby("noise"):
-            cells = {sigma: median_interval(part[column]) for sigma, part in own.groupby("sigma")}
-            colour, name = COLOURS[PAPER_TYPE[str(kind)]], PAPER_TYPE[str(kind)]
+        for kind in kinds:
+            of_sigma = rows[rows["noise"] == kind].groupby("sigma")
+            cells = {sigma: median_interval(part[column]) for sigma, part in of_sigma}
+            colour, name = COLOURS[PAPER_TYPE[kind]], PAPER_TYPE[kind]
             axis.plot(
                 list(cells), [cell.value for cell in cells.values()], "o-", markersize=4, color=colour, label=name
             )
