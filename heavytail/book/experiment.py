@@ -39,7 +39,16 @@ class Experiment:
     @cached_property
     def step(self) -> float:
         """The step size of plain SGD that the search chose."""
-        return float(arms.chosen(self.search).set_index("arm").loc[arms.PLAIN, "lr"])
+        return float(self.rules["most accurate"].set_index("arm").loc[arms.PLAIN, "lr"])
+
+    @cached_property
+    def rules(self) -> dict[str, pd.DataFrame]:
+        """What the search chose of every arm, by the name that pages give the rule."""
+        return {
+            "most accurate": arms.chosen(self.search),
+            "strongest": arms.strongest(self.search),
+            "boldest": arms.boldest(self.search),
+        }
 
     @cached_property
     def paper(self) -> pd.DataFrame:

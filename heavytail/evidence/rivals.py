@@ -1,7 +1,7 @@
 """What else makes a network small, against noise: Gaussian noise, penalties, a small network; and what noise costs.
 
-A cell is one noise at one alpha, sigma and step size. Where noise is asked to be the better one, it and its rivals
-come at the setting that is best for each in the table.
+A cell is one noise at one alpha, sigma and step size. Where noise is asked to be the better one, it, plain
+SGD and the penalties come at the setting that is best for each in the table; small networks have one.
 """
 
 from __future__ import annotations
