@@ -63,13 +63,19 @@ class Experiment:
     @cached_property
     def strong(self) -> pd.DataFrame:
         """Every arm at its largest strength, plain SGD at `step`."""
-        return arms.of_strength(self.table, "most", self.step)
+        return self._as_chosen(arms.of_strength(self.table, "most", self.step), "strongest")
 
     @cached_property
     def gentle(self) -> pd.DataFrame:
         """Every arm that was searched for at its most accurate setting, the smallest strength, plain SGD at `step`."""
         searched = self.table["noise"].isna() | (self.table["alpha"] == SEARCHED)
-        return arms.of_strength(self.table[searched], "least", self.step)
+        return self._as_chosen(arms.of_strength(self.table[searched], "least", self.step), "most accurate")
+
+    def _as_chosen(self, rows: pd.DataFrame, rule: str) -> pd.DataFrame:
+        """Of an arm that has one strength at several step sizes only those at the step size of the rule."""
+        names = arms.named(rows)
+        steps = rows["lr"].groupby([*(rows[name] for name in experiments.NETWORK), names]).transform("nunique")
+        return rows[(steps == 1) | (rows["lr"] == names.map(self.rules[rule].set_index("arm")["lr"]))]
 
     @cached_property
     def medians(self) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from made_up_results import measured, rivalled, table
 
@@ -14,7 +15,7 @@ from heavytail.evidence import arms, claims
 from heavytail.lab import results
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
-NAMES = ("ecg5000", "mnist", "cifar10")  # that have every arm
+NAMES = ("ecg5000", "mnist", "cifar10", "cifar100")  # that have every arm
 
 
 def searched():
@@ -41,6 +42,31 @@ def test_plain_sgd_stands_at_the_step_size_that_the_search_chose_and_each_arm_at
     assert set(gentle["group_lasso"]) == {0.0, 0.1}
     assert set(strong["alpha"].dropna()) == {1.5, 1.75, 2.0}
     assert set(gentle["alpha"].dropna()) == {1.75}  # the others were not searched for
+
+
+def test_an_arm_of_one_strength_at_two_step_sizes_stands_at_that_of_the_rule_of_its_table():
+    """As weight decay on CIFAR-100, which the two rules gave one strength."""
+    page = made()
+    decay, base = page.table["weight_decay"] > 0, Run(dataset="ecg5000", width=9, validation=50, weight_decay=0.5)
+    other = page.table[decay].assign(weight_decay=0.5, lr=0.3)
+    one = page.table.assign(weight_decay=page.table["weight_decay"].where(~decay, 0.5))
+    of_decay = [
+        (replace(base, lr=lr, seed=seed), measured(share_accuracy=score, pruning_ratio=ratio))
+        for lr, score, ratio in ((page.table.loc[decay, "lr"].iloc[0], 0.9, 0.1), (0.3, 0.89, 0.9))
+        for seed in (1, 2)
+    ]
+    both = replace(
+        page,
+        table=pd.concat([one, other], ignore_index=True),
+        search=pd.concat([page.search, table(of_decay)], ignore_index=True),
+    )
+    for rows, rule in ((both.gentle, "most accurate"), (both.strong, "strongest")):
+        (lr,) = rows.loc[arms.named(rows) == arms.DECAY, "lr"].unique()
+        assert lr == both.rules[rule].set_index("arm").loc[arms.DECAY, "lr"]
+    assert both.gentle.loc[arms.named(both.gentle) == arms.DECAY, "lr"].max() < 0.3
+    assert len(both.strong[arms.named(both.strong) != arms.DECAY]) == len(
+        page.strong[arms.named(page.strong) != arms.DECAY]
+    )
 
 
 def test_medians_are_those_of_wide_networks_by_arm():

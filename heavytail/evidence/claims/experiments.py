@@ -227,7 +227,7 @@ EXPERIMENTS: tuple[Claim, ...] = (
     *_among(_RIVALS, "ecg5000", "ECG5000", "ecg5000"),
     *_among((*_PAPER, *_RIVALS), "mnist", "MNIST", "mnist"),
     *_among((*_PAPER, *_RIVALS), "cifar10", "CIFAR-10", "cifar"),
-    *_on("cifar100", "CIFAR-100", "cifar"),
+    *_among((*_PAPER, *_RIVALS), "cifar100", "CIFAR-100", "cifar"),
     *_on("deeper", "MNIST with two to four hidden layers", "deeper"),
     Claim(
         "error-grows-with-depth",

@@ -62,4 +62,5 @@ LAW: tuple[Claim, ...] = (
     *_in_settings_of("ecg5000", "ECG5000", "ecg5000"),
     *_in_settings_of("mnist", "MNIST", "mnist"),
     *_in_settings_of("cifar10", "CIFAR-10", "cifar"),
+    *_in_settings_of("cifar100", "CIFAR-100", "cifar"),
 )

@@ -133,7 +133,7 @@ def of_doses():
 
 
 def of_every_arm(name):
-    """Numbers that the chapters on MNIST and CIFAR-10 have both."""
+    """Numbers that the chapters on MNIST and CIFAR have both."""
     table, search, law = read(name), read(f"choose-{name}"), read(f"untrained-{name}")
     wide = table[table["width"] == table["width"].max()]
     quiet, candidates = without_noise(wide), without_noise(search)
@@ -182,19 +182,8 @@ def of_mnist():
 
 def of_cifar():
     """Numbers of the chapter on CIFAR-10 and CIFAR-100."""
-    old = read("cifar100")
-    ratios = old[old["noise"].notna()].groupby(["noise", "alpha"])["pruning_ratio"].median()
-    return {
-        **of_every_arm("cifar10"),
-        "old_seeds": str(old["seed"].nunique()),
-        "old_neurons": str(*old["width"].unique()),
-        "old_failed": str(failures(old)),
-        "old_plain": percent(without_noise(old)["pruning_ratio"].median()),
-        "old_low": percent(ratios.min(), 0),
-        "old_high": percent(ratios.max(), 0),
-        "old_plain_accuracy": percent(without_noise(old)["test_accuracy"].median()),
-        "old_plain_train": percent(without_noise(old)["train_accuracy"].median(), 0),
-    }
+    hundred = {f"hundred_{name}": number for name, number in of_every_arm("cifar100").items()}
+    return of_every_arm("cifar10") | hundred
 
 
 def of_vgg():
@@ -357,7 +346,7 @@ def of_noise_types():
         table = table[table["width"] == table["width"].max()]  # narrower networks are there without noise only
         table = table.assign(ratio=table["pruning_ratio"], accuracy=table["test_accuracy"], lost=lost_points)
         quiet = without_noise(table)
-        tried = without_noise(read(f"choose-{name}")) if (TABLES / f"choose-{name}.parquet").exists() else quiet
+        tried = without_noise(read(f"choose-{name}"))
         middle = tried.assign(kept=tried[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
         quiet = quiet[quiet["lr"] == middle.idxmax()]
         least = table["seed"].map(quiet.set_index("seed")["accuracy"]) - 0.05
