@@ -67,7 +67,10 @@ class Experiment:
 
     @cached_property
     def gentle(self) -> pd.DataFrame:
-        """Every arm that was searched for at its most accurate setting, the smallest strength, plain SGD at `step`."""
+        """Every arm that was searched for at the setting that the search called the most accurate; plain SGD at `step`.
+
+        Of an arm's settings in these tables that is the one of the least strength.
+        """
         searched = self.table["noise"].isna() | (self.table["alpha"] == SEARCHED)
         return self._as_chosen(arms.of_strength(self.table[searched], "least", self.step), "most accurate")
 
