@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import stats
 
@@ -19,7 +20,8 @@ from heavytail.evidence.intervals import LEVEL, median_interval
 from heavytail.evidence.widths import start_plus_noise
 from heavytail.lab.runs import Run
 
-Method = Callable[[np.ndarray], tuple[float, float]]  # numbers of some seeds in, ends of the interval out
+#: Samples in, (samples, seeds); out the ends of the interval of each.
+Method = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 MIDDLE_OF: dict[str, Callable[[np.ndarray], float]] = {
     "student": lambda law: float(law.mean()),
@@ -27,24 +29,28 @@ MIDDLE_OF: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-def student(values: np.ndarray) -> tuple[float, float]:
+def student(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ends of Student's t interval of the mean, of two finite values or more: what the tables used before.
 
-    >>> [round(end, 2) for end in student(np.array([0.2, 0.3, 0.4]))]
+    >>> [round(end.item(), 2) for end in student(np.array([[0.2, 0.3, 0.4]]))]
     [0.05, 0.55]
     """
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * values.std(ddof=1) / math.sqrt(len(values))
-    return float(values.mean() - half), float(values.mean() + half)
+    seeds, middle = samples.shape[1], samples.mean(axis=1)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, seeds - 1)) * samples.std(axis=1, ddof=1) / math.sqrt(seeds)
+    return middle - half, middle + half
 
 
-def median(values: np.ndarray) -> tuple[float, float]:
-    """Ends of the order-statistic interval of the median.
+def median(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the order-statistic interval of the median, as `intervals.median_interval` has them; of finite values.
 
-    >>> median(np.array([0.2, 0.3, 0.4, 0.1, 0.5, 0.6]))
-    (0.1, 0.6)
+    >>> [end.item() for end in median(np.array([[0.2, 0.3, 0.4, 0.1, 0.5, 0.6]]))]
+    [0.1, 0.6]
     """
-    interval = median_interval(values)
-    return interval.low, interval.high
+    places = median_interval(range(samples.shape[1]))  # of 0, 1, 2, ... the ends are their own places
+    if places.coverage is None:
+        return np.full(len(samples), -math.inf), np.full(len(samples), math.inf)
+    ordered = np.sort(samples, axis=1)
+    return ordered[:, int(places.low)], ordered[:, int(places.high)]
 
 
 METHODS: dict[str, Method] = {"student": student, "median": median}
@@ -100,7 +106,21 @@ def coverage(law: np.ndarray, method: str, seeds: int, samples: int, *, generato
     if not len(law) or not np.isfinite(law).all():
         raise ValueError("a law is given by draws, one or more, all of them finite")
     truth = MIDDLE_OF[method](law)
-    chosen = law[generator.integers(len(law), size=(samples, seeds))]
-    ends = [METHODS[method](sample) for sample in chosen]
+    low, high = METHODS[method](law[generator.integers(len(law), size=(samples, seeds))])
     slack = 1e-12  # a sample of equal numbers has a mean that is off by a rounding
-    return float(np.mean([low - slack <= truth <= high + slack for low, high in ends]))
+    return float(((low - slack <= truth) & (truth <= high + slack)).mean())
+
+
+def of_settings(law: pd.DataFrame, seeds: int, samples: int, *, seed: int) -> pd.DataFrame:
+    """How often the intervals of so many seeds cover what heavy-tailed noise adds to the pruning ratio.
+
+    `law` is a table of the study `untrained`: its repeats are the draws, and `seed` says which samples are taken. A
+    row a setting, with the columns noise, alpha, sigma and one a method.
+    """
+    rows, generator = [], np.random.default_rng(seed)
+    for (noise, alpha, sigma), own in law[law["alpha"] < 2].groupby(["noise", "alpha", "sigma"]):
+        ratios = own.pivot(index="repeat", columns="quantity", values="value")
+        added = (ratios["pruning_ratio"] - ratios["start_ratio"]).to_numpy()
+        covered = {method: coverage(added, method, seeds, samples, generator=generator) for method in METHODS}
+        rows.append({"noise": noise, "alpha": alpha, "sigma": sigma, **covered})
+    return pd.DataFrame(rows)

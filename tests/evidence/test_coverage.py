@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
 
 from heavytail import Run, compress, noise, streams
-from heavytail.evidence.coverage import METHODS, between_alphas, coverage, side_by_side
+from heavytail.evidence.coverage import METHODS, between_alphas, coverage, median, of_settings, side_by_side
 from heavytail.evidence.intervals import least_seeds, median_interval
 from heavytail.lab import results
 
@@ -156,3 +157,32 @@ def test_of_a_law_that_students_interval_is_made_for_both_cover_as_they_say(meth
     hits = round(3000 * coverage(law, method, seeds, 3000, generator=np.random.default_rng(3)))
     assert stats.binomtest(hits, 3000, said).pvalue > 1e-6
     assert stats.binomtest(hits, 3000, 0.9).pvalue < 1e-6
+
+
+@pytest.mark.parametrize("seeds", [2, 5, 6, 12, 13, 30])
+def test_the_ends_of_many_samples_are_those_of_each(seeds):
+    samples = np.random.default_rng(4).choice([0.1, 0.2, 0.3, 0.7], size=(40, seeds))
+    each = [median_interval(sample) for sample in samples]
+    low, high = median(samples)
+    assert low.tolist() == [interval.low for interval in each]
+    assert high.tolist() == [interval.high for interval in each]
+
+
+def test_settings_are_judged_by_what_noise_adds_to_the_start():
+    """At the one alpha noise adds a number of a law like Student's, at the other nothing but once in forty times."""
+    drawn = np.random.default_rng(5).standard_normal(1000) / 50
+    added = {1.5: 0.5 + drawn, 1.75: np.where(np.arange(1000) % 40, 0.0, 0.8), 2.0: drawn}
+    law = pd.DataFrame(
+        {"noise": "shared", "alpha": alpha, "sigma": 0.1, "repeat": repeat, "quantity": quantity, "value": value}
+        for alpha, values in added.items()
+        for repeat, more in enumerate(values)
+        for quantity, value in (("pruning_ratio", 0.1 + more), ("start_ratio", 0.1))
+    )
+    table = of_settings(law, 12, 4000, seed=6)
+    assert list(table.columns) == ["noise", "alpha", "sigma", *METHODS]
+    assert table["alpha"].tolist() == [1.5, 1.75]
+    bell, rare = table.to_dict("records")
+    assert abs(bell["student"] - 0.95) < 0.02  # beyond it once in 10^8
+    assert rare["student"] < 0.35  # 26 % of samples see one of the rare numbers
+    assert min(bell["median"], rare["median"]) > WANTED
+    assert rare["median"] == 1.0
