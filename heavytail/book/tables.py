@@ -240,6 +240,30 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def undecided_form(entries: Sequence[Entry]) -> pd.DataFrame:
+    """What it would take to decide the undecided: a row a claim, by its cells, their seeds and the seeds they want.
+
+    "for half" is the number of seeds at which half of those cells would be decided, "for all" that for every cell; a
+    dash is more than `verdicts.MOST`, as where the median lies on the margin itself.
+    """
+    rows = []
+    for entry in entries:
+        open_cells = [cell for cell in entry.cells if cell.verdict == "undecided"]
+        if open_cells:
+            wanted = sorted(math.inf if cell.needed is None else cell.needed for cell in open_cells)
+            half, every = (wanted[place] for place in ((len(wanted) - 1) // 2, -1))
+            rows.append(
+                {
+                    "claim": entry.claim.id,
+                    "undecided": f"{len(open_cells)} of {len(entry.cells)}",
+                    "seeds": _seeds(entry),
+                    "for half": f"{half:.0f}" if math.isfinite(half) else "—",
+                    "for all": f"{every:.0f}" if math.isfinite(every) else "—",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
 def said(entry: Entry) -> str:
     """The verdict in a sentence of a page: the word, how many cells have which word, the seeds, the scale."""
     if not entry.cells:

@@ -12,7 +12,7 @@ from made_up_results import controlled, diverged, measured, rivalled, sweep, tab
 from heavytail import Run
 from heavytail.book import tables
 from heavytail.evidence import arms
-from heavytail.evidence.cells import Cell
+from heavytail.evidence.cells import Cell, median_cell
 from heavytail.evidence.claims import Claim, Entry
 from heavytail.lab.results import SHARES
 
@@ -130,6 +130,22 @@ def test_the_tally_tells_the_papers_claims_from_ours():
         ("the paper's [P]", "cells", 2, 0, 0),
         ("ours", "cells", 1, 1, 0),
     ]
+
+
+def test_what_would_decide_the_undecided_stands_beside_the_seeds_that_there_are():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
+    held = Cell("a", 0.25, 0.125, 0.375, 9, seeds=9)
+    near = (-0.1, 0.2, 0.3, 0.2)  # 17 seeds would decide
+    nearer = (0.1, 0.2, 0.3, 0.2)  # 6
+    level = (-0.1, 0.1)  # none: the median lies on the end of the range
+    unknown = [median_cell(name, points) for name, points in (("b", near), ("c", nearer), ("d", level))]
+    decided, two, three = (entry_of(claim, held, *unknown[:many]) for many in (0, 2, 3))
+    shown = tables.undecided_form([decided, two, three]).to_dict("records")
+    assert shown == [
+        {"claim": "made-up", "undecided": "2 of 3", "seeds": "4 to 9", "for half": "6", "for all": "17"},
+        {"claim": "made-up", "undecided": "3 of 4", "seeds": "2 to 9", "for half": "17", "for all": "—"},
+    ]
+    assert tables.undecided_form([decided]).empty
 
 
 def held_against_many():
