@@ -16,7 +16,7 @@ from scipy import stats
 from heavytail import noise as noises
 from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.experiments import heavy_cells, most_accurate, plain, relative, strongest
+from heavytail.evidence.experiments import heavy_cells, most_accurate, outcomes, plain, relative, strongest
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
 
@@ -57,19 +57,32 @@ def matched_decay(ratio: float, lr: float, steps: int) -> float:
     return -math.expm1(-math.log(ratio) / steps) / lr
 
 
-def against_matched_size(table: pd.DataFrame) -> list[Cell]:
-    """Per noise: pruning ratio at the heavy tail less that at alpha = 2 with kicks of the same median size."""
-    return _against_gaussian(table, lambda heavy, light: light["sigma"].min())
+def equal_accuracy(search: pd.DataFrame) -> dict[str, float]:
+    """The sigma at alpha = 2, per noise, whose median train accuracy is nearest to that of the heavy tail.
+
+    `search` is a table on seeds of its own. A run that diverged guesses. Of equals the smallest sigma is taken.
+    """
+    held = outcomes(search, ["train_accuracy"])
+    matched = {}
+    for noise, rows in held.groupby("noise"):
+        aim = rows.loc[rows["alpha"] < 2, "train_accuracy"].median()
+        light = rows[rows["alpha"] == 2].groupby("sigma")["train_accuracy"].median()
+        matched[str(noise)] = float((light - aim).abs().idxmin())
+    return matched
 
 
 def against_matched_accuracy(table: pd.DataFrame) -> list[Cell]:
-    """The same at the sigma whose runs at alpha = 2 end nearest to the heavy ones in mean train accuracy."""
+    """Per noise: pruning ratio at the heavy tail less that of the strongest noise at alpha = 2.
 
-    def nearest(heavy: pd.DataFrame, light: pd.DataFrame) -> float:
-        accuracies = light.groupby("sigma")["train_accuracy"].mean()
-        return float((accuracies - heavy["train_accuracy"].mean()).abs().idxmin())
-
-    return _against_gaussian(table, nearest)
+    The strongest is that which a search matched in train accuracy, by `equal_accuracy`.
+    """
+    samples = []
+    for _, noise, tail in heavy_cells(table):
+        light = table[(table["noise"] == noise) & (table["alpha"] == 2)]
+        sigma = light["sigma"].max()
+        ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
+        samples.append(Sample(f"{noise}, σ = {sigma:g} at α = 2", noise, paired(tail["pruning_ratio"], ratio)))
+    return medians(samples)
 
 
 def against_decay(table: pd.DataFrame) -> list[Cell]:
@@ -107,16 +120,6 @@ def _unseen_against_plain(
 ) -> list[Cell]:
     alone = plain(table).set_index("seed")[column]
     return medians([Sample(label, "shared", compared(rows[column], alone)) for label, rows in _unseen(table)])
-
-
-def _against_gaussian(table: pd.DataFrame, choose: Callable[[pd.DataFrame, pd.DataFrame], float]) -> list[Cell]:
-    samples = []
-    for _, noise, heavy in heavy_cells(table):
-        light = table[(table["noise"] == noise) & (table["alpha"] == 2)]
-        sigma = choose(heavy, light)
-        ratio = light[light["sigma"] == sigma].set_index("seed")["pruning_ratio"]
-        samples.append(Sample(f"{noise}, σ = {sigma:g} at α = 2", noise, paired(heavy["pruning_ratio"], ratio)))
-    return medians(samples)
 
 
 def _decayed(table: pd.DataFrame) -> pd.DataFrame:

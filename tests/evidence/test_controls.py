@@ -207,20 +207,52 @@ def test_the_largest_sigma_is_the_one_whose_median_run_is_at_most_two_points_bel
     assert found == {("ecg5000", "shared"): 0.2, ("ecg5000", "entrywise"): 0.1}
 
 
+def gaussian_beside_tail(accuracies):
+    """Three seeds a setting of Type-I noise; None is a run that diverged."""
+    rows = []
+    for (alpha, sigma), levels in accuracies.items():
+        for seed, level in enumerate(levels):
+            run = Run(dataset="mnist", width=50, noise="shared", alpha=alpha, sigma=sigma, seed=seed)
+            rows.append((run, diverged() if level is None else measured(train_accuracy=level, pruning_ratio=sigma)))
+    return table(rows)
+
+
+def test_gaussian_noise_of_equal_accuracy_is_that_whose_median_run_is_nearest():
+    heavy = {(1.75, 0.1): (0.9, 0.91, 0.1)}  # their mean is 0.64
+    light = {(2.0, 0.2): (0.96, 0.96, 0.96), (2.0, 0.4): (0.86, 0.87, 0.87), (2.0, 0.8): (0.64, 0.64, 0.64)}
+    assert controls.equal_accuracy(gaussian_beside_tail(heavy | light)) == {"shared": 0.4}
+    equal = {(2.0, 0.4): (0.75, 0.75, 0.75), (2.0, 0.2): (1.0, 1.0, 1.0)}
+    level = {(1.75, 0.1): (0.875, 0.875, 0.875)}
+    assert controls.equal_accuracy(gaussian_beside_tail(level | equal)) == {"shared": 0.2}
+    guess = {(1.75, 0.1): (0.2, 0.2, 0.2), (2.0, 0.2): (0.5, 0.5, 0.5), (2.0, 0.4): (None, None, 0.9)}
+    assert controls.equal_accuracy(gaussian_beside_tail(guess)) == {"shared": 0.4}
+
+
+def test_the_tail_is_held_against_the_strongest_gaussian_noise_of_the_table():
+    runs = {(1.75, 0.5): (0.9,) * 6, (2.0, 0.1): (0.9,) * 6, (2.0, 0.3): (0.9,) * 6}
+    (cell,) = controls.against_matched_accuracy(gaussian_beside_tail(runs))
+    assert cell.label == "shared, σ = 0.3 at α = 2"
+    assert cell.points == pytest.approx([0.2] * 6)
+
+
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
 @pytest.mark.long
-def test_the_grid_of_the_controls_matches_kicks_and_decay_as_it_says(profile):
-    """The rule is applied to committed runs with noise and without; sigma and lambda in the grid have four digits."""
+def test_the_grid_of_the_controls_matches_kicks_accuracy_and_decay_as_it_says(profile):
+    """The rules are applied to committed searches; sigma and lambda in the grid have four digits."""
     runs = read_grid(DATA / "grids" / "controls.toml", profile)
+    of_mnist = read_grid(DATA / "grids" / "mnist.toml", profile)
+    matched = controls.equal_accuracy(results.read_table(DATA / "results" / "workstation" / "choose-controls.parquet"))
     for kind in noise.NOISES:
         (heavy,) = {run.sigma for run in runs if (run.noise, run.alpha, run.along) == (kind, 1.75, "ones")}
-        least = min(run.sigma for run in runs if (run.noise, run.alpha) == (kind, 2.0))
-        assert least == pytest.approx(controls.matched_sigma(1.75, kind, heavy, 0.1, 784), rel=1e-3)
-    table = results.read_table(DATA / "results" / "workstation" / "controls.parquet")
-    noisy = table[(table["noise"] == "entrywise") & (table["alpha"] == 1.75)]
-    ratio = noisy["norm_median"].median() / experiments.plain(table)["norm_median"].median()
+        assert heavy == max(run.sigma for run in of_mnist if (run.noise, run.alpha) == (kind, 1.75))
+        light = {run.sigma for run in runs if (run.noise, run.alpha) == (kind, 2.0)}
+        assert light == {float(f"{controls.matched_sigma(1.75, kind, heavy, 0.3, 784):.4g}"), matched[kind]}
+    search = results.read_table(DATA / "results" / "workstation" / "choose-mnist.parquet")
+    search = search[search["lr"] == 0.3]
+    noisy = search[(search["noise"] == "entrywise") & (search["sigma"] == 0.003)]
+    ratio = noisy["norm_median"].median() / experiments.plain(search)["norm_median"].median()
     (decay,) = {run.weight_decay for run in runs} - {0.0}
-    assert decay == pytest.approx(controls.matched_decay(ratio, 0.1, 600), rel=1e-3)
+    assert decay == pytest.approx(controls.matched_decay(ratio, 0.3, noisy["max_steps"].max()), rel=1e-3)
 
 
 def test_matched_kicks_have_the_median_size_that_other_draws_have():
