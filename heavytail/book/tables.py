@@ -243,8 +243,8 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
 def undecided_form(entries: Sequence[Entry]) -> pd.DataFrame:
     """What it would take to decide the undecided: a row a claim, by its cells, their seeds and the seeds they want.
 
-    "for half" is the number of seeds at which half of those cells would be decided, "for all" that for every cell; a
-    dash is more than `verdicts.MOST`, as where the median lies on the margin itself.
+    "for half" is the number of seeds that half of those cells want, "for all" that of the last of them, each as
+    `verdicts.seeds_needed` has it; a dash is more than `verdicts.MOST`, or that nobody can say.
     """
     rows = []
     for entry in entries:

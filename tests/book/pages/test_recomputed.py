@@ -290,20 +290,28 @@ def of_heavy_tail():
     quiet, decayed = without_noise(table), table[table["weight_decay"] > 0]
     noisy = table[table["noise"].notna() & (table["along"] == "ones")]
     heavy, gaussian = noisy[noisy["alpha"] < 2], noisy[noisy["alpha"] == 2]
-    by_cost = []
-    for noise, rows in heavy.groupby("noise"):
-        light = gaussian[gaussian["noise"] == noise]
-        # The smaller Gaussian scale is that of equal median kicks, the larger that of equal train accuracy.
-        partner = light[light["sigma"] == light["sigma"].max()].set_index("seed")["pruning_ratio"]
-        by_cost.append(100 * (rows.set_index("seed")["pruning_ratio"] - partner).median())
+    kinds = ("shared", "entrywise", "isotropic")
+    scales = {noise: sorted(gaussian.loc[gaussian["noise"] == noise, "sigma"].unique()) for noise in kinds}
+    tails = [heavy[heavy["noise"] == noise].set_index("seed") for noise in kinds]
+    # The smaller Gaussian scale is that of equal median kicks, the larger that of equal train accuracy.
+    kicks, matches = (
+        [
+            gaussian[(gaussian["noise"] == noise) & (gaussian["sigma"] == scales[noise][place])].set_index("seed")
+            for noise in kinds
+        ]
+        for place in (0, -1)
+    )
+    shares = quiet.set_index("seed")[SHARES].mean(axis=1)
+
+    def three(numbers, form="{:.0f}"):
+        return "{}, {} and {}".format(*map(form.format, numbers))
+
     unseen = table[table["along"] == "unseen"]
     strongest = unseen[unseen["sigma"] == unseen["sigma"].max()]
     loss = quiet.set_index("seed")["train_loss"]
     moved = unseen.groupby("sigma")[["seed", "train_loss"]].apply(
         lambda own: own.set_index("seed")["train_loss"] / loss - 1
     )
-    cost = noisy.groupby(["noise", "sigma"])["train_accuracy"].median()
-    gaps = [cost[noise, rows["sigma"].unique().item()] - cost[noise].iloc[-1] for noise, rows in heavy.groupby("noise")]
     seeds, ordered = [], []
     for name in ("ecg5000", "mnist", "cifar10", "cifar100"):
         other = read(name)
@@ -318,19 +326,35 @@ def of_heavy_tail():
         "seeds": str(table["seed"].nunique()),
         "failed": str(failures(table)),
         "neurons": str(*table["width"].unique()),
-        "equal_gain": reach(by_cost, "{:+z.0f}"),
+        "equal_gains": three(
+            100 * (t["pruning_ratio"] - m["pruning_ratio"]).median() for t, m in zip(tails, matches, strict=True)
+        ),
+        "behind_plain": three(100 * (shares - t[SHARES].mean(axis=1)).median() for t in tails),
+        "behind_kick": three(
+            100 * (k[SHARES] - t[SHARES]).mean(axis=1).median() for t, k in zip(tails, kicks, strict=True)
+        ),
+        "noise_order": three(100 * (t[AT_RANDOM].mean(axis=1) - t[SHARES].mean(axis=1)).median() for t in tails),
+        "apart": three(
+            (
+                100 * (m["train_accuracy"].median() - t["train_accuracy"].median())
+                for t, m in zip(tails, matches, strict=True)
+            ),
+            "{:+.1f}",
+        ),
+        "norms": three((t["norm_median"].median() / quiet["norm_median"].median() for t in tails), "{:.1f}"),
+        "decayed_norm": f"{quiet['norm_median'].median() / decayed['norm_median'].median():.1f}",
         "plain": percent(quiet["pruning_ratio"].median(), 0),
         "plain_accuracy": percent(quiet["test_accuracy"].median(), 0),
         "decay": f"{decayed['weight_decay'].unique().item():g}",
         "decayed": percent(decayed["pruning_ratio"].median(), 0),
         "decayed_accuracy": percent(decayed["test_accuracy"].median(), 0),
-        "decay_loss": f"{decayed['lost'].median():.1f}",
-        "noise_loss": reach(heavy.groupby("noise")["lost"].median(), "{:.0f}"),
+        "noise_ratios": reach([t["pruning_ratio"].median() for t in tails]),
+        "noise_tenth": reach([t["test_accuracy_share_0.9"].median() for t in tails]),
+        "unseen_costs": " and ".join(f"{lost:.1f}" for lost in unseen.groupby("sigma")["lost"].median()),
         "order_gain": reach(ordered, "{:+z.0f}"),
         "unseen_sigma": f"{unseen['sigma'].max():g}",
         "unseen_ratio": percent(strongest["pruning_ratio"].median(), 0),
-        "unseen_most": f"{moved.abs().max(axis=None):.0e}",
-        "away": f"{100 * max(gaps):.1f}",
+        "unseen_most": f"{100 * moved.abs().max(axis=None):.1f} %",
         "gaussian_shared": percent(
             gaussian[gaussian["noise"] == "shared"].groupby("sigma")["pruning_ratio"].median().iloc[-1], 0
         ),
