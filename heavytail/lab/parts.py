@@ -45,7 +45,7 @@ def held_out(run: Run, dataset: Dataset) -> tuple[Tensor | None, Tensor]:
 
 
 def check(run: Run, dataset: Dataset) -> None:
-    """Raise ValueError with one sentence if a run asks for more samples than there are."""
+    """Raise ValueError with one sentence if a run asks for more samples than there are, or for some of one class."""
     left = _left(run, dataset)
     kind = "training samples" if run.validation is None else "training samples that validation leaves"
     if run.samples is not None and run.samples > left:
@@ -63,6 +63,19 @@ def check(run: Run, dataset: Dataset) -> None:
         raise ValueError(
             f"robustness={run.robustness} is more than the {there} {where} of {dataset.name}: use robustness={there} "
             f"for all"
+        )
+    held, rest = held_out(run, dataset)
+    _mixed("samples", run.samples, dataset.y_train[rest], dataset.name)
+    _mixed("robustness", run.robustness, dataset.y_test if held is None else dataset.y_train[held], dataset.name)
+
+
+def _mixed(field: str, many: int | None, labels: Tensor, name: str) -> None:
+    """Files may be sorted by class, as those of ECG5000 are: then the first samples stand for nothing."""
+    first = labels[:many]
+    if 1 < len(first) < len(labels) and bool((first == first[0]).all()) and not bool((labels == first[0]).all()):
+        raise ValueError(
+            f"{field}={many} takes the first samples of {name}, which are all of one class: take more of them, up to "
+            f"all {len(labels)}, or shuffle a data set of your own"
         )
 
 

@@ -97,6 +97,23 @@ def test_runs_with_and_without_a_part_train_side_by_side_as_alone():
         assert row["train_loss"] == together.loc[place, "train_loss"]
 
 
+@pytest.mark.parametrize("field", ["samples", "robustness"])
+def test_the_first_samples_of_a_sorted_file_are_refused_while_they_are_of_one_class(field):
+    """ECG5000 is sorted: its first 1000 test samples, which a table attacked, were all of one class."""
+    mixed = made_up()
+    order = {part: getattr(mixed, f"y_{part}").argsort(stable=True) for part in ("train", "test")}
+    arrays = {f"{a}_{part}": getattr(mixed, f"{a}_{part}")[order[part]] for a in "xy" for part in order}
+    data = replace(mixed, **arrays)
+    labels = data.y_train if field == "samples" else data.y_test
+    alone = int((labels == labels[0]).sum())
+    message = rf"^{field}={alone} takes the first samples of digits, which are all of one class: take more of them"
+    with pytest.raises(ValueError, match=message):
+        parts.check(replace(RUN, validation=None, **{field: alone}), data)
+    parts.check(replace(RUN, validation=None, **{field: alone + 1}), data)
+    parts.check(replace(RUN, validation=None, **{field: None}), data)
+    parts.check(replace(RUN, validation=None, **{field: alone}), mixed)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
