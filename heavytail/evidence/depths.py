@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail import compress
+from heavytail.evidence import arms
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import unpenalised
 from heavytail.networks import hidden_weights
@@ -62,18 +63,24 @@ def accuracy_lost(table: pd.DataFrame) -> pd.Series:
 
 
 def growth_of_loss(table: pd.DataFrame) -> list[Cell]:
-    """Accuracy lost at the largest depth less at the smallest, seed by seed: plain SGD, then each noise and alpha."""
+    """Accuracy lost at the largest depth less at the smallest, seed by seed: plain SGD, then each noise and alpha.
+
+    Each noise is at the strongest setting of its depth, plain SGD at the step size that is best for it there.
+    """
     shallow, deep = table["depth"].min(), table["depth"].max()
     if shallow == deep:
         return []  # nothing to compare
     samples = []
-    lost = unpenalised(table.assign(lost=accuracy_lost(table)))
-    for (noise, alpha, sigma), rows in lost.groupby(["noise", "alpha", "sigma"], dropna=False):
-        by_seed = rows.pivot_table(index="seed", columns="depth", values="lost", dropna=False)
+    rows = arms.of_strength(unpenalised(table).reset_index(drop=True), "most")
+    lost = pd.DataFrame(
+        {"arm": arms.named(rows), "lost": accuracy_lost(rows), "seed": rows["seed"], "depth": rows["depth"]}
+    )
+    noises = dict(zip(lost["arm"], rows["noise"], strict=True))
+    for arm, losses in lost.groupby("arm"):
+        by_seed = losses.pivot_table(index="seed", columns="depth", values="lost", dropna=False)
         if not {shallow, deep} <= set(by_seed.columns):
             continue
-        plain = pd.isna(noise)
-        label = "plain SGD" if plain else f"{noise}, α = {alpha:g}, σ = {sigma:g}"
+        noise = "" if arm == arms.PLAIN else str(noises[arm])
         growth = by_seed[deep] - by_seed[shallow]
-        samples.append(Sample(f"{label}, depth {deep} less {shallow}", "" if plain else str(noise), growth))
+        samples.append(Sample(f"{arm}, depth {deep} less {shallow}", noise, growth))
     return sorted(medians(samples), key=lambda cell: not cell.label.startswith("plain"))

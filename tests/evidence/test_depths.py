@@ -86,9 +86,28 @@ def test_growth_is_what_the_deepest_loses_less_what_the_shallowest_loses_seed_by
     plain, noisy = depths.growth_of_loss(table(rows).sample(frac=1, random_state=0))
     assert (plain.label, plain.runs) == ("plain SGD, depth 4 less 2", 7)
     assert (plain.value, plain.low, plain.high) == pytest.approx((0.02, 0.02, 0.02))  # unpaired it would be far wider
-    assert noisy.label == "isotropic, α = 1.75, σ = 0.1, depth 4 less 2"
+    assert noisy.label == "isotropic, α = 1.75, depth 4 less 2"
     assert noisy.value == pytest.approx(0, abs=1e-12)
     assert (plain.noise, noisy.noise) == ("", "isotropic")
+
+
+def test_growth_is_that_of_the_strongest_noise_of_each_depth_and_of_plain_sgd_at_its_best_step_size():
+    rows, weak = [], {"noise": "shared", "alpha": 1.75, "lr": 0.1}
+    for seed in range(1, 8):
+        for layers, loss, sigma, lr in ((2, 0.1, 0.3, 0.1), (4, 0.3, 0.2, 0.3)):  # sigma and step size of each depth
+            ends = measured(test_accuracy=0.8, test_accuracy_pruned=0.8 - loss, share_accuracy=0.8)
+            rows += [
+                (Run(depth=layers, seed=seed, **weak | {"sigma": sigma}), ends),
+                (Run(depth=layers, seed=seed, lr=lr), ends),
+            ]
+            other = measured(test_accuracy=0.7, test_accuracy_pruned=0.7, share_accuracy=0.7)
+            rows += [
+                (Run(depth=layers, seed=seed, **weak | {"sigma": 0.1}), other),
+                (Run(depth=layers, seed=seed, lr=0.4 - lr), other),
+            ]
+    cells = depths.growth_of_loss(table(rows))
+    assert [cell.label for cell in cells] == ["plain SGD, depth 4 less 2", "shared, α = 1.75, depth 4 less 2"]
+    assert [cell.value for cell in cells] == pytest.approx([0.2, 0.2])
 
 
 def test_growth_counts_seeds_of_which_one_depth_failed_and_needs_two_depths():
