@@ -222,7 +222,7 @@ def largest_sigma(table: pd.DataFrame, allowance: float = 0.02) -> dict[tuple[st
     """Per data set and noise the largest sigma whose median run ends at most `allowance` below plain SGD.
 
     What ends is the train accuracy, at the largest alpha of the table; a run that failed counts as accuracy 0. The
-    older tables deeper, vgg and width chose their sigma by this rule. A noise that no sigma suits is left out.
+    older tables vgg and width chose their sigma by this rule. A noise that no sigma suits is left out.
     """
     chosen = {}
     for dataset, rows in table.groupby("dataset"):

@@ -22,7 +22,7 @@ TABLES = sorted((DATA / "results").glob("*/*.parquet"))
 # Another machine, or another number of threads, rounds sums in another order, and 300 steps carry that on.
 TOLERANCE = 0.02
 # Type-I kicks make the digits' training unstable, and then rounding grows: sums in another order moved test accuracy
-# by 0.13 on this row. Its pruning ratio is decided by the kicks, which are the same bits everywhere.
+# by 0.13 on such a row. Its pruning ratio is decided by the kicks, which are the same bits everywhere.
 STEADY = {"shared": ["pruning_ratio"]}
 # The 500 steps of a convolutional network carry it on as far: from one thread to two, a loss moved by 0.1.
 STEADY_OF_VGG = ["pruning_ratio", "norm_median"]
@@ -118,7 +118,7 @@ def of_sampler(version, monkeypatch):
 def test_a_committed_row_is_made_again_by_its_run(noise, monkeypatch):
     table = results.read_table(DATA / "results" / "quick" / "digits.parquet")
     pairs = zip(results.runs_of(table), table.to_dict("records"), strict=True)
-    run, row = next((run, row) for run, row in pairs if run.noise == noise and run.seed == 2)
+    run, row = next((run, row) for run, row in pairs if run.noise == noise and run.seed == 49)
     of_sampler(row["sampler"], monkeypatch)
     again = train(run).table.to_dict("records")[0]
     for column in STEADY.get(noise, MEASURES):
@@ -140,7 +140,7 @@ SPOTS = [
     ("quick", "ecg5000", "isotropic"),
     ("workstation", "ecg5000", "entrywise"),
     ("quick", "deeper", "entrywise"),
-    ("workstation", "deeper", "isotropic"),
+    ("workstation", "deeper", "entrywise"),
     ("quick", "vgg", "isotropic"),
     ("workstation", "vgg", None),
     ("quick", "width", "shared"),
@@ -168,6 +168,7 @@ def spots():
 def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place, monkeypatch):
     table = results.read_table(DATA / "results" / profile / f"{name}.parquet")
     rows = table[(table["noise"] == noise) if noise else table["noise"].isna()]
+    rows = rows[rows["depth"] == rows["depth"].min()]  # four layers carry rounding on as far as data/README.md says
     rows = rows[rows["seed"] == rows["seed"].min()].sort_values(
         ["weight_decay", "alpha", "width"], ascending=[False, True, True]
     )
@@ -187,7 +188,6 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
 
 
 SEARCHES = {
-    "deeper": "search-mnist",
     "vgg": "search-vgg",
     "width": "search-ecg5000",
 }
@@ -201,28 +201,29 @@ def test_a_table_was_trained_at_the_sigmas_that_the_rule_chose(name, search):
             assert run.noise is None or run.sigma == chosen[run.dataset, run.noise]
 
 
-# Of the tables with every arm: the rule for noise beside `chosen`, the inputs, and step sizes of plain SGD that no rule
-# asks for: that of the authors' example, and a larger one alone as a rival.
-EVERY_ARM = {
+# Of the tables whose settings were searched for: the rule for noise beside `chosen`, the inputs, and step sizes of
+# plain SGD that no rule asks for: that of the authors' example, and a larger one alone as a rival.
+SEARCHED = {
     "ecg5000": (arms.strongest, 140, {0.001}),
     "mnist": (arms.boldest, 784, {1.0}),
+    "deeper": (arms.boldest, 784, set()),
     "cifar10": (arms.boldest, 3072, set()),
     "cifar100": (arms.boldest, 3072, set()),
 }
 
 
-@pytest.mark.parametrize("inputs", sorted({inputs for _, inputs, _ in EVERY_ARM.values()}))
+@pytest.mark.parametrize("inputs", sorted({inputs for _, inputs, _ in SEARCHED.values()}))
 def test_the_settings_of_a_table_are_those_that_its_search_chose_and_those_that_match_them(inputs):
     # Tables of one layer in one test, for medians of kicks take seconds and are kept.
-    for name in (name for name, (_, own, _) in EVERY_ARM.items() if own == inputs):
+    for name in (name for name, (_, own, _) in SEARCHED.items() if own == inputs):
+        searched = results.read_table(DATA / "results" / "workstation" / f"choose-{name}.parquet")
         for profile in ("quick", "workstation", "paper"):
             table = pd.DataFrame([asdict(run) for run in read_grid(DATA / "grids" / f"{name}.toml", profile)])
-            check_settings(table, name)
+            for depth, rows in table.groupby("depth"):
+                check_settings(rows, searched[searched["depth"] == depth], *SEARCHED[name])
 
 
-def check_settings(table, name):
-    rule, inputs, besides = EVERY_ARM[name]
-    search = results.read_table(DATA / "results" / "workstation" / f"choose-{name}.parquet")
+def check_settings(table, search, rule, inputs, besides):
     chosen, penalised, noisy = (each(search).set_index("arm") for each in (arms.chosen, arms.strongest, rule))
     wide = table[table["width"] == table["width"].max()]
     others = set()
@@ -244,8 +245,8 @@ def check_settings(table, name):
             assert {(lr, sigma) for lr, sigma, *_ in settings} == {(lr, float(f"{size:.4g}")) for size in matched}
     assert len(others) == 3 * len(set(wide["alpha"].dropna()) - {1.75})
     narrow = table[table["width"] < table["width"].max()]
-    assert set(arms.named(narrow)) == {arms.PLAIN}
-    assert set(narrow["lr"]) == {chosen.loc[arms.PLAIN, "lr"]}
+    assert set(arms.named(narrow)) <= {arms.PLAIN}
+    assert set(narrow["lr"]) <= {chosen.loc[arms.PLAIN, "lr"]}
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
@@ -278,7 +279,8 @@ def alike(table, first, second, measured):
 
 
 @pytest.mark.parametrize(
-    ("name", "alike_by_chance"), [("ecg5000", 0.75), *((name, 0.8) for name in ("mnist", "cifar10", "cifar100"))]
+    ("name", "alike_by_chance"),
+    [("ecg5000", 0.75), *((name, 0.8) for name in ("mnist", "cifar10", "cifar100"))],
 )
 def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alike_by_chance):
     """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4

@@ -125,8 +125,9 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 rows = table[table["noise"] == kind]
                 if len(rows):
                     name = PAPER_TYPE[kind]
-                    medians = rows.groupby("path")[column].median()
-                    axis.plot(medians.index, medians, "o-", markersize=4, color=COLOURS[name], label=name)
+                    # By sigma, since a run that stops early has a path of its own.
+                    medians = rows.groupby("sigma")[["path", column]].median()
+                    axis.plot(medians["path"], medians[column], "o-", markersize=4, color=COLOURS[name], label=name)
             axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
             if math.isfinite(norm := plain["norm_median"].median()):
                 axis.axvline(norm, color="0.4", linestyle=":", linewidth=1)
