@@ -245,7 +245,7 @@ def of_deeper():
         numbers |= {
             f"plain_{word}": percent(still["pruning_ratio"].median(), 0),
             f"plain_lost_{word}": f"{still['lost'].median():.1f}",
-            f"noisy_lost_{word}": f"{kicked['lost'].median():.1f}",
+            f"noisy_lost_{word}": reach(kicked.groupby(["noise", "alpha"])["lost"].median(), "{:.1f}"),
         }
     return numbers
 
