@@ -133,7 +133,7 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
                 axis.axvline(norm, color="0.4", linestyle=":", linewidth=1)
             axis.set(xscale="log")
         above.set(title=title, ylim=(0, 1))
-        below.set_xlabel("median norm of the noise a neuron gets")
+        below.set_xlabel("median norm of\nthe noise a neuron gets")
     axes[0][0].set_ylabel("share pruned")
     axes[1][0].set_ylabel("test accuracy")
     figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center")
