@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+import matplotlib
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 _HUES = sns.color_palette("colorblind")
@@ -18,6 +21,7 @@ def style() -> None:
     Figures become vector graphics without a background, so that a page's dark mode can turn them over, and the same
     figure is the same text each time.
     """
+    _own_fonts()
     set_matplotlib_formats("svg", metadata={"Date": None})
     sns.set_theme(
         context="notebook",
@@ -41,6 +45,19 @@ def style() -> None:
             "svg.hashsalt": "heavytail",
         },
     )
+
+
+def _own_fonts() -> None:
+    """Make matplotlib know the fonts that it brings along.
+
+    It keeps its list of fonts in a file that all environments of a user share. One made while an environment was being
+    deleted lacks them, and every figure then writes twenty warnings into its page.
+    """
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    listed = {Path(entry.fname) for entry in font_manager.fontManager.ttflist}
+    for path in sorted(folder.glob("*.ttf")):
+        if path not in listed:
+            font_manager.fontManager.addfont(path)
 
 
 def alpha_colours(alphas: Iterable[float]) -> dict[float, tuple[float, float, float]]:

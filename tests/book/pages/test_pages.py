@@ -47,6 +47,11 @@ def test_a_page_loads_without_network_errors_or_raw_formulas(opened):
     assert seen.weight() < (1e6 if name == "book/index.html" else 3e6), heaviest
 
 
+def test_no_cell_of_a_page_complained(opened):
+    """What a chapter writes to its standard error is shown on its page, so that it is seen: here."""
+    assert opened[1].page.locator(".output.stderr").all_inner_texts() == []
+
+
 def test_the_foot_says_what_made_the_page(opened):
     text = opened[1].page.locator(".made-with").inner_text()
     assert re.search(r"heavytail 0\.\d+\.\d+.*torch \d.*Python 3\.\d+.*cores", text)
