@@ -270,7 +270,8 @@ def said(entry: Entry) -> str:
         return entry.verdict
     words = whole(cell.verdict for cell in entry.cells if cell.verdict)
     every = f"all {len(entry.cells)} cells" if len(entry.cells) > 1 else "1 cell"
-    counts = every if words in VERDICTS else f"cells: {words}"
+    each = f"of {len(entry.cells)} cells" if words == entry.verdict else f"cells: {words}"
+    counts = every if words in VERDICTS else each
     return f"{entry.verdict} ({counts}; {_seeds(entry)} seeds; {entry.scale})"
 
 

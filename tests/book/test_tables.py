@@ -115,7 +115,7 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
 def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
     claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
     cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", 0.25, -0.375, 0.5, 9, seeds=9))
-    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (cells: holds 1, undecided 1; 9 seeds; toy)"
+    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (of 2 cells; 9 seeds; toy)"
     assert tables.said(entry_of(claim, cells[0])) == "holds (1 cell; 9 seeds; toy)"
     assert tables.said(entry_of(claim)) == "not tested"
 
