@@ -8,6 +8,7 @@ typical distance.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def exponent(
             continue
         drawn = generator.integers(n, size=(RESAMPLES, n), dtype=np.int32)
         values = np.log(table.to_numpy()) if typical else table.to_numpy()
-        averages = np.vstack([np.ones((1, n)), _counts(drawn)]) @ values / n
+        averages = np.vstack([values.sum(axis=0), *_sums(drawn, values)]) / n
         logs.append(averages if typical else np.log(averages))
         places.append(np.log(table.columns.to_numpy(dtype=float)))
         repeats.append(n)
@@ -59,7 +60,14 @@ def exponent(
     return Cell(label, *ends, sum(repeats), failed, seeds=sum(repeats), level=LEVEL)
 
 
-def _counts(drawn: np.ndarray) -> np.ndarray:
-    """How often each repeat was drawn: rows of indices below their length become rows of counts."""
-    many, n = drawn.shape
-    return np.bincount((drawn + n * np.arange(many)[:, None]).ravel(), minlength=many * n).reshape(many, n)
+def _sums(drawn: np.ndarray, values: np.ndarray) -> Iterator[np.ndarray]:
+    """The column sums of `values` (n, points) over every row of indices in `drawn` (resamples, n), in blocks of rows.
+
+    A block counts how often each index was drawn, and is small enough for its counts to stay in a processor's cache.
+    """
+    n = len(values)
+    rows = max(1, 2**17 // n)
+    for start in range(0, len(drawn), rows):
+        block = drawn[start : start + rows]
+        places = block + n * np.arange(len(block))[:, None]
+        yield np.bincount(places.ravel(), minlength=block.size).reshape(block.shape) @ values
