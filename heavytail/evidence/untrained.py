@@ -56,10 +56,12 @@ def beyond_twins(table: pd.DataFrame) -> list[Cell]:
     samples = []
     noisy = strongest(table[table["noise"].notna() & (table["sigma"] > 0)])
     names = ["noise", "alpha", "sigma", "lr", "width", "depth", "unit", "along"]
+    varied = [name for name in ("depth", "unit") if noisy[name].nunique() > 1]
     for setting, rows in noisy.groupby(names):
-        noise, alpha, sigma, lr, width, *_ = setting
+        noise, alpha, sigma, lr, width, depth, unit, _ = setting
         values = rows.set_index("seed")["pruning_ratio"] - rows.set_index("seed")["twin_pruning_ratio"]
         label = f"{noise}, α = {alpha:g}, σ = {sigma:g}, η = {lr:g}, width {width}"
+        label += "".join(f", {name} {value}" for name, value in (("depth", depth), ("unit", unit)) if name in varied)
         samples.append(Sample(label, str(noise), values))
     return medians(samples)
 

@@ -32,7 +32,8 @@ OF_WIDTH = [claim for claim in MEASURED_CLAIMS if claim.table == "width"]
 OF_RIVALS = [
     claim
     for claim in MEASURED_CLAIMS
-    if claim.table in ("ecg5000", "mnist", "cifar10", "cifar100")
+    if claim.table != "controls"
+    and claim in EXPERIMENTS
     and claim.measure.__module__ in {module.__name__ for module in (rivals, controls, untrained)}
 ]
 OTHERS = (*OF_CONTROLS, *OF_DEPTH, *OF_WIDTH, *OF_RIVALS)

@@ -139,6 +139,7 @@ SPOTS = [
     ("workstation", "cifar100", "entrywise"),
     ("quick", "ecg5000", "isotropic"),
     ("workstation", "ecg5000", "entrywise"),
+    ("quick", "ecg5000-random", "shared"),
     ("quick", "deeper", "entrywise"),
     ("workstation", "deeper", "entrywise"),
     ("quick", "vgg", "isotropic"),
@@ -146,7 +147,7 @@ SPOTS = [
     ("quick", "width", "shared"),
     ("workstation", "width", "entrywise"),
 ]
-DATA_OF = {"controls": "mnist", "deeper": "mnist", "vgg": "cifar10", "width": "ecg5000"}
+DATA_OF = {"ecg5000-random": "ecg5000", "controls": "mnist", "deeper": "mnist", "vgg": "cifar10", "width": "ecg5000"}
 
 
 LONG = 20  # seconds that a row took
@@ -251,6 +252,19 @@ def check_settings(table, search, rule, inputs, besides, small):
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
+def test_the_split_at_random_has_the_arms_of_the_paper_at_the_settings_of_the_archives_split(profile):
+    read = {name: read_grid(DATA / "grids" / f"{name}.toml", profile) for name in ("ecg5000", "ecg5000-random")}
+    widest = max(run.width for run in read["ecg5000"])
+    own = [run for run in read["ecg5000"] if run.width == widest and not run.weight_decay and not run.group_lasso]
+    settings = {
+        name: {(run.lr, run.noise, run.alpha, run.sigma, run.width, run.max_steps) for run in runs if run.alpha != 2}
+        for name, runs in (("ecg5000", own), ("ecg5000-random", read["ecg5000-random"]))
+    }
+    assert settings["ecg5000-random"] == settings["ecg5000"]
+    assert len(read["ecg5000-random"]) == len(settings["ecg5000"]) * len({run.seed for run in read["ecg5000-random"]})
+
+
+@pytest.mark.parametrize("profile", ["quick", "workstation"])
 def test_doses_are_given_at_the_step_size_of_each_noise_at_its_strongest_and_plain_sgd_has_them_all(profile):
     search = results.read_table(DATA / "results" / "workstation" / "choose-ecg5000.parquet")
     strongest = arms.strongest(search).set_index("arm")["lr"]
@@ -280,7 +294,8 @@ def alike(table, first, second, measured):
 
 
 @pytest.mark.parametrize(
-    ("name", "alike_by_chance"), [("ecg5000", 0.75), *((name, 0.8) for name in ("mnist", "cifar10", "cifar100"))]
+    ("name", "alike_by_chance"),
+    [("ecg5000", 0.75), ("ecg5000-random", 0.75), *((name, 0.8) for name in ("mnist", "cifar10", "cifar100"))],
 )
 def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alike_by_chance):
     """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4

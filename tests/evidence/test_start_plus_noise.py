@@ -91,3 +91,17 @@ def test_a_run_that_diverged_has_no_twin_and_is_counted():
     rows = [(replace(run, seed=seed), measured(pruning_ratio=0.4, twin_pruning_ratio=0.4)) for seed in range(7)]
     (cell,) = untrained.beyond_twins(table([*rows, (replace(run, seed=7), diverged())]))
     assert (cell.runs, cell.failed, cell.seeds) == (7, 1, 8)
+
+
+def test_networks_of_several_depths_are_no_one_cell_and_are_told_apart():
+    run = Run(dataset="digits", width=9, noise="isotropic", alpha=1.5, sigma=0.1)
+    rows = [
+        (replace(run, depth=depth, seed=seed), measured(pruning_ratio=0.4 + depth / 10, twin_pruning_ratio=0.4))
+        for depth in (1, 2)
+        for seed in range(7)
+    ]
+    cells = untrained.beyond_twins(table(rows))
+    assert [(cell.label[-16:], round(cell.value, 6)) for cell in cells] == [
+        ("width 9, depth 1", 0.1),
+        ("width 9, depth 2", 0.2),
+    ]

@@ -298,5 +298,7 @@ def test_committed_grids_pair_every_noisy_run_with_a_plain_run_of_the_same_seed(
     penalised = {run.lr for run in plain if run.weight_decay > 0 or run.group_lasso > 0}
     widest = max(run.width for run in noisy)
     # The authors' example; a large step alone; the step size of the search that no arm took.
-    besides = {"ecg5000": {0.001}, "mnist": {1.0}, "cifar10": {0.05}, "cifar100": set()}.get(path.stem, set())
+    besides = {"ecg5000": {0.001}, "ecg5000-random": {0.001}, "mnist": {1.0}, "cifar10": {0.05}, "cifar100": set()}.get(
+        path.stem, set()
+    )
     assert all(run.width < widest or run.lr in penalised | besides for run in others), "plain runs without a partner"

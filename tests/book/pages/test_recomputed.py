@@ -84,7 +84,20 @@ def of_ecg5000():
         partner = plain[plain["lr"] == rows["lr"].iloc[0]].set_index("seed")["train_loss"]
         loss = rows.set_index("seed")["train_loss"]
         moves.append(abs((loss / partner - 1).median()))
+    split = read("ecg5000-random")
+    still, kicked = split[split["noise"].isna() & (split["lr"] == step)], split[split["noise"].notna()]
+    kicked = kicked[kicked["sigma"] == kicked.groupby(["noise", "alpha"])["sigma"].transform("max")]
+    columns = ["test_accuracy", "pruning_ratio"]
+    moved = pd.concat(
+        [
+            kicked.groupby(["noise", "alpha"])[columns].median() - strong.groupby(["noise", "alpha"])[columns].median(),
+            (still[columns].median() - best[columns].median()).to_frame().T,
+        ]
+    )
     return {
+        "split_seeds": str(split["seed"].nunique()),
+        "split_up": reach(100 * moved["test_accuracy"], "{:.1f}"),
+        "split_ratio": f"{100 * moved['pruning_ratio'].abs().max():.1f}",
         "runs": str(len(table)),
         "seeds": str(table["seed"].nunique()),
         "failed": str(table["status"].isin(["diverged", "out_of_memory", "failed"]).sum()),
@@ -228,7 +241,12 @@ def of_deeper():
     for _, rows in noisy.groupby(["noise", "alpha"]):
         lost = rows.pivot(index="seed", columns="depth", values="lost")
         growth.append((lost[deep] - lost[shallow]).median())
+    beyond = (noisy["pruning_ratio"] - noisy["twin_pruning_ratio"]).groupby(
+        [noisy[n] for n in ("noise", "alpha", "depth")]
+    )
     numbers = {
+        "twin_least": f"{100 * beyond.median().abs().min():.1f}",
+        "twin_most": f"{100 * beyond.median().abs().max():.1f}",
         "runs": str(len(table)),
         "seeds": str(table["seed"].nunique()),
         "failed": str(failures(table)),
