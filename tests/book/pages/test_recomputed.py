@@ -539,7 +539,7 @@ def of_discretisation():
     """Numbers of the chapter on discretisation."""
     table = read("discretisation")
     finest, n = table["finest"].unique().item(), table["width"].max()
-    table = table.assign(eta=1 / table["level"], eta_n=table["width"] / table["level"])
+    table = table.assign(eta=1 / table["level"])
     wide, heavy = table[table["width"] == n], table[table["alpha"] < 2]
 
     def exponents(rows, quantity, x):
@@ -547,7 +547,8 @@ def of_discretisation():
         return {alpha: slope(own, x) for alpha, own in cells}
 
     fixed = [found - 1 / alpha for alpha, found in exponents(wide, "fixed", "eta").items()]
-    most = [found - 1 / alpha for alpha, found in exponents(heavy, "particles", "eta_n").items()]
+    by_eta = [found - 1 / alpha for alpha, found in exponents(heavy, "particles", "eta").items()]
+    by_n = {alpha: found - 1 / alpha for alpha, found in exponents(heavy, "particles", "width").items()}
     grid = exponents(wide[wide["eta"] >= 16 / finest], "grid", "eta").values()
     sup = wide[(wide["quantity"] == "supremum") & (wide["alpha"] < 2)]
     sup = sup[sup["level"] == sup["level"].max()].set_index(["alpha", "repeat"])["value"]
@@ -555,7 +556,10 @@ def of_discretisation():
     ratios = (sup / jump.reindex(sup.index)).groupby("alpha").median()
     return {
         **{"fixed_low": f"{min(fixed):+z.2f}", "fixed_high": f"{max(fixed):+z.2f}"},
-        **{"most_low": f"{min(most):+z.2f}", "most_high": f"{max(most):+z.2f}"},
+        **{"eta_low": f"{min(by_eta):+z.2f}", "eta_high": f"{max(by_eta):+z.2f}"},
+        **{"n_low": f"{min(by_n.values()):+z.2f}", "n_high": f"{max(by_n.values()):+z.2f}"},
+        "lightest": f"{max(by_n):g}",
+        "n_theory": f"{1 / max(by_n):.2f}",
         **{"grid_low": f"{min(grid):.2f}", "grid_high": f"{max(grid):.2f}"},
         **{"sup_low": f"{min(ratios):.2f}", "sup_high": f"{max(ratios):.2f}"},
         "repeats": str(table["repeat"].nunique()),
