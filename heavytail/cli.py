@@ -1,4 +1,4 @@
-"""The command `heavytail`: train or sweep a grid, simulate, print the ledger, look after the data, run a chapter."""
+"""The command `heavytail`: train, sweep or simulate a grid, print claims, measure speed, fetch data, run a chapter."""
 
 from __future__ import annotations
 
@@ -139,15 +139,19 @@ def _simulate(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from heavytail.lab import bench
 
-    told = []
+    figures = []
     lines = sys.stderr if options.json else sys.stdout
-    for figure in bench.bench(options.cases, device=options.device):
-        told.append(figure)
-        print(bench.as_text(figure), file=lines, flush=True)
-    if sentence := bench.fastest_products(told):
-        print(sentence, file=lines)
-    if options.json:
-        _print_json(bench.report(told, options.device))
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            for figure in bench.bench(options.cases, device=options.device):
+                figures.append(figure)
+                print(bench.as_text(figure), file=lines, flush=True)
+        if sentence := bench.fastest_products(figures):
+            print(sentence, file=lines)
+    finally:  # what was measured is not lost
+        if options.json and figures:
+            _print_json(bench.report(figures, options.device))
 
 
 def _gpu(options: argparse.Namespace) -> None:
@@ -223,7 +227,9 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = argparse.ArgumentParser(add_help=False)  # what train, sweep and simulate share
     grid.add_argument("grid", type=Path, metavar="GRID.toml", help="what to run, such as data/grids/digits.toml")
-    grid.add_argument("--profile", default="quick", help="which list of the grid (default: quick)")
+    grid.add_argument(
+        "--profile", default="quick", help="which list of the grid: quick, workstation or paper (default: quick)"
+    )
     grid.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     grid.add_argument(
         "--set",
@@ -231,7 +237,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="replace a key of every run, such as width=100; again for another",
+        help="replace a key of every run, such as width=100 or, an axis, width=[100,200]; again for another. A run "
+        "without noise takes no alpha and no sigma",
     )
 
     table = argparse.ArgumentParser(add_help=False)  # what train and simulate share
@@ -270,22 +277,34 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("--out", type=Path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
     gpu.set_defaults(command=_gpu)
 
-    claims = commands.add_parser("claims", help="the ledger: every claim of the paper and what was measured")
+    claims = commands.add_parser(
+        "claims", help="the ledger: every claim, of the paper and of ours, and what was measured"
+    )
     claims.add_argument(
         "--results", type=Path, default=Path("data/results"), metavar="FOLDER", help="tables (default: data/results)"
     )
-    claims.add_argument("--json", action="store_true")
+    claims.add_argument("--json", action="store_true", help="with every cell, as JSON")
     claims.set_defaults(command=_claims)
 
     data = commands.add_parser("data", help="fetch and verify data sets; without a name, say where each is")
-    data.add_argument("names", nargs="*", metavar="NAME")
+    data.add_argument("names", nargs="*", metavar="NAME", help="such as ecg5000 or mnist")
     data.add_argument("--root", type=Path, metavar="FOLDER", help="instead of HEAVYTAIL_DATA or the platform's cache")
     data.set_defaults(command=_data)
 
     chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")
     chapter.add_argument("name", help="such as ecg5000 or book/ecg5000.md")
-    chapter.add_argument("-p", "--parameter", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
-    chapter.add_argument("-o", "--out", type=Path, metavar="NOTEBOOK.ipynb")
+    chapter.add_argument(
+        "-p",
+        "--parameter",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of its first cell; again for another",
+    )
+    chapter.add_argument(
+        "-o", "--out", type=Path, metavar="NOTEBOOK.ipynb", help="default: _build/chapters/custom/NAME.ipynb"
+    )
     chapter.set_defaults(command=_chapter, wing="book")
     return parser
 

@@ -245,9 +245,14 @@ def test_a_bad_simulation_is_refused_in_one_sentence_and_writes_nothing(options,
 
 
 def test_a_grid_of_another_kind_is_refused(out, tmp_path, capsys):
-    assert "digits.toml must name its study: one of chaos, " in refused(capsys, "simulate", DIGITS, "--out", out)
-    assert "a Run has no key 'spread'" in refused(capsys, "train", ROLES, "--out", out)
-    assert "missing.toml" in refused(capsys, "simulate", tmp_path / "missing.toml", "--out", out)
+    said = refused(capsys, "simulate", DIGITS, "--out", out)
+    assert "digits.toml must name its study: one of chaos, " in said
+    assert said.endswith("not None; if it lists runs, it is for `heavytail train` or `heavytail sweep`\n")
+    by = "roles.toml lists simulations (study 'pruning'): run it by `heavytail simulate`"
+    assert by in refused(capsys, "train", ROLES, "--out", out)
+    assert by in refused(capsys, "sweep", ROLES, "--store", out)
+    missing = f"there is no grid {tmp_path / 'missing.toml'}: name a TOML file"
+    assert missing in refused(capsys, "simulate", tmp_path / "missing.toml", "--out", out)
     (tmp_path / "bad.toml").write_text("[[quick]\n")
     refused(capsys, "simulate", tmp_path / "bad.toml", "--out", out)
     assert not out.exists()

@@ -123,6 +123,16 @@ class Results:
     """What `train` returns: `table`, one row a run in the order given, and the weights of each run.
 
     `history`, where it was asked for, has one row a look: key, step, train_loss and train_accuracy.
+
+    >>> import tempfile
+    >>> from heavytail import grid, train
+    >>> (run,) = grid(dataset="digits", width=20, lr=0.1, max_steps=5)
+    >>> results = train(run, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     results.save(folder)
+    ...     again = Results.load(folder)
+    >>> again.table.equals(results.table), list(again.weights(run))
+    (True, ['1.weight', '3.weight'])
     """
 
     table: pd.DataFrame
@@ -155,7 +165,8 @@ class Results:
     def save(self, folder: Path | str) -> None:
         """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically.
 
-        A history is written as `history.parquet`; without one, a file of that name is removed.
+        A history is written as `history.parquet`; without one, a file of that name is removed. Raises OSError where the
+        folder cannot be written.
         """
         folder = Path(folder)
         for key, weights in self._weights.items():
@@ -170,7 +181,10 @@ class Results:
 
     @staticmethod
     def load(folder: Path | str) -> Results:
-        """Read what `save` wrote; weights that are not there are absent. ValueError names a file that is damaged."""
+        """Read what `save` wrote; weights that are not there are absent.
+
+        Raises FileNotFoundError where there is no table, ValueError for a file that is damaged, by its name.
+        """
         folder = Path(folder)
         table = read_table(folder / "table.parquet")
         files = {key: folder / f"{key}.safetensors" for key in table["key"]}

@@ -260,6 +260,8 @@ def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Run]:
 
     Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
     """
+    if study := read_toml(path).get("study"):
+        raise ValueError(f"{Path(path).name} lists simulations (study {study!r}): run it by `heavytail simulate`")
     return read_records(Run, path, profile, changes)
 
 
@@ -269,13 +271,17 @@ def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """What a TOML file holds; ValueError names one that is none."""
+    """What a TOML file holds; ValueError names one that is none, FileNotFoundError one that is not there."""
     try:
         with open(path, "rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:
             raise ValueError(f"it is longer than {_LONGEST} bytes")
         return tomllib.loads(content.decode())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no grid {path}: name a TOML file, such as one of data/grids in a clone"
+        ) from None
     except RecursionError:
         raise ValueError(f"{Path(path).name} is not a grid: its lists are nested too deep") from None
     except ValueError as error:  # of TOML, or of text that is no UTF-8

@@ -63,8 +63,8 @@ def sweep(
     keeps no history of looks: train with `history=True` for that.
 
     `executor` runs the tasks, on any machine that sees the folder; without one they run here. A task holds runs of one
-    data set, network, width and depth: `runs_per_task` of them (default: 1 on the CPU, else 256), on `threads` CPU
-    threads. Every `checkpoint_every` seconds a run in the middle is kept too.
+    data set, network, width and depth: `runs_per_task` of them (default: 1 for an executor on the CPU, else up to 256),
+    on `threads` CPU threads. Every `checkpoint_every` seconds a run in the middle is kept too.
 
     Raises TypeError for what is no run, folder or executor, ValueError for a run listed twice, one that does not fit
     its data, or data that `train` would refuse, OSError if the store cannot be written, RuntimeError if a task did not

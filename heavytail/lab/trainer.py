@@ -40,8 +40,9 @@ def train(
     The step is `θ ← θ − η ∇R` (`η n ∇R` for the mean-field network), with weight decay and a group lasso where a run
     has them, see `Run`; then, after every step but the last,
     `θ ← θ + σ η^{1/α} ξ` on all hidden weights. Source: the paper [P], its code for scaling and order [C].
-    A run that diverges, stalls or does not fit in memory is a row with that status and a reason. A run has the same
-    bits alone and in any list on the CPU, and agrees to rounding on a GPU.
+    A run that diverges, stalls, does not fit in memory or fails with an error is a row with that status and a reason. A
+    run has the same bits alone and in any list on the CPU, a deeper one for the same number of threads, and agrees to
+    rounding on a GPU.
 
     `data` holds data sets of your own by name, see `heavytail.lab.datasets.from_arrays`; the rest are loaded. In the
     table a run of yours is of the data set `name@digest`, also where that replaced a published one.
@@ -53,9 +54,10 @@ def train(
     `networks` holds functions that make networks of your own, which runs name as `Run(network=":name")`. A run's key
     knows them by this name alone: give another name to another network. One that can be imported needs no entry.
 
-    Raises TypeError for what is no run, ValueError for a run listed twice, a network that cannot be trained, a batch
-    larger than its data, a data set that is unknown, unused or not sound, or a device that is not there, all before any
-    training.
+    Raises, before any training, TypeError for what is no run; ValueError for a run listed twice, a network that cannot
+    be trained, a batch larger than its data, a data set that is unknown, unused or not sound, or a device that is not
+    there; FileNotFoundError for a file of data that is not there; RuntimeError where a published data set cannot be
+    had.
 
     >>> from heavytail import grid
     >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)

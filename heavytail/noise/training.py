@@ -64,7 +64,8 @@ def perturb(
 
     Raises ValueError for settings out of range, an optimizer that has noise already, a weight that it does not hold, a
     generator on another device, or a model or optimizer whose output layer cannot be told; TypeError for an optimizer
-    that is not torch's own, or no generator. `optimizer.step()` raises ValueError, and adds no kick, where the size of
+    that is not torch's own, no generator, an alpha or sigma that is no number, a model that is no module, or params
+    that are no tensors. `optimizer.step()` raises ValueError, and adds no kick, where the size of
     a kick is not what float32 can hold; see `heavytail.noise.scale`.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2))

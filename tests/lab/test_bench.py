@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -95,3 +96,19 @@ def test_the_command_prints_json_with_the_machine(monkeypatch, capsys):
     assert cli.main(["bench"]) == 0  # all cases, and which products are faster
     *_, last = capsys.readouterr().out.splitlines()
     assert last == "Products in bfloat16 are slower than in float32 here: a step 0.6 times as fast."
+
+
+def test_all_cases_are_measured_without_dask_but_the_one_that_wants_it(monkeypatch, capsys):
+    figure = Figure("noise.ns_per_draw", "entrywise", 3.0, 2.5, 4.0, "ns")
+    monkeypatch.setattr(bench, "CASES", {"noise": lambda _: iter([figure]), "workers": cases.CASES["workers"]})
+    for name in ("dask", "distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    assert cli.main(["bench", "--json"]) == 0
+    out, lines = capsys.readouterr()
+    assert [told["name"] for told in json.loads(out)["figures"]] == ["noise.ns_per_draw"]
+    assert "heavytail: the case workers is left out: it needs dask and distributed" in lines.splitlines()
+    assert cli.main(["bench", "noise", "workers", "--json"]) == 2  # named it is refused, and what was measured is kept
+    out, lines = capsys.readouterr()
+    assert [told["name"] for told in json.loads(out)["figures"]] == ["noise.ns_per_draw"]
+    assert lines.splitlines()[-1] == "heavytail: the case workers needs Dask: install dask and distributed"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 
 import torch
 
@@ -20,8 +22,9 @@ def bench(
 ) -> Iterable[Figure]:
     """The figures of the named cases, or of all, as they come. A CUDA GPU has cases of its own: see `on_gpu`.
 
-    A `plan` asks for those of a GPU on any device, at its sizes. Raises ValueError for an unknown case or a device that
-    is not there.
+    A `plan` asks for those of a GPU on any device, at its sizes. The case `workers` needs Dask: where that is not
+    installed and the case not named, it is left out with a warning. Raises ValueError for an unknown case or a device
+    that is not there.
     """
     where = streams.present(device)
     there = cases_on(where, plan)
@@ -29,6 +32,9 @@ def bench(
         if name not in there:
             raise ValueError(f"unknown case {name!r}: choose from {', '.join(there)}")
     for name in cases or there:
+        if name == "workers" and not cases and find_spec("distributed") is None:
+            warnings.warn("the case workers is left out: it needs dask and distributed", stacklevel=2)
+            continue
         yield from there[name](where)
 
 

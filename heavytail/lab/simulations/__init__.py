@@ -151,9 +151,11 @@ def _spoiled(rows: pd.DataFrame | None, simulation: Simulation) -> str:
 
 def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Simulation]:
     """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
-    study = str(runs.read_toml(path).get("study"))
+    named = runs.read_toml(path).get("study")
+    study = str(named)
     if study not in _MEASURES:
-        raise ValueError(f"{Path(path).name} must name its study: one of {', '.join(_MEASURES)}, not {study}")
+        other = "; if it lists runs, it is for `heavytail train` or `heavytail sweep`" if named is None else ""
+        raise ValueError(f"{Path(path).name} must name its study: one of {', '.join(_MEASURES)}, not {study}{other}")
     return runs.read_records(_MEASURES[study][0], path, profile, changes)
 
 

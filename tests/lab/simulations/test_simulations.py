@@ -234,7 +234,11 @@ def test_a_grid_lists_the_simulations_of_its_study(tmp_path):
 @pytest.mark.parametrize(
     ("text", "changes", "sentence"),
     [
-        ("[[quick]]\nalpha = 1.5\n", {}, r"some.toml must name its study: one of chaos, .*, untrained, not None"),
+        (
+            "[[quick]]\nalpha = 1.5\n",
+            {},
+            r"some.toml must name its study: one of chaos, .*, untrained, not None; if it lists runs, .*",
+        ),
         ('study = "magic"\n[[quick]]\nalpha = 1.5\n', {}, r"some.toml must name its study: .*, not magic"),
         (
             'study = "chaos"\n[[quick]]\nalpha = 1.5\nkeep = 0.1\n',
