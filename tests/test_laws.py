@@ -457,6 +457,69 @@ def test_the_required_widths_are_those_told_in_the_book() -> None:
     assert laws.required_width(1.75, 0.1, 0.1) == pytest.approx(14719230524085, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "inputs", "times"), [(1.5, 2, 1.3), (1.5, 784, 1.67), (1.75, 784, 5.78), (1.9, 2, 19.4)]
+)
+def test_type_three_needs_more_columns_than_type_one_by_its_own_law(alpha: float, inputs: int, times: float) -> None:
+    width = laws.required_width(alpha, KEEP, 0.1, noise="isotropic", inputs=inputs)
+    assert width == pytest.approx(laws.required_width(alpha, KEEP, 0.1) * times, rel=0.01)
+    law = laws.limit_law(alpha, KEEP, "isotropic", inputs)
+    assert width == pytest.approx(laws.required_width(alpha, KEEP, 0.1, law=law), rel=1e-9)
+    assert laws.pruning_error(law, width) == pytest.approx(0.1, rel=1e-9)
+    assert laws.required_width(alpha, KEEP, 0.1, noise="isotropic") == pytest.approx(
+        laws.required_width(alpha, KEEP, 0.1), rel=1e-9
+    )
+    assert laws.required_width(alpha, KEEP, 0.1, noise="shared", inputs=inputs) == laws.required_width(alpha, KEEP, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "inputs", "error", "probability"),
+    [
+        (1.2, 2, 0.2, 0.5),
+        (1.2, 2, 0.2, 0.9),
+        (1.35, 20, 0.1, 0.1),
+        (1.35, 2, 0.3, 0.9),
+        (1.5, 20, 0.4, 0.5),
+        (1.5, 2, 0.2, 0.1),
+    ],
+)
+@pytest.mark.long
+def test_at_the_required_width_of_type_three_the_error_is_as_small_with_its_probability(
+    alpha: float, inputs: int, error: float, probability: float
+) -> None:
+    """Of 4000 matrices, by a binomial test at 1e-6; at α = 1.5 it rejects the width that Type-I noise needs."""
+
+    def agrees(width: int) -> bool:
+        small = squared_errors("isotropic", alpha, inputs, width, repeats, seed=width) <= error**2
+        return bool(stats.binomtest(int(small.sum()), repeats, probability).pvalue > FALSE_ALARM)
+
+    repeats = 4000
+    assert agrees(round(laws.required_width(alpha, KEEP, error, probability, noise="isotropic", inputs=inputs)))
+    if (alpha, inputs) == (1.5, 20):
+        assert not agrees(round(laws.required_width(alpha, KEEP, error, probability)))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"noise": "entrywise", "inputs": 2}, r"^the norm of entrywise noise has no closed law for inputs > 1"),
+        ({"noise": "white"}, r"^unknown noise 'white'"),
+        ({"noise": "isotropic", "inputs": 0}, r"^a noise vector has at least one entry, got inputs=0"),
+        ({"noise": "isotropic", "law": laws.limit_law(1.5, KEEP)}, r"^a law has its columns already: name either law="),
+    ],
+)
+def test_a_required_width_of_no_known_columns_is_refused(options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        laws.required_width(1.5, KEEP, 0.1, **options)
+
+
+def test_near_two_the_logarithm_for_type_three_is_finite_where_the_width_is_not() -> None:
+    wide, narrow = (laws.log_required_width(1.9999, KEEP, 0.1, noise="isotropic", inputs=inputs) for inputs in (784, 1))
+    assert narrow == pytest.approx(laws.log_required_width(1.9999, KEEP, 0.1), rel=1e-9)
+    assert narrow < wide < math.inf
+    assert laws.required_width(1.9999, KEEP, 0.1, noise="isotropic", inputs=784) == math.inf
+
+
 def gaussian_error(keep: float) -> float:
     """The squared relative error of many Gaussian numbers, the share `keep` kept."""
     return float(stats.chi2(3).cdf(stats.chi2(1).ppf(1 - keep)))

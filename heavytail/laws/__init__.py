@@ -5,6 +5,7 @@ the largest columns kept, `m(κ) = E[R²; R below its quantile 1 - κ]`, what th
 paper, [D] derived in the book (chapters Compressibility and How wide is wide enough), else a source by name.
 """
 
+from heavytail.laws.bounds import compressibility_bound
 from heavytail.laws.columns import bulk, bulk_of, tail_constant
 from heavytail.laws.pruning import LimitLaw, limit_law, log_required_width, pruning_error, required_width
 from heavytail.laws.rates import chaos_rate, compression_rate, euler_rate, largest_kick, step_condition
@@ -14,6 +15,7 @@ __all__ = [
     "bulk",
     "bulk_of",
     "chaos_rate",
+    "compressibility_bound",
     "compression_rate",
     "euler_rate",
     "largest_kick",

@@ -56,10 +56,15 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     share("keep", keep)
     check(alpha, 0.0, noise)
     entries(inputs)
+    found = log_bulk(alpha, keep, independent(noise, inputs))
+    return exp(found * (2 - alpha) / alpha) * (inputs if noise == "shared" else 1)
+
+
+def independent(noise: Noise, inputs: int) -> int:
+    """The d of χ²_d in the squared norm of a column of this noise, but for a constant factor; ValueError for no law."""
     if noise == "entrywise" and inputs > 1:
         raise ValueError("the norm of entrywise noise has no closed law for inputs > 1: take bulk_of a sample of norms")
-    found = log_bulk(alpha, keep, operator.index(inputs) if noise == "isotropic" else 1)
-    return exp(found * (2 - alpha) / alpha) * (inputs if noise == "shared" else 1)
+    return operator.index(inputs) if noise == "isotropic" else 1
 
 
 def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:

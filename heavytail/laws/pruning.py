@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import above, exp, mean_square, share, stability
+from heavytail.laws._checks import above, entries, exp, mean_square, share, stability
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
-from heavytail.laws.columns import bulk, tail_constant
-from heavytail.noise.kinds import Noise
+from heavytail.laws.columns import bulk, independent, tail_constant
+from heavytail.noise.kinds import Noise, check
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def required_width(
     error: float,
     probability: float = 0.5,
     *,
+    noise: Noise = "shared",
+    inputs: int = 1,
     law: LimitLaw | None = None,
     rest: float = 0.0,
 ) -> float:
@@ -117,18 +119,24 @@ def required_width(
     keep         the share of columns kept, in (0, 1); with `law` it says nothing more
     error        the relative error ‖W^(κn) − W‖ / ‖W‖, in (0, 1); not squared, as it is in `compress`
     probability  with which the error is to be as small, in (0, 1)
-    law          of other columns than those of pure Type-I noise, at this alpha and keep; by default of those, in any
-                 dimension and at any scale
-    rest         as in `pruning_error`
+    noise        of which the columns are, at any scale: "shared", for which inputs do not matter, or "isotropic"
+    inputs       d, the entries of a column
+    law          of columns of your own, at this alpha and keep, in place of noise and inputs
+    rest         as in `pruning_error`, for noise of scale 1
 
     A number of columns, 1 or more; inf where it exceeds a float, as it does near alpha = 2: there `log_required_width`
     is finite. An asymptotic statement; the chapter How wide is wide enough checks it by simulation. [D]
-    Raises ValueError for a number out of range, or a law of another alpha.
+    Raises ValueError for a number out of range, an unknown noise or "entrywise" noise of several inputs, whose norm has
+    no closed law, a law of another alpha, or a law beside noise and inputs.
 
     >>> round(required_width(1.5, keep=0.1, error=0.1))
     895869
+    >>> more = required_width(1.5, keep=0.1, error=0.1, noise="isotropic", inputs=784)
+    >>> round(more / required_width(1.5, keep=0.1, error=0.1), 2)
+    1.67
     """
-    return exp(log_required_width(alpha, keep, error, probability, law=law, rest=rest))
+    log = log_required_width(alpha, keep, error, probability, noise=noise, inputs=inputs, law=law, rest=rest)
+    return exp(log)
 
 
 def log_required_width(
@@ -137,6 +145,8 @@ def log_required_width(
     error: float,
     probability: float = 0.5,
     *,
+    noise: Noise = "shared",
+    inputs: int = 1,
     law: LimitLaw | None = None,
     rest: float = 0.0,
 ) -> float:
@@ -152,9 +162,14 @@ def log_required_width(
     share("error", error)
     share("a probability", probability)
     mean_square(rest)
+    check(alpha, 0.0, noise)
+    entries(inputs)
     power = _power(alpha)
     if law is None:
-        held, points = log_bulk(alpha, keep, 1), _log_points(alpha)
+        several = independent(noise, inputs)
+        held, points = log_bulk(alpha, keep, several), _log_points(alpha, inputs=several)
+    elif (noise, inputs) != ("shared", 1):
+        raise ValueError("a law has its columns already: name either law= or noise= and inputs=")
     elif law.alpha == alpha:
         held, points = power * math.log(law.bulk), _log_points(alpha, law.tail)
     else:
@@ -181,8 +196,10 @@ def _top(alpha: float, probability: float) -> float:
     return _positive(alpha).quantile("above", probability)
 
 
-def _log_points(alpha: float, tail: float | None = None) -> float:
-    """log(c Γ(1-α/2)); without c, that of one entry of noise, which is 2 Γ(α) / Γ(α/2)."""
-    if tail is None:
+def _log_points(alpha: float, tail: float | None = None, inputs: int = 1) -> float:
+    """log(c Γ(1-α/2)); without c, that of isotropic noise with d inputs, which is 2^α Γ((d+α)/2) / Γ(d/2)."""
+    if tail is None and inputs == 1:  # the same, by Legendre's duplication
         return math.log(2) + math.lgamma(alpha) - math.lgamma(alpha / 2)
+    if tail is None:
+        return alpha * math.log(2) + math.lgamma((inputs + alpha) / 2) - math.lgamma(inputs / 2)
     return math.log(tail) + math.lgamma((2 - alpha) / 2)
