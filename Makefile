@@ -7,7 +7,7 @@ PYTHON ?= python3
 # Threads that wait for each other spin for long by default; where cores are shared, that costs several times the work
 # itself. A short spin is the fastest of those tried, on a quiet machine too.
 export GOMP_SPINCOUNT ?= 1000
-# Matplotlib's list of fonts, beside it: the one in the home folder is shared by all environments, and can be damaged by one.
+# Matplotlib's list of fonts; that of the home folder is shared by all environments, and one of them can damage it.
 export MPLCONFIGDIR ?= $(CURDIR)/.venv/matplotlib
 # Bytecode is written, also where Python is told to write none: tests and chapters start it some hundred times.
 export PYTHONDONTWRITEBYTECODE :=

@@ -260,9 +260,10 @@ def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Run]:
 
     Raises ValueError for a missing profile, one without runs, an unknown key, or a run listed twice.
     """
-    if study := read_toml(path).get("study"):
+    lists = read_toml(path)
+    if study := lists.get("study"):
         raise ValueError(f"{Path(path).name} lists simulations (study {study!r}): run it by `heavytail simulate`")
-    return read_records(Run, path, profile, changes)
+    return records_of(Run, lists, path, profile, changes)
 
 
 def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
@@ -288,9 +289,11 @@ def read_toml(path: Path | str) -> dict[str, Any]:
         raise ValueError(f"{Path(path).name} is not a TOML file: {error}") from error
 
 
-def read_records(kind: type[Record], path: Path | str, profile: str, changes: Mapping[str, Any], /) -> list[Record]:
-    """The records of any frozen dataclass that a TOML file lists; see `read_grid`."""
-    profiles = {name: value for name, value in read_toml(path).items() if name != "study"}
+def records_of(
+    kind: type[Record], lists: Mapping[str, Any], path: Path | str, profile: str, changes: Mapping[str, Any], /
+) -> list[Record]:
+    """The records of any frozen dataclass among what a TOML file, read from `path`, `lists`; see `read_grid`."""
+    profiles = {name: value for name, value in lists.items() if name != "study"}
     if profile not in profiles:
         raise ValueError(f"{Path(path).name} has no profile {profile!r}: it has {', '.join(profiles) or 'none'}")
     entries = profiles[profile]

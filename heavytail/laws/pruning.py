@@ -122,7 +122,7 @@ def required_width(
     noise        of which the columns are, at any scale: "shared", for which inputs do not matter, or "isotropic"
     inputs       d, the entries of a column
     law          of columns of your own, at this alpha and keep, in place of noise and inputs
-    rest         as in `pruning_error`, for noise of scale 1
+    rest         as in `pruning_error`, beside noise of scale 1 or of the scale of `law`
 
     A number of columns, 1 or more; inf where it exceeds a float, as it does near alpha = 2: there `log_required_width`
     is finite. An asymptotic statement; the chapter How wide is wide enough checks it by simulation. [D]
@@ -166,8 +166,8 @@ def log_required_width(
     entries(inputs)
     power = _power(alpha)
     if law is None:
-        several = independent(noise, inputs)
-        held, points = log_bulk(alpha, keep, several), _log_points(alpha, inputs=several)
+        d = independent(noise, inputs)
+        held, points = log_bulk(alpha, keep, d), _log_points(alpha, inputs=d)
     elif (noise, inputs) != ("shared", 1):
         raise ValueError("a law has its columns already: name either law= or noise= and inputs=")
     elif law.alpha == alpha:

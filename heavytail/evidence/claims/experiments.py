@@ -167,7 +167,7 @@ _RIVALS: tuple[Claim, ...] = (
 )
 
 
-#: What tables say that have no rivals: of deeper and convolutional networks, and of a split of the data.
+#: What is asked of tables without rivals beside the claims of the paper: of deeper networks, of another split.
 _OF_TWINS = tuple(claim for claim in _RIVALS if claim.id == "ratio-is-that-of-the-twin")
 _OF_A_SPLIT = (*_OF_TWINS, *(claim for claim in _RIVALS if claim.id == "noise-keeps-robustness"))
 

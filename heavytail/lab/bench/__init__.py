@@ -5,13 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 
 from heavytail import streams
 from heavytail.lab.bench import on_gpu
-from heavytail.lab.bench.cases import CASES
+from heavytail.lab.bench.cases import CASES, Missing
 from heavytail.lab.bench.on_gpu import Plan
 from heavytail.lab.bench.reports import as_text, fastest_products, machine, read, read_all, report
 from heavytail.lab.bench.timing import Figure
@@ -22,9 +21,9 @@ def bench(
 ) -> Iterable[Figure]:
     """The figures of the named cases, or of all, as they come. A CUDA GPU has cases of its own: see `on_gpu`.
 
-    A `plan` asks for those of a GPU on any device, at its sizes. The case `workers` needs Dask: where that is not
-    installed and the case not named, it is left out with a warning. Raises ValueError for an unknown case or a device
-    that is not there.
+    A `plan` asks for those of a GPU on any device, at its sizes. A case that wants a package which is not
+    installed, as `workers` wants Dask, is left out with a warning. Raises ValueError for an unknown case or a device
+    that is not there, RuntimeError for a case that was named and lacks its package.
     """
     where = streams.present(device)
     there = cases_on(where, plan)
@@ -32,10 +31,12 @@ def bench(
         if name not in there:
             raise ValueError(f"unknown case {name!r}: choose from {', '.join(there)}")
     for name in cases or there:
-        if name == "workers" and not cases and find_spec("distributed") is None:
-            warnings.warn("the case workers is left out: it needs dask and distributed", stacklevel=2)
-            continue
-        yield from there[name](where)
+        try:
+            yield from there[name](where)
+        except Missing as error:
+            if cases:
+                raise
+            warnings.warn(f"{error}; it is left out", stacklevel=2)
 
 
 def cases_on(

@@ -172,6 +172,10 @@ def memory(device: torch.device) -> Iterator[Figure]:
     yield Figure.of("memory.over_weights_and_data", case, [peak / held], "ratio")
 
 
+class Missing(RuntimeError):
+    """A case wants a package that is not installed."""
+
+
 def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds: int = 2) -> Iterator[Figure]:
     """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
     if device.type != "cpu":
@@ -180,7 +184,7 @@ def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds
         import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise RuntimeError("the case workers needs Dask: install dask and distributed") from error
+        raise Missing("the case workers needs Dask: install dask and distributed") from error
     base = Run(dataset="digits", width=2000, lr=1e-3, noise="entrywise", alpha=ALPHA, sigma=0.01, max_steps=steps)
     grid = [replace(base, seed=seed) for seed in range(runs)]
     warm = [replace(base, max_steps=3, seed=seed) for seed in range(2 * runs)]  # enough that each worker gets some

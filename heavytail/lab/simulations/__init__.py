@@ -151,12 +151,12 @@ def _spoiled(rows: pd.DataFrame | None, simulation: Simulation) -> str:
 
 def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Simulation]:
     """The simulations a TOML file lists under `[[profile]]`, of the kind its `study` names; see `runs.read_grid`."""
-    named = runs.read_toml(path).get("study")
-    study = str(named)
+    lists = runs.read_toml(path)
+    study = str(lists.get("study"))
     if study not in _MEASURES:
-        other = "; if it lists runs, it is for `heavytail train` or `heavytail sweep`" if named is None else ""
+        other = "" if "study" in lists else "; if it lists runs, it is for `heavytail train` or `heavytail sweep`"
         raise ValueError(f"{Path(path).name} must name its study: one of {', '.join(_MEASURES)}, not {study}{other}")
-    return runs.read_records(_MEASURES[study][0], path, profile, changes)
+    return runs.records_of(_MEASURES[study][0], lists, path, profile, changes)
 
 
 def simulations_of(table: pd.DataFrame) -> list[Simulation]:
