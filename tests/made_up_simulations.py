@@ -93,7 +93,8 @@ def _rate(s: Pruning, agree: bool) -> Numbers:
 
 
 def _trained(s: Pruning, agree: bool) -> Numbers:
-    error = 0.9 * (s.width / 256) ** (0.5 - 1 / s.alpha) / 3 if agree else 0.99 * (s.width / 4096) ** 0.1
+    layer = {"noise": s.noise, "inputs": s.inputs, "spread": s.spread, "scale": s.sigma * s.horizon ** (1 / s.alpha)}
+    error = laws.predicted_error(s.alpha, s.width, s.keep, **layer) if agree else 0.99 * (s.width / 4096) ** 0.1
     return {
         "error": steady(error, s.repeats),
         "noise_error": steady(error / 2, s.repeats),

@@ -339,8 +339,8 @@ def test_errors_of_entrywise_columns_follow_the_law_with_their_own_bulk() -> Non
     # Their law is within 1 % of the scale of the isotropic one: no number of repeats that a test has tells them apart.
     alpha = 1.75
     found = squared_errors("entrywise", alpha, 10, 1000, 1000, seed=6)
-    held = laws.bulk_of(norms("entrywise", alpha, 10, 400_000), KEEP)
-    assert agrees(found, 1000, LimitLaw(alpha, held, laws.tail_constant(alpha, "entrywise", 10)))
+    held = laws.bulk(alpha, KEEP, "entrywise", 10)
+    assert agrees(found, 1000, laws.limit_law(alpha, KEEP, "entrywise", 10))
     assert not agrees(found, 1000, LimitLaw(alpha, held, laws.tail_constant(alpha, "shared", 10)))
     assert not agrees(found, 1000, LimitLaw(alpha, held, laws.tail_constant(alpha, "isotropic", 10)))
     assert not agrees(found, 1000, laws.limit_law(alpha, KEEP))
@@ -473,28 +473,34 @@ def test_type_three_needs_more_columns_than_type_one_by_its_own_law(alpha: float
 
 
 @pytest.mark.parametrize(
-    ("alpha", "inputs", "error", "probability"),
+    ("kind", "alpha", "inputs", "error", "probability"),
     [
-        (1.2, 2, 0.2, 0.5),
-        (1.2, 2, 0.2, 0.9),
-        (1.35, 20, 0.1, 0.1),
-        (1.35, 2, 0.3, 0.9),
-        (1.5, 20, 0.4, 0.5),
-        (1.5, 2, 0.2, 0.1),
+        ("isotropic", 1.2, 2, 0.2, 0.5),
+        ("isotropic", 1.2, 2, 0.2, 0.9),
+        ("isotropic", 1.35, 20, 0.1, 0.1),
+        ("isotropic", 1.35, 2, 0.3, 0.9),
+        ("isotropic", 1.5, 20, 0.4, 0.5),
+        ("isotropic", 1.5, 2, 0.2, 0.1),
+        ("entrywise", 1.2, 2, 0.2, 0.5),
+        ("entrywise", 1.35, 20, 0.2, 0.1),
+        ("entrywise", 1.35, 2, 0.3, 0.9),
+        ("entrywise", 1.5, 20, 0.4, 0.5),
+        ("entrywise", 1.5, 2, 0.2, 0.1),
+        ("entrywise", 1.6, 5, 0.5, 0.9),
     ],
 )
 @pytest.mark.long
-def test_at_the_required_width_of_type_three_the_error_is_as_small_with_its_probability(
-    alpha: float, inputs: int, error: float, probability: float
+def test_at_the_required_width_of_types_two_and_three_the_error_is_as_small_with_its_probability(
+    kind: str, alpha: float, inputs: int, error: float, probability: float
 ) -> None:
     """Of 4000 matrices, by a binomial test at 1e-6; at α = 1.5 it rejects the width that Type-I noise needs."""
 
     def agrees(width: int) -> bool:
-        small = squared_errors("isotropic", alpha, inputs, width, repeats, seed=width) <= error**2
+        small = squared_errors(kind, alpha, inputs, width, repeats, seed=width) <= error**2
         return bool(stats.binomtest(int(small.sum()), repeats, probability).pvalue > FALSE_ALARM)
 
     repeats = 4000
-    assert agrees(round(laws.required_width(alpha, KEEP, error, probability, noise="isotropic", inputs=inputs)))
+    assert agrees(round(laws.required_width(alpha, KEEP, error, probability, noise=kind, inputs=inputs)))
     if (alpha, inputs) == (1.5, 20):
         assert not agrees(round(laws.required_width(alpha, KEEP, error, probability)))
 
@@ -502,7 +508,6 @@ def test_at_the_required_width_of_type_three_the_error_is_as_small_with_its_prob
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"noise": "entrywise", "inputs": 2}, r"^the norm of entrywise noise has no closed law for inputs > 1"),
         ({"noise": "white"}, r"^unknown noise 'white'"),
         ({"noise": "isotropic", "inputs": 0}, r"^a noise vector has at least one entry, got inputs=0"),
         ({"noise": "isotropic", "law": laws.limit_law(1.5, KEEP)}, r"^a law has its columns already: name either law="),
@@ -721,7 +726,10 @@ def test_a_rest_is_a_mean_square(rest: float) -> None:
         (lambda: laws.tail_constant(1.5, "type1"), "unknown noise 'type1': choose one of shared, entrywise, isotropic"),
         (lambda: laws.bulk(1.5, 0.1, "type1"), "unknown noise 'type1': choose one of shared, entrywise, isotropic"),
         (lambda: laws.tail_constant(1.5, "shared", 0), "a noise vector has at least one entry, got inputs=0"),
-        (lambda: laws.bulk(1.5, 0.1, "entrywise", 2), "entrywise noise has no closed law .*: take bulk_of a sample"),
+        (
+            lambda: laws.required_width(0.01, 0.1, 0.1, noise="entrywise", inputs=2),
+            "the bulk, inf, is outside the floats",
+        ),
         (lambda: LimitLaw(1.5, 0.0, 1.0), "bulk and tail must be finite and above 0, got 0 and 1"),
         (lambda: LimitLaw(1.5, 1.0, math.inf), "bulk and tail must be finite and above 0, got 1 and inf"),
         (

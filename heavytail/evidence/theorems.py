@@ -15,7 +15,8 @@ from heavytail.evidence.cells import Cell, median_cell, share_cell
 from heavytail.evidence.intervals import LEVEL, least_seeds
 from heavytail.evidence.slopes import exponent
 
-PROMISED = 0.99  # the probability with which a trained network's error should stay below the law's bound
+PROMISED = 0.99  # the probability with which a trained network's error should stay below what is predicted
+WIDE = 512  # neurons from which the smallest squared norms have nearly their mean
 
 ONE_BROKEN = {
     "ReLU": {"activation": "relu", "trained": False, "summed": False},
@@ -111,22 +112,38 @@ def rate(table: pd.DataFrame) -> list[Cell]:
 
 
 def compressible(table: pd.DataFrame) -> list[Cell]:
-    """T3: share of the widest trained networks whose error stays below what the law promises; alpha < 2."""
+    """T3: share of the widest trained networks whose error stays below what is predicted for them; alpha < 2."""
     widest = table[(table["width"] == table["width"].max()) & (table["alpha"] < 2)]
     cells = []
     for label, _, rows in _cells(widest, "error", "width"):
-        law, rest = trained_law(table[table["key"].isin(rows["key"])])
-        bound = laws.pruning_error(law, float(rows["width"].iloc[0]), PROMISED, rest)
+        bound = predicted(rows, int(rows["width"].iloc[0]), PROMISED)
         cells.append(share_cell(f"{label}, error ≤ {bound:.2f}", int((rows["value"] <= bound).sum()), len(rows)))
     return cells
 
 
-def trained_law(rows: pd.DataFrame) -> tuple[laws.LimitLaw, float]:
-    """Limit law and `rest` of the columns of one setting, from the bulk and the rest that its rows measured."""
+def as_predicted(table: pd.DataFrame) -> list[Cell]:
+    """The error of trained networks over its predicted median, of the widths from WIDE on together."""
+    cells = []
+    for label, _, rows in _cells(table[table["width"] >= WIDE], "error"):
+        medians = {width: predicted(rows, int(width), 0.5) for width in rows["width"].unique()}
+        cells.append(median_cell(label, rows["value"] / rows["width"].map(medians)))
+    return cells
+
+
+def predicted(rows: pd.DataFrame, width: int, probability: float) -> float:
+    """The error that networks of this width in the setting of these rows stay below, from start and noise alone."""
     one = rows.iloc[0]
-    mean = rows.groupby("quantity")["value"].mean()
-    tail = laws.tail_constant(one["alpha"], one["noise"], int(one["inputs"])) * one["sigma"] ** one["alpha"]
-    return laws.LimitLaw(one["alpha"], mean["bulk"], tail * one["horizon"]), max(0.0, mean["rest"])
+    alpha = float(one["alpha"])
+    return laws.predicted_error(
+        alpha,
+        width,
+        float(one["keep"]),
+        noise=one["noise"],
+        inputs=int(one["inputs"]),
+        spread=float(one["spread"]),
+        scale=float(one["sigma"] * one["horizon"] ** (1 / alpha)),
+        quantile=probability,
+    )
 
 
 def limit_law(table: pd.DataFrame) -> list[Cell]:

@@ -46,6 +46,16 @@ def entries(inputs: int) -> None:
         raise ValueError(f"a noise vector has at least one entry, got inputs={inputs}")
 
 
+def neurons(width: int) -> None:
+    """Raise ValueError unless the width is a whole number of 1 or more."""
+    try:
+        operator.index(width)
+    except TypeError:
+        raise ValueError(f"width counts neurons: a whole number, got {width!r}") from None
+    if width < 1:
+        raise ValueError(f"a layer has at least one neuron, got width={width}")
+
+
 def number(name: str, value: float) -> None:
     """Raise TypeError unless the value is a real number."""
     if not isinstance(value, Real):

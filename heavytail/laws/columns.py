@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from heavytail import stable
 from heavytail.laws._checks import entries, exp, share, stability
 from heavytail.laws._columns import log_bulk
+from heavytail.laws._transform import Column
 from heavytail.noise.kinds import Noise, check
 
 
@@ -40,14 +42,16 @@ def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> flo
 
 
 def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) -> float:
-    """m(κ) of pure noise of scale 1: "shared" and "isotropic" in any dimension, "entrywise" for one input only.
+    """m(κ) of pure noise of scale 1, in any dimension.
 
-    `keep` = κ is the share of the columns kept, in (0, 1), `inputs` = d the entries of a column. The squared norm is
-    `2 A χ²_d` with A positive α/2-stable, so `m = E[2 A d F_{d+2}(q²/2A)]` with F_k the χ²_k distribution function and
-    q the quantile 1 - κ of the norm. inf where the number exceeds a float, as it does for small alpha. [D]
+    `keep` = κ is the share of the columns kept, in (0, 1), `inputs` = d the entries of a column. The squared norm of
+    "shared" and "isotropic" noise is `2 A χ²_d` with A positive α/2-stable, so `m = E[2 A d F_{d+2}(q²/2A)]` with F_k
+    the χ²_k distribution function and q the quantile 1 - κ of the norm. That of "entrywise" noise is known by its
+    Laplace transform, `(E exp(-(2λ)^(α/2) |G|^α))^d` with G standard normal, which is inverted, to some six digits. inf
+    where the number exceeds a float, as it does for small alpha. [D]
 
-    Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), an unknown noise, and "entrywise" noise of
-    more than one input: for that use `bulk_of` on a sample.
+    Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), or with "entrywise" noise of several inputs
+    within 1e-6 of 0 or 1, or an unknown noise.
 
     >>> round(bulk(1.5, keep=0.1), 3)
     1.406
@@ -56,15 +60,27 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     share("keep", keep)
     check(alpha, 0.0, noise)
     entries(inputs)
+    if noise == "entrywise" and inputs > 1:
+        return _entrywise_bulk(alpha, keep, inputs)
     found = log_bulk(alpha, keep, independent(noise, inputs))
     return exp(found * (2 - alpha) / alpha) * (inputs if noise == "shared" else 1)
 
 
 def independent(noise: Noise, inputs: int) -> int:
-    """The d of χ²_d in the squared norm of a column of this noise, but for a constant factor; ValueError for no law."""
-    if noise == "entrywise" and inputs > 1:
-        raise ValueError("the norm of entrywise noise has no closed law for inputs > 1: take bulk_of a sample of norms")
+    """The d of χ²_d in the squared norm of a column of this noise, but for a constant factor.
+
+    Of "entrywise" noise with one input only: with more, the norm has no such form.
+    """
     return operator.index(inputs) if noise == "isotropic" else 1
+
+
+@lru_cache(maxsize=4096)
+def _entrywise_bulk(alpha: float, keep: float, inputs: int) -> float:
+    column = Column(alpha, "entrywise", inputs, 0.0)
+    try:
+        return column.bulk(column.squared_norm_at(1 - keep))
+    except OverflowError:
+        return math.inf
 
 
 def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:

@@ -76,7 +76,7 @@ def limit_law(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 
     if not 0 < held < math.inf:
         raise ValueError(
             f"at alpha = {alpha:g} and keep = {keep:g} the bulk, {held:g}, is outside the floats: "
-            "log_required_width works there without a law"
+            "log_required_width works there without a law, but for entrywise noise"
         )
     return LimitLaw(alpha, held, tail_constant(alpha, noise, inputs))
 
@@ -119,15 +119,15 @@ def required_width(
     keep         the share of columns kept, in (0, 1); with `law` it says nothing more
     error        the relative error ‖W^(κn) − W‖ / ‖W‖, in (0, 1); not squared, as it is in `compress`
     probability  with which the error is to be as small, in (0, 1)
-    noise        of which the columns are, at any scale: "shared", for which inputs do not matter, or "isotropic"
+    noise        of which the columns are, at any scale; for "shared" inputs do not matter
     inputs       d, the entries of a column
     law          of columns of your own, at this alpha and keep, in place of noise and inputs
     rest         as in `pruning_error`, beside noise of scale 1 or of the scale of `law`
 
     A number of columns, 1 or more; inf where it exceeds a float, as it does near alpha = 2: there `log_required_width`
     is finite. An asymptotic statement; the chapter How wide is wide enough checks it by simulation. [D]
-    Raises ValueError for a number out of range, an unknown noise or "entrywise" noise of several inputs, whose norm has
-    no closed law, a law of another alpha, or a law beside noise and inputs.
+    Raises ValueError for a number out of range, an unknown noise, a law of another alpha, a law beside noise and
+    inputs, or "entrywise" noise of several inputs at an alpha so small that its bulk exceeds a float.
 
     >>> round(required_width(1.5, keep=0.1, error=0.1))
     895869
@@ -166,8 +166,12 @@ def log_required_width(
     entries(inputs)
     power = _power(alpha)
     if law is None:
-        d = independent(noise, inputs)
-        held, points = log_bulk(alpha, keep, d), _log_points(alpha, inputs=d)
+        if noise == "entrywise" and inputs > 1:
+            own = limit_law(alpha, keep, noise, inputs)
+            held, points = power * math.log(own.bulk), _log_points(alpha, own.tail)
+        else:
+            d = independent(noise, inputs)
+            held, points = log_bulk(alpha, keep, d), _log_points(alpha, inputs=d)
     elif (noise, inputs) != ("shared", 1):
         raise ValueError("a law has its columns already: name either law= or noise= and inputs=")
     elif law.alpha == alpha:

@@ -214,32 +214,30 @@ def test_errors_are_overlaid_on_their_limit_law_and_a_wrong_law_is_seen():
         assert x[0] < simulated.get_xdata()[0] < simulated.get_xdata()[-1] < x[-1]
 
 
-def test_predicted_errors_show_medians_and_the_law_with_and_without_rest():
-    rests = {(5.0, 1.0, 1.0): 9.0, (1.0, 0.5, 4.0): 1.5, (0.1, 1.0, 1.0): 1e3}
-    records = {
-        Pruning(alpha=1.5, width=n, spread=start, sigma=sigma, horizon=t, steps=4, noise="isotropic", inputs=2): rest
-        for (start, sigma, t), rest in rests.items()
+def test_predicted_errors_show_medians_the_prediction_and_the_law_of_noise_alone():
+    settings = [(5.0, 1.0, 1.0), (1.0, 0.5, 4.0), (0.1, 1.0, 1.0)]
+    records = [
+        Pruning(alpha=1.5, width=n, spread=start, sigma=sigma, horizon=t, steps=4, noise="isotropic", inputs=2)
+        for start, sigma, t in settings
         for n in (256, 4096)
-    }
+    ]
     errors = {n: np.array([1, 0.5, 1.2]) / np.log(n) for n in (256, 4096)}  # of mean 0.9
-    others = {"bulk": [1.0, 2.0], "noise_error": [1e3]}
-    frame = table(
-        (r, {"error": errors[r.width], "rest": [rest - 1, rest + 1], **others}) for r, rest in records.items()
-    )
+    frame = table((r, {"error": errors[r.width], "noise_error": [1e3], "bulk": [1e3], "rest": [1e3]}) for r in records)
     titles = {(1.0, 0.5, 4.0): "first", (5.0, 1.0, 1.0): "second"}
     (axis,) = figures.predicted_errors(frame, titles).axes
     assert axis.get_legend_handles_labels()[1] == ["first", "second"]
-    for k, (setting, title) in enumerate(titles.items()):
-        dots, line, dotted = axis.lines[3 * k : 3 * k + 3]
-        assert (dots.get_label(), line.get_linestyle(), dotted.get_linestyle()) == (title, "-", ":")
+    for k, ((start, sigma, horizon), title) in enumerate(titles.items()):
+        dots, line = axis.lines[2 * k : 2 * k + 2]
+        assert (dots.get_label(), line.get_linestyle()) == (title, "-")
         assert dots.get_xdata().tolist() == [256, 4096]
         assert dots.get_ydata() == pytest.approx(1 / np.log([256, 4096]))
-        _, sigma, horizon = setting
-        law = laws.LimitLaw(1.5, 1.5, laws.tail_constant(1.5, "isotropic", 2) * sigma**1.5 * horizon)
-        for drawn, rest in ((line, rests[setting]), (dotted, 0.0)):
-            x, y = drawn.get_data()
-            assert x[[0, -1]] == pytest.approx([256, 4096])
-            assert y == pytest.approx([laws.pruning_error(law, n, rest=rest) for n in x])
+        layer = {"noise": "isotropic", "inputs": 2, "spread": start, "scale": sigma * horizon ** (1 / 1.5)}
+        for n, drawn in list(zip(*line.get_data(), strict=True))[::3]:
+            assert drawn == pytest.approx(laws.predicted_error(1.5, int(n), 0.1, **layer))
+        assert list(line.get_xdata()[[0, -1]]) == [256, 4096]
+    dotted, alone = axis.lines[4], laws.limit_law(1.5, 0.1, "isotropic", 2)
+    assert dotted.get_linestyle() == ":"
+    assert dotted.get_ydata() == pytest.approx([laws.pruning_error(alone, n) for n in dotted.get_xdata()])
 
 
 def test_width_maps_mark_experiments_and_the_band_of_their_alpha():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from goodness_of_fit import FALSE_ALARM, is_poisson
+from goodness_of_fit import FALSE_ALARM
 from made_up_simulations import lawful, normal, steady, table
 from scipy import stats
 
-from heavytail import laws, sde
-from heavytail.evidence import theorems
+from heavytail import laws
+from heavytail.evidence import claims, theorems
+from heavytail.lab import results
 from heavytail.lab.simulations import Ablation, Chaos, Discretisation, Pruning
-from heavytail.lab.simulations.record import norms
 
 WILD = 1e3  # a number that no measure may read
 
@@ -244,14 +245,18 @@ def test_broken_rate_has_a_cell_for_each_assumption_broken_alone():
     assert values(cells) == pytest.approx([slope + 1 / 6 for slope in slopes.values()])
 
 
-def test_compressible_counts_the_widest_networks_within_the_bound_of_their_own_law():
-    def numbers(r):
-        law = laws.LimitLaw(r.alpha, 1.5, laws.tail_constant(r.alpha, "isotropic", 2)) if r.alpha < 2 else None
-        bound = laws.pruning_error(law, r.width, 0.99, rest=2.5) if law and r.width == 400 else WILD
-        errors = bound * np.where(np.arange(10) < 7, 0.999, 1.001)
-        return {"error": errors, "bulk": steady(1.5, 10), "rest": steady(2.5, 10)}
+def layer(r):
+    """What `laws.predicted_error` asks of a record of `Pruning` beside alpha, width and keep."""
+    return {"noise": r.noise, "inputs": r.inputs, "spread": r.spread, "scale": r.sigma * r.horizon ** (1 / r.alpha)}
 
-    records = [Pruning(alpha=a, width=n, repeats=10, steps=16) for a in (1.3, 1.5, 2.0) for n in (100, 400)]
+
+def test_compressible_counts_the_widest_networks_within_what_is_predicted_for_them():
+    def numbers(r):
+        bound = laws.predicted_error(r.alpha, r.width, r.keep, quantile=0.99, **layer(r)) if r.width == 400 else WILD
+        return {"error": bound * np.where(np.arange(10) < 7, 0.999, 1.001), "bulk": [WILD] * 10, "rest": [WILD] * 10}
+
+    fields = {"repeats": 10, "steps": 16, "spread": 2.0, "horizon": 4.0, "noise": "entrywise", "inputs": 3}
+    records = [Pruning(alpha=a, width=n, **fields) for a in (1.3, 1.5, 2.0) for n in (100, 400)]
     cells = theorems.compressible(table((r, numbers(r)) for r in records))
     assert [label[:24] for label in labels(cells)] == ["α = 1.3, n = 400, error ", "α = 1.5, n = 400, error "]
     interval = stats.binomtest(7, 10).proportion_ci(0.95, "exact")
@@ -260,33 +265,35 @@ def test_compressible_counts_the_widest_networks_within_the_bound_of_their_own_l
         assert (cell.low, cell.high) == pytest.approx((interval.low, interval.high))
 
 
-def test_the_law_of_a_trained_network_has_the_bulk_that_was_measured_and_the_tail_of_its_noise():
-    record = Pruning(alpha=1.3, sigma=0.5, noise="entrywise", inputs=3, horizon=4.0, steps=8, repeats=4)
-    frame = table([(record, {"bulk": [1, 2, 3, 4], "rest": [-1, 1, 3, 5], "error": [WILD] * 4})])
-    law, rest = theorems.trained_law(frame)
-    assert (law.alpha, law.bulk, rest) == (1.3, 2.5, 2.0)
-    assert law.tail == pytest.approx(laws.tail_constant(1.3, "entrywise", 3) * 0.5**1.3 * 4)
+def test_errors_are_held_against_the_predicted_median_of_their_own_width():
+    off = {256: WILD, 512: 1.02, 2048: 1.04}  # networks of 256 neurons are left out
+    fields = {"repeats": 30, "steps": 16, "spread": 0.5, "sigma": 0.3, "horizon": 4.0, "noise": "shared", "inputs": 5}
+    records = [Pruning(alpha=a, width=n, **fields) for a in (1.5, 2.0) for n in off]
+    frame = table(
+        (r, {"error": [off[r.width] * laws.predicted_error(r.alpha, r.width, r.keep, **layer(r))] * 30})
+        for r in records
+    )
+    cells = theorems.as_predicted(frame)
+    assert labels(cells) == ["α = 1.5", "α = 2"]
+    for cell in cells:
+        assert (cell.value, cell.low, cell.high) == pytest.approx((1.03, 1.02, 1.04))
+        assert cell.seeds == 60
 
 
-@pytest.mark.parametrize("noise", ["shared", "entrywise", "isotropic"])
-def test_the_tail_of_a_trained_network_is_that_of_its_noise_over_the_whole_horizon(noise):
-    # σL over [0, 4] for 4e5 columns: of these, 400 should lie beyond the x with c x^(-α) = 1e-3.
-    record = Pruning(alpha=1.3, sigma=0.5, noise=noise, inputs=3, horizon=4.0, steps=2, repeats=1)
-    law, _ = theorems.trained_law(table([(record, {"bulk": [1.0], "rest": [0.0]})]))
-    generator = torch.Generator().manual_seed(1)
-    path = sde.levy_path(1.3, noise, (400_000, 3), horizon=4.0, steps=2, generator=generator)
-    size = norms(0.5 * path.increments.sum(0), 3)
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 0.05}, {"alpha": -0.05}, {"spread": 0.5}, {"horizon": 3.0}], ids=lambda wrong: str(wrong)
+)
+def test_committed_networks_have_the_errors_of_their_own_setting_and_of_no_other(wrong):
+    frame = results.read_table(Path(__file__).parents[2] / "data/results/workstation/trained.parquet")
+    frame = frame[frame["alpha"] == 1.5]
+    claim = claims.named("predicted-error")
 
-    def beyond(tail):
-        return int((size > (tail / 1e-3) ** (1 / 1.3)).sum())
+    def verdict(rows):
+        (cell,) = claims.hold(claim, rows, "workstation").cells
+        return cell.verdict
 
-    assert is_poisson(beyond(law.tail), 400)
-    assert not is_poisson(beyond(law.tail / 4), 400)  # the horizon forgotten
-
-
-def test_a_rest_below_zero_is_taken_as_none():
-    record = Pruning(alpha=1.5, steps=8, repeats=2)
-    assert theorems.trained_law(table([(record, {"bulk": [1, 1], "rest": [-3, 1]})]))[1] == 0
+    assert verdict(frame) == "holds"
+    assert verdict(frame.assign(**{name: frame[name] + by for name, by in wrong.items()})) == "fails"
 
 
 def test_rescaled_errors_do_not_depend_on_the_width_under_the_law():

@@ -144,21 +144,21 @@ def laws_overlaid(table: pd.DataFrame) -> Figure:
 
 
 def predicted_errors(table: pd.DataFrame, titles: Mapping[tuple[float, float, float], str]) -> Figure:
-    """Median error of trained networks against n (points), and what the law says with (lines) and without `rest`.
+    """Median error of trained networks against n (points), and what is predicted for them (lines).
 
-    `titles` names the settings (spread, sigma, horizon) to show, in order.
+    `titles` names the settings (spread, sigma, horizon) to show, in order. Dotted is the limit law of noise alone.
     """
     figure, axis = plt.subplots(figsize=(8.0, 3.6))
     colours = plt.get_cmap("plasma")(np.linspace(0, 0.85, len(titles)))
     settings = dict(list(table.groupby(["spread", "sigma", "horizon"])))
+    widths = np.unique(np.geomspace(table["width"].min(), table["width"].max(), 7).round().astype(int))
     for colour, (setting, title) in zip(colours, titles.items(), strict=True):
         rows = settings[setting]
-        law, rest = theorems.trained_law(rows)
         medians = rows[rows["quantity"] == "error"].groupby("width")["value"].median()
-        width = np.geomspace(medians.index.min(), medians.index.max(), 40)
         axis.plot(medians.index, medians, "o", color=colour, markersize=5, label=title)
-        axis.plot(width, [laws.pruning_error(law, n, rest=rest) for n in width], color=colour, linewidth=1.2)
-        axis.plot(width, [laws.pruning_error(law, n) for n in width], color=colour, linewidth=1, linestyle=":")
+        axis.plot(widths, [theorems.predicted(rows, int(n), 0.5) for n in widths], color=colour, linewidth=1.2)
+    alone = theorems.noise_law(table)
+    axis.plot(widths, [laws.pruning_error(alone, n) for n in widths], color="0.4", linewidth=1, linestyle=":")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="width $n$", ylabel="median relative error", ylim=(0, 1))
     axis.legend(ncols=2, loc="lower left")

@@ -1,0 +1,172 @@
+"""The squared norm of a column of start plus noise, by its Laplace transform: quantiles, bulk, sums of many.
+
+The transform is one integral. With H a standard normal vector, `exp(-λ|x|²) = E exp(i √(2λ) H·x)`, so `E exp(-λR²)` is
+the mean over H of the characteristic function of the column. It is inverted numerically, for one column and, its n-th
+power, for the sum of n of them; a probability is off by some 1e-8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy import optimize, special
+
+from heavytail.noise.kinds import Noise
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
+_HALF = 18.4 / 2  # exp(-18.4), 1e-8, is what the inversion is off by
+_AVERAGED = special.comb(11, np.arange(12)) / 2**11  # Euler's summation: the last partial sums, averaged
+_FEW, _MANY = 20, 2560  # terms of the sum
+RAREST = 1e-6
+
+
+@dataclass(frozen=True)
+class Column:
+    """The squared norm R² of a column: initial weights of standard deviation `spread`, or 0, plus unit noise."""
+
+    alpha: float
+    noise: Noise
+    inputs: int
+    spread: float
+
+    def squared_norm_at(self, probability: float) -> float:
+        """The r with P(R² <= r) = probability."""
+        return self.sum_at(probability, 1)
+
+    def sum_at(self, probability: float, columns: int) -> float:
+        """The quantile of the sum of R² over so many independent columns.
+
+        Raises ValueError for a probability closer to 0 or 1 than the inversion can tell.
+        """
+        if not RAREST <= probability <= 1 - RAREST:
+            raise ValueError(
+                f"a share kept, and a quantile, must be {RAREST:g} away from 0 and 1 at least here, got {probability:g}"
+            )
+        about = self.inputs * (columns * self.spread**2 + columns ** (2 / self.alpha))
+        return _quantile(lambda s: np.exp(columns * self.log_transform(s)), probability, about)
+
+    def bulk(self, below: float) -> float:
+        """E[R²; R² <= below]."""
+        return _settled(lambda terms, _: _inverse(self.mean_transform, below, terms), math.nan)
+
+    def log_transform(self, s: np.ndarray) -> np.ndarray:
+        """log E exp(-s R²) for complex s with a positive real part."""
+        away, _ = self._one(s)
+        if self.noise == "entrywise":
+            return self.inputs * _log1p(away)
+        if self.noise == "shared":
+            return _log1p(away) - (self.inputs - 1) / 2 * _log1p(2 * s * self.spread**2)
+        return _log1p(away)
+
+    def mean_transform(self, s: np.ndarray) -> np.ndarray:
+        """E R² exp(-s R²), the derivative of the transform but for its sign."""
+        away, slope = self._one(s)
+        more = np.zeros_like(s)
+        if self.noise == "entrywise":
+            slope = self.inputs * slope
+        elif self.noise == "shared":
+            more = (self.inputs - 1) * self.spread**2 / (1 + 2 * s * self.spread**2)
+        return np.exp(self.log_transform(s)) * (slope / (1 + away) + more)
+
+    def _one(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """E exp(-x) - 1 and E (dx/ds) exp(-x), with x = s spread² h² + (2 s)^(α/2) h^α and h the length of H.
+
+        Of all entries for isotropic noise, of one for the others; a shared scalar counts √d times in it. Where x is
+        large the integral over h is taken along a ray on which x is real, for along the axis it turns too fast.
+        """
+        h, log_weight, entries = self._lengths
+        half = self.alpha / 2
+        start = (self.spread * h) ** 2
+        stable = (math.sqrt(2 * (self.inputs if self.noise == "shared" else 1)) * h) ** self.alpha
+        mass = np.exp(log_weight - h**2 / 2)
+        typical = np.interp(math.sqrt(entries), h, start), np.interp(math.sqrt(entries), h, stable)
+        away, slope = np.empty_like(s), np.empty_like(s)
+        for k, one in enumerate(s):  # one row at a time stays in the cache
+            size = abs(one)
+            if size * typical[0] + size**half * typical[1] > 2 * entries:
+                turn = (one.conjugate() / size) ** 0.5
+                of_start, of_noise = size * start, size**half * stable
+                left = np.exp(log_weight - (turn * h) ** 2 / 2 - of_start - of_noise) * turn**entries
+                away[k] = left.sum() - 1
+                slope[k] = left @ (of_start + half * of_noise) / one
+            else:
+                of_start, of_noise = one * start, one**half * stable
+                gone = _expm1(-of_start - of_noise)
+                away[k] = gone @ mass
+                slope[k] = ((gone + 1) * (of_start + half * of_noise)) @ mass / one
+        return away, slope
+
+    @cached_property
+    def _lengths(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Nodes of the length of H, the logarithms of their weights but for exp(-h²/2), and its entries."""
+        entries = self.inputs if self.noise == "isotropic" else 1
+        edges = np.linspace(max(0.0, math.sqrt(entries) - 9), math.sqrt(entries) + 9, 61)
+        if edges[0] == 0:
+            edges = np.concatenate([[0], edges[1] * 2.0 ** -np.arange(20, 0, -1), edges[1:]])
+        half = np.diff(edges)[:, None] / 2
+        h = ((edges[:-1, None] + half) + half * _NODES).ravel()
+        constant = (entries / 2 - 1) * math.log(2) + math.lgamma(entries / 2)
+        return h, np.log((half * _WEIGHTS).ravel()) + (entries - 1) * np.log(h) - constant, entries
+
+
+def _expm1(z: np.ndarray) -> np.ndarray:
+    """exp(z) - 1 to a relative rounding, which NumPy's own has for real numbers alone."""
+    return np.expm1(z.real) * np.cos(z.imag) - 2 * np.sin(z.imag / 2) ** 2 + 1j * np.exp(z.real) * np.sin(z.imag)
+
+
+def _log1p(z: np.ndarray) -> np.ndarray:
+    """log(1 + z) likewise, finite at -1 too."""
+    size = np.maximum(np.abs(1 + z), 1e-300)
+    near = np.where(size > 0.5, 2 * z.real + z.real**2 + z.imag**2, 0.0)
+    return np.where(size > 0.5, np.log1p(near) / 2, np.log(size)) + 1j * np.arctan2(z.imag, 1 + z.real)
+
+
+def _at(k: np.ndarray | int) -> np.ndarray:
+    return _HALF + 1j * np.pi * np.asarray(k)
+
+
+def _inverse(transform: Transform, t: float, terms: int) -> float:
+    """The integral up to t of what has this Laplace transform (Abate and Whitt 1995, their method EULER)."""
+    s = _at(np.arange(terms + len(_AVERAGED)))
+    values = (transform(s / t) / s).real
+    values[0] /= 2
+    values[1::2] *= -1
+    return float(math.exp(_HALF) * (np.cumsum(values)[-len(_AVERAGED) :] @ _AVERAGED))
+
+
+def _quantile(transform: Transform, probability: float, about: float) -> float:
+    """The t up to which the integral is the probability."""
+
+    def at(terms: int, about: float) -> float:
+        def off(log: float) -> float:
+            return _inverse(transform, math.exp(log), terms) - probability
+
+        start = math.log(about)
+        rising = off(start) < 0
+        step, ends = 1.0 if terms == _FEW else 1e-4, [start, start]  # with few terms it has been near already
+        while (off(ends[1]) < 0) == rising:
+            ends = [ends[1], ends[1] + (step if rising else -step)]
+            step *= 4
+        return math.exp(optimize.brentq(off, *ends, xtol=1e-8))
+
+    return _settled(at, about)
+
+
+def _settled(number: Callable[[int, float], float], about: float) -> float:
+    """The number by so many terms of the sum that twice as many change nothing: a narrow law wants many.
+
+    It is given the terms and the number by half of them.
+    """
+    terms, found = _FEW, number(_FEW, about)
+    while terms < _MANY:
+        terms, before = 2 * terms, found
+        found = number(terms, before)
+        if abs(found - before) <= 1e-6 * abs(found):
+            break
+    return found
