@@ -14,7 +14,7 @@ from torch import Tensor
 from heavytail import stable
 from heavytail.laws._checks import entries, exp, share, stability
 from heavytail.laws._columns import log_bulk
-from heavytail.laws._transform import Column
+from heavytail.laws._transform import RAREST, Column
 from heavytail.noise.kinds import Noise, check
 
 
@@ -50,8 +50,9 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     Laplace transform, `(E exp(-(2λ)^(α/2) |G|^α))^d` with G standard normal, which is inverted, to some six digits. inf
     where the number exceeds a float, as it does for small alpha. [D]
 
-    Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), or with "entrywise" noise of several inputs
-    within 1e-6 of 0 or 1, or an unknown noise.
+    Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), an unknown noise, inputs that are no whole
+    number above 0, and for "entrywise" noise of several inputs where keep is within 1e-6 of 0 or 1, or the number below
+    the floats.
 
     >>> round(bulk(1.5, keep=0.1), 3)
     1.406
@@ -61,7 +62,7 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     check(alpha, 0.0, noise)
     entries(inputs)
     if noise == "entrywise" and inputs > 1:
-        return _entrywise_bulk(alpha, keep, inputs)
+        return _entrywise_bulk(float(alpha), float(keep), operator.index(inputs))
     found = log_bulk(alpha, keep, independent(noise, inputs))
     return exp(found * (2 - alpha) / alpha) * (inputs if noise == "shared" else 1)
 
@@ -76,11 +77,15 @@ def independent(noise: Noise, inputs: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _entrywise_bulk(alpha: float, keep: float, inputs: int) -> float:
+    if not RAREST <= keep <= 1 - RAREST:
+        raise ValueError(f"of entrywise noise keep must be {RAREST:g} away from 0 and 1 at least, got {keep!r}")
     column = Column(alpha, "entrywise", inputs, 0.0)
     try:
         return column.bulk(column.squared_norm_at(1 - keep))
     except OverflowError:
-        return math.inf
+        if keep < 0.5:
+            return math.inf
+        raise ValueError(f"at alpha = {alpha:g} and keep = {keep:g} the bulk is below the floats") from None
 
 
 def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from functools import lru_cache
 
 from heavytail.laws._checks import above, entries, neurons, share, stability
-from heavytail.laws._transform import Column
+from heavytail.laws._transform import RAREST, Column
 from heavytail.noise.kinds import Noise, check
+
+_ALONE = 1e100  # so many times the noise the start is alone
 
 
 def predicted_error(
@@ -33,38 +36,97 @@ def predicted_error(
     quantile  that probability, in (0, 1); 0.5 is for the median error
 
     Nothing is measured on a network. The column of a neuron is its start plus its noise, no gradient, so that
-    `error² = N / D` with N the smallest squared norms and D all of them. N/n is close to its mean, the bulk
-    `m = E[R²; R below its quantile 1 - κ]`, and D has its exact law at this width. Initial weights are taken for
-    normal; with more than a few inputs only their variance matters. What gradients add `compressibility_bound` bounds.
+    `error² = N / D` with N the smallest squared norms and D all of them. N/n is taken for its mean, the bulk
+    `m = E[R²; R below its quantile 1 - κ]`, and D has its law at this width. That is good where a few large columns
+    make D random, as stable noise does. Where the start outweighs the noise, or alpha is near 2, N and D rise and fall
+    together: the median is still good, but the other quantiles are too far from it. Initial weights are taken for
+    normal; with tens of inputs little but their variance matters. What gradients add `compressibility_bound` bounds.
 
     Raises ValueError for an argument out of range, for a quantile or a share kept within 1e-6 of 0 or 1, and for an
-    alpha so small that the weights are outside the floats, TypeError for one that is no number.
+    alpha so small that the weights are outside the floats, TypeError for an alpha, keep, spread, scale or quantile that
+    is no number.
 
     >>> layer = {"noise": "shared", "inputs": 140, "spread": 0.05, "scale": 0.1}
     >>> [round(predicted_error(1.5, width, keep=0.1, **layer), 2) for width in (100, 10_000)]
     [0.48, 0.23]
     """
+    share("keep", keep)
+    share("a quantile", quantile)
+    _rare("a quantile", quantile)
+    neurons(width)
+    kept = max(1, round(keep * width))
+    if kept >= width:
+        return 0.0
+    _rare("the share kept", kept / width)
+    return _error(*_layer(alpha, width, noise, inputs, spread, scale, 1 - quantile), operator.index(width), kept)
+
+
+def predicted_ratio(
+    alpha: float,
+    width: int,
+    squared_error: float = 0.1,
+    *,
+    noise: Noise,
+    inputs: int,
+    spread: float,
+    scale: float,
+    quantile: float = 0.5,
+) -> float:
+    """The share of neurons that pruning at this squared error takes from a trained layer, or fewer, likewise. [D]
+
+    It is the largest share whose squared norms are at most `squared_error` of all; with probability `quantile` a layer
+    lets no more go. All other arguments, and what is raised, are those of `predicted_error`: so the strength of noise
+    that a pruning ratio wants is known before a network is trained.
+
+    >>> layer = {"noise": "shared", "inputs": 140, "spread": 0.05}
+    >>> [round(predicted_ratio(1.75, 2000, **layer, scale=scale), 2) for scale in (0.001, 0.01, 0.1)]
+    [0.12, 0.14, 0.65]
+    """
+    share("squared_error", squared_error)
+    layer = _layer(alpha, width, noise, inputs, spread, scale, quantile)
+    return _ratio(*layer, operator.index(width), float(squared_error))
+
+
+def _layer(
+    alpha: float, width: int, noise: Noise, inputs: int, spread: float, scale: float, quantile: float
+) -> tuple[Column, float]:
+    """A column in units of the noise, for the relative error knows no unit, and this quantile of all squared norms."""
     stability(alpha, 0, 2)
     check(alpha, 0.0, noise)
     neurons(width)
     entries(inputs)
-    share("keep", keep)
     share("a quantile", quantile)
+    _rare("a quantile", quantile)
     above("spread", spread)
     above("scale", scale)
-    kept = max(1, round(keep * width))
-    return _predicted(alpha, width, kept, noise, inputs, spread / scale, quantile) if kept < width else 0.0
+    # Plain numbers: NumPy's overflow to inf without a word.
+    column = Column(float(alpha), noise, operator.index(inputs), min(float(spread) / float(scale), _ALONE))
+    try:
+        return column, _sum_at(column, float(quantile), operator.index(width))
+    except OverflowError:
+        raise ValueError(f"at alpha = {alpha:g} and width = {width} the weights are outside the floats") from None
+
+
+def _rare(name: str, probability: float) -> None:
+    """Raise ValueError for a probability that is closer to 0 or 1 than the transform can tell."""
+    if not RAREST <= probability <= 1 - RAREST:
+        raise ValueError(f"{name} must be {RAREST:g} away from 0 and 1 at least, got {float(probability)!r}")
 
 
 @lru_cache(maxsize=4096)
-def _predicted(alpha: float, width: int, kept: int, noise: Noise, inputs: int, spread: float, quantile: float) -> float:
-    """Of noise of scale 1: the relative error does not know the unit of the weights."""
-    column = Column(alpha, noise, inputs, spread)
-    try:
-        below = column.squared_norm_at(1 - kept / width)
-        total = column.sum_at(1 - quantile, width)
-    except OverflowError:
-        raise ValueError(
-            f"at alpha = {alpha:g} and width = {width} the weights are outside the floats: use log_required_width there"
-        ) from None
-    return min(1.0, math.sqrt(width * column.bulk(below) / total))
+def _sum_at(column: Column, quantile: float, width: int) -> float:
+    return column.sum_at(quantile, width)
+
+
+@lru_cache(maxsize=4096)
+def _error(column: Column, total: float, width: int, kept: int) -> float:
+    gone = 1 - kept / width
+    held = width * column.bulk(column.squared_norm_at(gone))
+    return min(math.sqrt(held / total), math.sqrt(gone))  # the smallest hold no more than their share
+
+
+@lru_cache(maxsize=4096)
+def _ratio(column: Column, total: float, width: int, squared_error: float) -> float:
+    largest = column.squared_norm_that_holds(squared_error * total / width)
+    share_below = 1.0 if math.isinf(largest) else column.share_below(largest)
+    return min(math.floor(width * share_below), width - 1) / width

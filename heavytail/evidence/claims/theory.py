@@ -71,8 +71,9 @@ THEORY: tuple[Claim, ...] = (
     Claim(
         "t3-compressibility",
         "For any share of columns kept there is a width beyond which the trained weight matrix is compressible with "
-        "high probability. (That it asks for steps η ≤ n^(-α/2-1) is [S]; ours took 16, fewer than that.) Our N: "
-        "where start plus noise has the error shown with probability 0.99; our threshold: nine networks in ten.",
+        "high probability. (That it asks for steps η ≤ n^(-α/2-1) is [S]; ours took 16, fewer than that.) Ours, at the "
+        "widest n: what start plus noise stays below with probability 0.99, shown by cell; our threshold: nine networks "
+        "in ten.",
         "P",
         "compressibility",
         "share of trained networks within the promised error",
@@ -82,8 +83,8 @@ THEORY: tuple[Claim, ...] = (
     ),
     Claim(
         "predicted-error",
-        "The pruning error of a trained network is that of its start plus its noise, known from its settings with "
-        "nothing measured (by a twentieth of the median).",
+        "The pruning error of a trained mean-field network is nearly that of start plus noise, known from the settings "
+        "with nothing measured (by a twentieth of the median).",
         "D",
         "compressibility",
         "median of the error over its predicted median, all widths of 512 or more",
