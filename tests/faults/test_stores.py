@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import warnings
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,7 @@ from places import (
     a_pipe,
     limit,
     open_folder,
+    opened,
     somebody,
     state,
     umask,
@@ -374,7 +376,7 @@ def test_what_is_its_own_and_dead_is_removed(folder, tried):
 def test_a_low_limit_of_open_files_is_kept_to(most, tmp_path, tried):
     """What a process has open beside its locks is not part of the test: the limit is so many more than that."""
     runs = grid(dataset=MINE.id, width=1, lr=0.1, max_steps=1, seed=range(most + 44))
-    with limit("RLIMIT_NOFILE", most):
+    with limit("RLIMIT_NOFILE", opened() + most):
         table = swept(tmp_path, runs).table
     assert set(table["status"]) == {"max_steps"}
     assert len(table) == len(runs)
@@ -383,7 +385,11 @@ def test_a_low_limit_of_open_files_is_kept_to(most, tmp_path, tried):
 
 def test_no_more_runs_are_claimed_than_may_be_held(folder, tried):
     runs = grid(dataset="digits", width=1, seed=range(300))
-    with limit("RLIMIT_NOFILE", 100), store.claim(folder, runs) as mine:
+    with ExitStack() as held:
+        for number in range(60):  # what a process has open beside its locks does not count
+            held.enter_context((folder.parent / f"open-{number}").open("w"))
+        held.enter_context(limit("RLIMIT_NOFILE", opened() + 100))
+        mine = held.enter_context(store.claim(folder, runs))
         assert mine == runs[:50]
         assert not any(store.is_free(folder, run) for run in mine)
         assert store.is_free(folder, runs[50])

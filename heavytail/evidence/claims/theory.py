@@ -72,8 +72,7 @@ THEORY: tuple[Claim, ...] = (
         "t3-compressibility",
         "For any share of columns kept there is a width beyond which the trained weight matrix is compressible with "
         "high probability. (That it asks for steps η ≤ n^(-α/2-1) is [S]; ours took 16, fewer than that.) Ours, at the "
-        "widest n: what start plus noise stays below with probability 0.99, shown by cell; our threshold: nine networks "
-        "in ten.",
+        "widest n: what start plus noise stays below with probability 0.99, shown by cell; our threshold: nine in ten.",
         "P",
         "compressibility",
         "share of trained networks within the promised error",

@@ -129,13 +129,21 @@ def locked(path: Path, *, make: bool = True) -> Iterator[bool]:
 
 
 def at_once(most: int) -> int:
-    """How many files to hold at once, `most` at the most: half of what this process may have open."""
+    """How many files to hold at once, `most` at the most: half of what this process may open beside what it has."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows has no such limit
         return most
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if limit == resource.RLIM_INFINITY else max(1, min(most, limit // 2))
+    return most if limit == resource.RLIM_INFINITY else max(1, min(most, (limit - _opened()) // 2))
+
+
+def _opened() -> int:
+    """How many files this process has open, as far as the system tells."""
+    try:
+        return len(os.listdir("/dev/fd")) - 1  # the list itself was open
+    except OSError:
+        return 0
 
 
 def _place(path: Path) -> Path:
