@@ -130,6 +130,16 @@ def as_predicted(table: pd.DataFrame) -> list[Cell]:
     return cells
 
 
+def spread_as_predicted(table: pd.DataFrame) -> list[Cell]:
+    """Share of trained networks whose error is between its predicted quantiles 0.1 and 0.9, as above; alpha < 2."""
+    cells = []
+    for label, _, rows in _cells(table[(table["width"] >= WIDE) & (table["alpha"] < 2)], "error"):
+        widths = {int(width) for width in rows["width"]}
+        low, high = (rows["width"].map({n: predicted(rows, n, end) for n in widths}) for end in (0.1, 0.9))
+        cells.append(share_cell(label, int(((low < rows["value"]) & (rows["value"] <= high)).sum()), len(rows)))
+    return cells
+
+
 def predicted(rows: pd.DataFrame, width: int, probability: float) -> float:
     """The error that networks of this width in the setting of these rows stay below, from start and noise alone."""
     one = rows.iloc[0]

@@ -68,7 +68,9 @@ class Column:
 
     def log_transform(self, s: np.ndarray) -> np.ndarray:
         """log E exp(-s R²) for complex s with a positive real part."""
-        away, _ = self._one(s)
+        return self._log_of(s, self._one(s, slopes=False)[0])
+
+    def _log_of(self, s: np.ndarray, away: np.ndarray) -> np.ndarray:
         if self.noise == "entrywise":
             return self.inputs * _log1p(away)
         if self.noise == "shared":
@@ -77,16 +79,16 @@ class Column:
 
     def mean_transform(self, s: np.ndarray) -> np.ndarray:
         """E R² exp(-s R²), the derivative of the transform but for its sign."""
-        away, slope = self._one(s)
+        away, slope = self._one(s, slopes=True)
         more = np.zeros_like(s)
         if self.noise == "entrywise":
             slope = self.inputs * slope
         elif self.noise == "shared":
             more = (self.inputs - 1) * self.spread**2 / (1 + 2 * s * self.spread**2)
-        return np.exp(self.log_transform(s)) * (slope / (1 + away) + more)
+        return np.exp(self._log_of(s, away)) * (slope / (1 + away) + more)
 
-    def _one(self, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """E exp(-x) - 1 and E (dx/ds) exp(-x), with x = s spread² h² + (2 s)^(α/2) h^α and h the length of H.
+    def _one(self, s: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray]:
+        """E exp(-x) - 1 and, if asked, E (dx/ds) exp(-x), with x = s spread² h² + (2 s)^(α/2) h^α, h the length of H.
 
         Of all entries for isotropic noise, of one for the others; a shared scalar counts √d times in it. Where x is
         large the integral over h is taken along a ray on which x is real, for along the axis it turns too fast.
@@ -97,7 +99,7 @@ class Column:
         stable = (math.sqrt(2 * (self.inputs if self.noise == "shared" else 1)) * h) ** self.alpha
         mass = np.exp(log_weight - h**2 / 2)
         typical = np.interp(math.sqrt(entries), h, start), np.interp(math.sqrt(entries), h, stable)
-        away, slope = np.empty_like(s), np.empty_like(s)
+        away, slope = np.empty_like(s), np.zeros_like(s)
         for k, one in enumerate(s):  # one row at a time stays in the cache
             size = abs(one)
             if size * typical[0] + size**half * typical[1] > 2 * entries:
@@ -105,12 +107,13 @@ class Column:
                 of_start, of_noise = size * start, size**half * stable
                 left = np.exp(log_weight - (turn * h) ** 2 / 2 - of_start - of_noise) * turn**entries
                 away[k] = left.sum() - 1
-                slope[k] = left @ (of_start + half * of_noise) / one
             else:
                 of_start, of_noise = one * start, one**half * stable
-                gone = _expm1(-of_start - of_noise)
-                away[k] = gone @ mass
-                slope[k] = ((gone + 1) * (of_start + half * of_noise)) @ mass / one
+                gone = _expm1(-of_start - of_noise) * mass
+                away[k] = gone.sum()
+                left = gone + mass
+            if slopes:
+                slope[k] = left @ (of_start + half * of_noise) / one
         return away, slope
 
     @cached_property
@@ -128,7 +131,9 @@ class Column:
 
 def _expm1(z: np.ndarray) -> np.ndarray:
     """exp(z) - 1 to a relative rounding; NumPy's own loses digits near 0 for complex z."""
-    return np.expm1(z.real) * np.cos(z.imag) - 2 * np.sin(z.imag / 2) ** 2 + 1j * np.exp(z.real) * np.sin(z.imag)
+    grown, half = np.expm1(z.real), np.sin(z.imag / 2)
+    back = -2 * half**2  # cos - 1
+    return grown * (1 + back) + back + 1j * (1 + grown) * np.sin(z.imag)
 
 
 def _log1p(z: np.ndarray) -> np.ndarray:
