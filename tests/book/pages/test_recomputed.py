@@ -241,12 +241,21 @@ def of_deeper():
     for _, rows in noisy.groupby(["noise", "alpha"]):
         lost = rows.pivot(index="seed", columns="depth", values="lost")
         growth.append((lost[deep] - lost[shallow]).median())
-    beyond = (noisy["pruning_ratio"] - noisy["twin_pruning_ratio"]).groupby(
-        [noisy[n] for n in ("noise", "alpha", "depth")]
-    )
+    third = 100 * (quiet["test_accuracy"] - quiet["test_accuracy_share_0.3"]).groupby(quiet["depth"]).median()
+    deepest = quiet.loc[quiet["depth"] == deep, "test_accuracy"]
+    lost = noisy[noisy["status"] == "diverged"]
+    by_cell = noisy.groupby(["noise", "alpha", "depth"])
+    furthest = by_cell.get_group(ratios.idxmax())
     numbers = {
-        "twin_least": f"{100 * beyond.median().abs().min():.1f}",
-        "twin_most": f"{100 * beyond.median().abs().max():.1f}",
+        "plain_third": f"{third.min():.1f} to {third.max():.1f}",
+        "weak": str((deepest < 0.9).sum()),
+        "weakest": percent(deepest.min(), 0),
+        "broken": ", ".join(f"{(lost['depth'] == d).sum()} of {(noisy['depth'] == d).sum()}" for d in (2, 3, 4)),
+        "broken_heavy": str((lost["alpha"] == 1.5).sum()),
+        "broken_light": str((lost["alpha"] == 1.75).sum()),
+        "runs_heavy": str((noisy["alpha"] == 1.5).sum()),
+        "high_before": percent(furthest["test_accuracy"].median(), 0),
+        "high_after": percent(furthest["test_accuracy_pruned"].median(), 0),
         "runs": str(len(table)),
         "seeds": str(table["seed"].nunique()),
         "failed": str(failures(table)),
