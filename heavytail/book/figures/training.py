@@ -55,12 +55,14 @@ def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compre
 def norm_tails(norms: Mapping[str, Tensor]) -> Figure:
     """Share of neurons whose column norm exceeds x times the median, on log axes; one line an entry of `norms`."""
     figure, axis = plt.subplots(figsize=WIDE)
+    least = 1.0
     for title, values in norms.items():
         ranked = np.sort(values.numpy() / np.median(values.numpy()))[::-1]
+        least = min(least, float(ranked[-1]))
         share = np.arange(1, len(ranked) + 1) / len(ranked)
         axis.loglog(ranked, share, label=title, color=_colour(title), drawstyle="steps-post")
     axis.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
-    axis.set_xlim(left=0.3)
+    axis.set_xlim(left=max(0.3, 0.95 * least))
     axis.legend()
     return figure
 

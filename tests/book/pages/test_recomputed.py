@@ -499,8 +499,8 @@ def power_of_ten(number):
 
 
 def grouped(number):
-    """A whole number with spaces between thousands."""
-    return f"{number:,}".replace(",", " ")
+    """A whole number with its thousands apart, which a line does not break."""
+    return f"{number:,}".replace(",", "\u00a0")
 
 
 def slope(rows, x):
