@@ -117,7 +117,7 @@
       svg.append(make("text", { x: 0, y: (number + 0.5) * step + 4 }, name));
       values.forEach((value, i) => {
         if (value === null) return;
-        const y = (number + (i + 1) / (values.length + 1)) * step;
+        const y = (number + 0.1 + (0.8 * (i + 1)) / (values.length + 1)) * step;
         const tip = errors ? `${value} ± ${errors[i]}` : String(value);
         const [from, to] = errors ? [x(value - errors[i]), x(value + errors[i])] : [0, 0];
         if (errors) svg.append(make("line", { class: `error ${style}`, x1: from, x2: to, y1: y, y2: y }));
@@ -196,7 +196,7 @@
     if (own.short === "none") own.short = plain ? "decay" : "plain";
     const lacking = shown.filter((one) => !one.norms).map((one) => one.name);
     const rows = Object.keys(record.row).map((title) => [title, ...shown.map((one) => one.row[title])]);
-    const half = "Mean over seeds ± half of the 95 % interval; “after” is after pruning at squared error 0.1";
+    const half = "Median over seeds with its 95 % interval; “after” is after pruning at squared error 0.1";
     const small = (...parts) => make("p", { class: "keys" }, ...parts);
     return [
       legend(shown),
