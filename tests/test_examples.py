@@ -26,6 +26,8 @@ CONTRACT = [
     heavytail.compress.prune,
     heavytail.compress.shrink,
     heavytail.lab.datasets.load,
+    heavytail.laws.predicted_error,
+    heavytail.laws.predicted_ratio,
     heavytail.laws.required_width,
     heavytail.tails.hill,
     heavytail.tails.log_moment,
@@ -35,6 +37,16 @@ CONTRACT = [
 @pytest.mark.parametrize("thing", CONTRACT, ids=lambda thing: f"{thing.__module__}.{thing.__name__}")
 def test_a_public_name_has_an_example(thing):
     assert any(found.examples for found in doctest.DocTestFinder(recurse=False).find(thing, thing.__name__))
+
+
+def test_the_recipe_of_how_strong_a_noise_says_more_the_stronger(capsys):
+    recipes = (Path(__file__).parents[1] / "book" / "recipes.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(
+        r"```python\n(.*?)```", recipes.partition("## How strong a noise\n")[2].partition("\n## ")[0], re.DOTALL
+    )
+    exec(compile(snippet, "strength", "exec"), {})
+    ratios = re.findall(r": (\d+)% of the neurons", capsys.readouterr().out)
+    assert [int(ratio) for ratio in ratios] == [12, 26, 70]
 
 
 @pytest.mark.long
