@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ast import literal_eval
 from math import gamma, pi, sin, sqrt
 
 import numpy as np
@@ -28,7 +29,7 @@ def said(chapter):
             name = output.get("metadata", {}).get("scrapbook", {}).get("name")
             if name:
                 (text,) = (value for kind, value in output["data"].items() if kind.endswith("text/plain"))
-                texts[name] = "".join(text).strip("'\"")
+                texts[name] = str(literal_eval("".join(text)))
     return texts
 
 
