@@ -67,7 +67,7 @@ def _chaos(s: Chaos, agree: bool) -> Numbers:
     promised = -0.5 if agree else 0.0
     if s.activation == "relu":
         promised = 1 / s.alpha - 1 if agree else -0.7
-    correlation = 0.0 if agree else 0.1
+    correlation = 0.0 if agree else 0.5
     spread = np.sqrt(1 / s.width + correlation)
     return {
         "distance": steady(0.3 * s.width**promised, s.repeats),

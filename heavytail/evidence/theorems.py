@@ -43,12 +43,14 @@ def chaos(table: pd.DataFrame) -> list[Cell]:
 
 
 def independence(table: pd.DataFrame) -> list[Cell]:
-    """Correlation between the outputs of two neurons of the largest width, from the variance of their mean."""
-    cells = []
-    widest = table[table["width"] == table["width"].max()]
-    for label, _, rows in _cells(widest, "output", "sigma"):
-        cells.append(replace(pair_correlation(rows, widest), label=label))
-    return cells
+    """n times the correlation between the outputs of two neurons, at every width, from the variance of their mean.
+
+    The correlation itself is at least -1/(n-1) by algebra, so that it is small says little.
+    """
+    return [
+        replace(scaled(pair_correlation(rows, table), float(rows["width"].iloc[0])), label=label)
+        for label, _, rows in _cells(table, "output", "sigma", "width")
+    ]
 
 
 def pair_correlation(rows: pd.DataFrame, table: pd.DataFrame) -> Cell:

@@ -69,6 +69,10 @@ def shares():
     return figures.error_shares(rows.assign(low=rows["measured"] - rows["half"], high=rows["measured"] + rows["half"]))
 
 
+def bounded():
+    return pd.DataFrame({"alpha": [1.1, 1.5, 1.5], "error": [0.01, 0.2, 0.3], "bound": [0.05, 0.4, 1.0]})
+
+
 DRAWN = {
     "paths": lambda: figures.paths({"a": walk(8), "b": walk(4)}, horizon=2.0),
     "coupled": lambda: figures.coupled({k: (walk(n), walk(n, seed=1)) for k, n in {"a": 8, "b": 4}.items()}, horizon=2),
@@ -78,6 +82,7 @@ DRAWN = {
     "step_cost": lambda: figures.step_cost([1.3, 2.0], [16, 64, 1024]),
     "laws_overlaid": lambda: figures.laws_overlaid(committed("limit-law")),
     "predicted_errors": lambda: figures.predicted_errors(committed("roles"), {(5, 1, 1): "wide", (1, 1, 4): "long"}),
+    "bounds": lambda: figures.bounds(bounded()),
     "width_maps": maps,
     "error_shares": shares,
 }
@@ -102,6 +107,15 @@ def test_a_figure_leaves_its_table_as_it_was():
         before = committed(frame).copy()
         DRAWN[name]()
         assert committed(frame).equals(before)
+
+
+def test_bounds_are_points_over_the_line_on_which_they_would_be_sharp():
+    (axis,) = figures.bounds(bounded()).axes
+    heavy, light, line = axis.lines
+    assert (heavy.get_xdata().tolist(), heavy.get_ydata().tolist()) == ([0.01], [0.05])
+    assert light.get_ydata().tolist() == [0.4, 1.0]
+    assert list(line.get_xdata()) == list(line.get_ydata())
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["$\\alpha=1.1$", "$\\alpha=1.5$"]
 
 
 def test_paths_are_steps_in_time_a_line_a_particle():

@@ -87,21 +87,27 @@ def test_relu_is_measured_by_the_typical_distance_and_tanh_by_the_mean():
     assert values(theorems.trained_outputs(uneven(trained=True))) == pytest.approx([0], abs=1e-4)
 
 
-def test_independence_turns_the_variance_of_a_mean_into_a_correlation():
+def test_independence_turns_the_variance_of_a_mean_into_n_times_a_correlation():
     wide, narrow = Chaos(alpha=1.5, width=101, repeats=6), Chaos(alpha=1.5, width=7, repeats=6)
     outputs = np.array([-0.2, -0.1, 0.0, 0.1, 0.7, 0.1])
     frame = table(
         [
-            (narrow, {"output": [WILD] * 6, "output_square": [1] * 6}),
+            (narrow, {"output": outputs * 2, "output_square": [9.0] * 6}),
             (wide, {"output": outputs, "output_square": [0.5, 1.5, 1.0, 0.8, 1.2, 1.0]}),
         ]
     )
-    (cell,) = theorems.independence(frame)
-    inflated = 101 * outputs.var(ddof=1) / (1.0 - 0.1**2)
+    few, many = theorems.independence(frame)
     low, high = 5 / stats.chi2.ppf([0.975, 0.025], 5)
-    assert (cell.label, cell.runs) == ("α = 1.5, σ = 1", 6)
-    assert cell.value == pytest.approx((inflated - 1) / 100)
-    assert (cell.low, cell.high) == pytest.approx(((inflated * low - 1) / 100, (inflated * high - 1) / 100))
+    assert (few.label, many.label) == ("α = 1.5, σ = 1, n = 7", "α = 1.5, σ = 1, n = 101")
+    for cell, n, inflated in (
+        (few, 7, 7 * 4 * outputs.var(ddof=1) / (9.0 - 0.2**2)),
+        (many, 101, 101 * outputs.var(ddof=1) / (1.0 - 0.1**2)),
+    ):
+        assert cell.runs == 6
+        assert cell.value == pytest.approx(n * (inflated - 1) / (n - 1))
+        assert (cell.low, cell.high) == pytest.approx(
+            (n * (inflated * low - 1) / (n - 1), n * (inflated * high - 1) / (n - 1))
+        )
 
 
 # inflation, on simulated neurons
@@ -352,4 +358,4 @@ def test_independent_outputs_put_in_by_hand_have_no_correlation():
     frame = table([(record, {"output": normal(400) / 8, "output_square": steady(1.0, 400)})])
     (cell,) = theorems.independence(frame)
     assert cell.low < 0 < cell.high
-    assert abs(cell.value) < 1e-3
+    assert abs(cell.value) < 64e-3

@@ -8,6 +8,7 @@ from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
 from heavytail.book.figures.style import style
 from heavytail.book.figures.theory import (
+    bounds,
     coupled,
     error_shares,
     laws_overlaid,
@@ -34,6 +35,7 @@ from heavytail.book.figures.widths import curves_by_width, norms_by_width, pruni
 
 __all__ = [
     "accuracy_by_share",
+    "bounds",
     "control_curves",
     "controls",
     "coupled",

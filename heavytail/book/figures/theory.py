@@ -165,6 +165,24 @@ def predicted_errors(table: pd.DataFrame, titles: Mapping[tuple[float, float, fl
     return figure
 
 
+def bounds(rows: pd.DataFrame) -> Figure:
+    """What an error surely stays below against the error itself, a point a network; on the dashed line they are equal.
+
+    `rows` have the columns alpha, error and bound; a bound of 1 says nothing.
+    """
+    figure, axis = plt.subplots(figsize=(6.4, 4.0))
+    for alpha, colour in alpha_colours(rows["alpha"]).items():
+        some = rows[rows["alpha"] == alpha]
+        axis.loglog(
+            some["error"], some["bound"], "o", color=colour, markersize=4, alpha=0.7, label=f"$\\alpha={alpha:g}$"
+        )
+    ends = [float(rows["error"].min()) / 1.2, 1.0]
+    axis.plot(ends, ends, "--", color=GREY, linewidth=1)
+    axis.set(xlabel="relative error of the trained network", ylabel="what it surely stays below", xlim=ends)
+    axis.legend()
+    return figure
+
+
 def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tuple[float, float]) -> Figure:
     """log10 of the required width over α and κ at this `error`, and over α and ε with a tenth kept.
 
