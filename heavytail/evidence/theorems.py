@@ -125,11 +125,22 @@ def compressible(table: pd.DataFrame) -> list[Cell]:
 
 def as_predicted(table: pd.DataFrame) -> list[Cell]:
     """The error of trained networks over its predicted median, of the widths from WIDE on together."""
-    cells = []
-    for label, _, rows in _cells(table[table["width"] >= WIDE], "error"):
-        medians = {width: predicted(rows, int(width), 0.5) for width in rows["width"].unique()}
-        cells.append(median_cell(label, rows["value"] / rows["width"].map(medians)))
-    return cells
+    wide = table[table["width"] >= WIDE]
+    return [median_cell(label, over_prediction(rows)["value"]) for label, _, rows in _cells(wide, "error")]
+
+
+def rate_as_predicted(table: pd.DataFrame) -> list[Cell]:
+    """Exponent of n in the same quotient, at all widths, over the size of that of the limit; alpha < 2."""
+    return [
+        scaled(exponent(label, over_prediction(rows), "width", typical=True), -1 / laws.compression_rate(alpha))
+        for label, alpha, rows in _cells(table[table["alpha"] < 2], "error")
+    ]
+
+
+def over_prediction(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of errors in one setting, each over the median that is predicted at its width."""
+    medians = {width: predicted(rows, int(width), 0.5) for width in rows["width"].unique()}
+    return rows.assign(value=rows["value"] / rows["width"].map(medians))
 
 
 def spread_as_predicted(table: pd.DataFrame) -> list[Cell]:

@@ -286,6 +286,17 @@ def test_errors_are_held_against_the_predicted_median_of_their_own_width():
         assert cell.seeds == 60
 
 
+def test_the_rate_after_training_is_that_of_errors_over_their_prediction_in_units_of_the_limits():
+    fields = {"repeats": 6, "steps": 16, "spread": 0.5, "sigma": 0.3, "noise": "shared", "inputs": 5}
+    records = [Pruning(alpha=a, width=n, **fields) for a in (1.5, 2.0) for n in (256, 1024, 4096)]
+    errors = [r.width**0.02 * laws.predicted_error(r.alpha, r.width, r.keep, **layer(r)) for r in records]
+    (cell,) = theorems.rate_as_predicted(
+        table((r, {"error": [error] * 6}) for r, error in zip(records, errors, strict=True))
+    )
+    assert cell.label == "α = 1.5"  # at 2 nothing falls
+    assert cell.value == pytest.approx(0.02 / (1 / 1.5 - 1 / 2))
+
+
 @pytest.mark.parametrize(
     "wrong", [{"alpha": 0.05}, {"alpha": -0.05}, {"spread": 0.5}, {"horizon": 3.0}], ids=lambda wrong: str(wrong)
 )
