@@ -19,7 +19,7 @@ GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
 #: By quantity, or by (quantity, level): one number a repeat.
 Numbers = Mapping[str | tuple[str, int], Sequence[float] | np.ndarray]
 #: Enough for every claim held against a grid; 40 where none is named.
-REPEATS = {"limit-law": 200, "required-width": 2000, "trained": 3000}
+REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000}
 
 
 def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:

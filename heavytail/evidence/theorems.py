@@ -170,13 +170,16 @@ def predicted(rows: pd.DataFrame, width: int, probability: float) -> float:
 
 
 def limit_law(table: pd.DataFrame) -> list[Cell]:
-    """p-value of Kolmogorov and Smirnov between n^(2/α−1) error² and its limit law."""
+    """Largest distance between the distribution of n^(2/α−1) error² and its limit law.
+
+    The ends are those of Dvoretzky, Kiefer and Wolfowitz, with the constant of Massart: the distribution that was drawn
+    from is as far from that of the sample, at most, with the probability LEVEL.
+    """
     cells = []
     for label, _, rows in _cells(table, "error", "width"):
-        p = float(stats.kstest(rescaled(rows), noise_law(rows).cdf).pvalue)
-        enough = len(rows) >= 100
-        ends = (p, p) if enough else (-math.inf, math.inf)
-        cells.append(Cell(label, p, *ends, len(rows), seeds=len(rows)))
+        distance = float(stats.kstest(rescaled(rows), noise_law(rows).cdf).statistic)
+        off = math.sqrt(math.log(2 / (1 - LEVEL)) / (2 * len(rows)))
+        cells.append(Cell(label, distance, max(0.0, distance - off), distance + off, len(rows), seeds=len(rows)))
     return cells
 
 

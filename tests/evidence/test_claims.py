@@ -209,10 +209,10 @@ def test_one_repeat_decides_no_claim(claim, agree):
     assert {cell.verdict for cell in entry.cells} == {"undecided"}
 
 
-@pytest.mark.parametrize(("repeats", "verdict"), [(99, "undecided"), (100, "holds")])
+@pytest.mark.parametrize(("repeats", "verdict"), [(1000, "undecided"), (1300, "holds")])
 @pytest.mark.long
-def test_fewer_than_a_hundred_repeats_do_not_decide_on_a_law(repeats, verdict):
-    # Kolmogorov and Smirnov pass every law on a few numbers.
+def test_a_thousand_repeats_do_not_decide_on_a_law(repeats, verdict):
+    # Numbers that fit it perfectly may come from a law that is 0.043 away.
     assert claims.hold("limit-law", made_up("limit-law", agree=True, repeats=repeats), "quick").verdict == verdict
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from ast import literal_eval
-from math import gamma, pi, sin, sqrt
+from math import gamma, log, pi, sin, sqrt
 
 import numpy as np
 import pandas as pd
@@ -635,11 +635,11 @@ def of_compressibility():
         for name in ("rate", "trained")
     }
     law = error["limit-law"]
-    p = []
+    apart = []
     for alpha, rows in law.groupby("alpha"):
         top = bulk(alpha, 0.1) * kick_tail(alpha) ** (-2 / alpha)
         value = rows["width"] ** (2 / alpha - 1) * rows["value"] ** 2
-        p.append(stats.kstest(value, lambda x, alpha=alpha, top=top: 1 - jumps_cdf(alpha, top / x)).pvalue)
+        apart.append(stats.kstest(value, lambda x, alpha=alpha, top=top: 1 - jumps_cdf(alpha, top / x)).statistic)
     start = read("roles").query("spread == 5 and sigma == 1 and horizon == 1")
     n, alpha, inputs = start["width"].min(), start["alpha"].unique().item(), start["inputs"].unique().item()
     assert (inputs, *start["keep"].unique()) == (2, 0.1)
@@ -653,8 +653,8 @@ def of_compressibility():
         "after": f"{max(map(abs, off['trained'])):.3f}",
         "widest": grouped(error["rate"]["width"].max()),
         "trained_widest": grouped(error["trained"]["width"].max()),
-        "p_low": f"{min(p):.2f}",
-        "p_high": f"{max(p):.2f}",
+        "d_most": f"{max(apart):.3f}",
+        "d_sure": f"{max(apart) + sqrt(log(40) / 2 / law['repeat'].nunique()):.3f}",
         "matrices": str(law["repeat"].nunique()),
         "columns": grouped(law["width"].unique().item()),
         "narrow": str(n),
