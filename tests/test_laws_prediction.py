@@ -267,6 +267,14 @@ def test_ratios_are_those_of_the_start_that_torch_makes_and_a_thousand_draws_of_
             assert abs(ratio - rows["value"].quantile(quantile)) < (0.025 if alpha < 2 else 0.003), (kind, alpha)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", NOISES)
+def test_a_tiny_squared_error_of_many_inputs_is_a_tiny_share(kind):
+    for alpha, spread in ((1.5, 1e-9), (1.5, 1.0), (2.0, 1e6)):
+        layer = {"noise": kind, "inputs": 1000, "spread": spread, "scale": 1.0}
+        assert laws.predicted_ratio(alpha, 5000, 1e-9, **layer) < 0.01
+
+
 def test_a_layer_always_keeps_a_neuron_and_a_tiny_share_is_none():
     layer = {"inputs": 3, "spread": 1.0, "scale": 1.0}
     assert laws.predicted_ratio(0.5, 50, noise="shared", **layer) == 49 / 50

@@ -68,24 +68,26 @@ class Column:
 
     def log_transform(self, s: np.ndarray) -> np.ndarray:
         """log E exp(-s R²) for complex s with a positive real part."""
-        return self._log_of(s, self._one(s, slopes=False)[0])
-
-    def _log_of(self, s: np.ndarray, away: np.ndarray) -> np.ndarray:
+        away, _ = self._one(s, slopes=False)
         if self.noise == "entrywise":
             return self.inputs * _log1p(away)
         if self.noise == "shared":
-            return _log1p(away) - (self.inputs - 1) / 2 * _log1p(2 * s * self.spread**2)
+            return _log1p(away) + self._log_across(s)
         return _log1p(away)
+
+    def _log_across(self, s: np.ndarray) -> np.ndarray:
+        """log E exp(-s r²) of the start alone, across the direction of a shared scalar."""
+        return -(self.inputs - 1) / 2 * _log1p(2 * s * self.spread**2)
 
     def mean_transform(self, s: np.ndarray) -> np.ndarray:
         """E R² exp(-s R²), the derivative of the transform but for its sign."""
         away, slope = self._one(s, slopes=True)
-        more = np.zeros_like(s)
         if self.noise == "entrywise":
-            slope = self.inputs * slope
-        elif self.noise == "shared":
-            more = (self.inputs - 1) * self.spread**2 / (1 + 2 * s * self.spread**2)
-        return np.exp(self._log_of(s, away)) * (slope / (1 + away) + more)
+            return self.inputs * slope * np.exp((self.inputs - 1) * _log1p(away))
+        if self.noise == "shared":
+            across = (self.inputs - 1) * self.spread**2 / (1 + 2 * s * self.spread**2)
+            return (slope + (1 + away) * across) * np.exp(self._log_across(s))
+        return slope
 
     def _one(self, s: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray]:
         """E exp(-x) - 1 and, if asked, E (dx/ds) exp(-x), with x = s spread² h² + (2 s)^(α/2) h^α, h the length of H.
