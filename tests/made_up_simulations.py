@@ -13,13 +13,13 @@ from scipy import stats
 
 from heavytail import laws
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Chaos, Discretisation, Pruning, Simulation
+from heavytail.lab.simulations import Batches, Chaos, Discretisation, Pruning, Simulation, Surely
 
 GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
 #: By quantity, or by (quantity, level): one number a repeat.
 Numbers = Mapping[str | tuple[str, int], Sequence[float] | np.ndarray]
 #: Enough for every claim held against a grid; 40 where none is named.
-REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000}
+REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000, "surely": 60}
 
 
 def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
@@ -112,6 +112,17 @@ def _limit(s: Pruning, agree: bool) -> Numbers:
     return {"error": error if agree else 1.5 * error}
 
 
+def _surely(s: Surely, agree: bool) -> Numbers:
+    errors = steady(0.3, s.repeats)
+    others = {name: steady(1.0, s.repeats) for name in ("noise_error", "drift", "moved")}
+    return {"error": errors, "bound": errors * (1.0 if agree else 0.999), **others}
+
+
+def _batches(s: Batches, agree: bool) -> Numbers:
+    power = -0.5 if agree else -0.4
+    return {(name, level): steady(level**power, s.repeats) for level in s.levels for name in ("grid", "end")}
+
+
 _NUMBERS: Mapping[str, Callable[..., Numbers]] = {
     "chaos": _chaos,
     "assumptions": _chaos,
@@ -121,4 +132,6 @@ _NUMBERS: Mapping[str, Callable[..., Numbers]] = {
     "trained": _trained,
     "limit-law": _limit,
     "required-width": _limit,
+    "surely": _surely,
+    "batches": _batches,
 }

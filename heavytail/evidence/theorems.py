@@ -34,7 +34,7 @@ def _cells(table: pd.DataFrame, quantity: str, *by: str) -> Iterator[tuple[str, 
         yield label, float(alpha), rows
 
 
-_NAMES = {"sigma": "σ", "width": "n", "spread": "spread", "horizon": "T"}
+_NAMES = {"sigma": "σ", "width": "n", "spread": "spread", "horizon": "T", "batch": "batch"}
 
 
 def chaos(table: pd.DataFrame) -> list[Cell]:
@@ -121,6 +121,31 @@ def compressible(table: pd.DataFrame) -> list[Cell]:
         bound = predicted(rows, int(rows["width"].iloc[0]), PROMISED)
         cells.append(share_cell(f"{label}, error ≤ {bound:.2f}", int((rows["value"] <= bound).sum()), len(rows)))
     return cells
+
+
+def surely(table: pd.DataFrame) -> list[Cell]:
+    """T3: share of trained networks whose error exceeds what start plus noise and their outputs allow, by network."""
+    cells = []
+    for label, _, rows in _cells(table, "error"):
+        for (activation, trained), own in rows.groupby(["activation", "trained"]):
+            bound = table[(table["quantity"] == "bound") & table["key"].isin(own["key"])]
+            beyond = beyond_bound(own, bound)
+            network = f"{activation}, {'both layers' if trained else 'one layer'} trained"
+            cells.append(share_cell(f"{network}, {label}", int(beyond.sum()), len(beyond)))
+    return cells
+
+
+def beyond_bound(errors: pd.DataFrame, bounds: pd.DataFrame) -> pd.Series:
+    """Whether the error of each network is above its bound, of rows of the two quantities; NaN is above it."""
+    by = ["key", "repeat"]
+    return ~(errors.set_index(by)["value"] <= bounds.set_index(by)["value"].reindex(errors.set_index(by).index))
+
+
+def with_batches(table: pd.DataFrame) -> list[Cell]:
+    """T2 with minibatches: exponent of η in the error at t = 1, for steps at least 16 times the finest."""
+    coarse = _with_eta(table)
+    coarse = coarse[coarse["level"] * 16 <= coarse["finest"]]
+    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, "end", "batch")]
 
 
 def as_predicted(table: pd.DataFrame) -> list[Cell]:

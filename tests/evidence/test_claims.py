@@ -205,8 +205,10 @@ def test_every_claim_about_simulations_can_come_out_each_way(claim):
 @pytest.mark.long
 def test_one_repeat_decides_no_claim(claim, agree):
     entry = claims.hold(claim, made_up(claim.table, agree=agree, repeats=1), "quick")
-    assert entry.verdict == "undecided"
-    assert {cell.verdict for cell in entry.cells} == {"undecided"}
+    # What is never so is refuted by one network in each of many settings.
+    word = "fails" if (claim.id, agree) == ("t3-surely", False) else "undecided"
+    assert entry.verdict == word
+    assert {cell.verdict for cell in entry.cells} == {word}
 
 
 @pytest.mark.parametrize(("repeats", "verdict"), [(1000, "undecided"), (1300, "holds")])

@@ -16,7 +16,7 @@ from scipy import stats
 from heavytail import laws
 from heavytail.evidence import claims, theorems
 from heavytail.lab import results
-from heavytail.lab.simulations import Ablation, Chaos, Discretisation, Pruning
+from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Pruning, Surely
 
 WILD = 1e3  # a number that no measure may read
 
@@ -356,6 +356,57 @@ def test_the_committed_matrices_do_not_hold_for_a_law_whose_scale_is_off_by_a_tw
     off = claims.hold(claim, frame.assign(value=factor * frame["value"]), "workstation")
     assert not any(cell.verdict == "holds" for cell in off.cells)
     assert any(cell.verdict == "fails" for cell in off.cells)
+
+
+def test_networks_beyond_their_own_bound_are_counted_by_network():
+    """At α = 0.7 one repeat of each width is, with one layer trained; bounds of other settings are not read."""
+    records = [
+        Surely(alpha=alpha, width=width, repeats=4, trained=trained)
+        for alpha in (0.7, 1.5)
+        for width in (64, 512)
+        for trained in (False, True)
+    ]
+    bounds = {record.key: (record.width / 1000 + np.arange(4) / 100) for record in records}
+    frame = table(
+        (
+            record,
+            {
+                "error": bounds[record.key]
+                * (1 + 1e-9 * (np.arange(4) == 2) * (record.alpha < 1 and not record.trained)),
+                "bound": bounds[record.key],
+            },
+        )
+        for record in records
+    )
+    cells = {cell.label: (cell.value, cell.runs) for cell in theorems.surely(frame)}
+    assert cells == {
+        "tanh, one layer trained, α = 0.7": (0.25, 8),
+        "tanh, both layers trained, α = 0.7": (0.0, 8),
+        "tanh, one layer trained, α = 1.5": (0.0, 8),
+        "tanh, both layers trained, α = 1.5": (0.0, 8),
+    }
+    frame.loc[frame["quantity"] == "error", "value"] = math.nan
+    assert {cell.value for cell in theorems.surely(frame)} == {1.0}
+    shuffled = frame.sample(frac=1, random_state=1)
+    assert [c.label for c in theorems.surely(shuffled)] == [c.label for c in theorems.surely(frame)]
+
+
+def test_the_order_with_batches_is_read_at_the_end_for_steps_sixteen_times_the_finest():
+    records = [Batches(alpha=1.5, batch=batch, repeats=30, finest=1024) for batch in (1, 4)]
+    frame = table(
+        (
+            record,
+            {
+                (name, level): steady((level if level <= 64 else 1.0) ** (-0.5 if name == "end" else -1.0), 30)
+                for level in record.levels
+                for name in ("grid", "end")
+            },
+        )
+        for record in records
+    )
+    cells = theorems.with_batches(frame)
+    assert [cell.label for cell in cells] == ["α = 1.5, batch = 1", "α = 1.5, batch = 4"]
+    assert [cell.value for cell in cells] == pytest.approx([0.5, 0.5])
 
 
 def test_at_required_width_counts_errors_of_at_most_a_tenth():

@@ -59,6 +59,16 @@ THEORY: tuple[Claim, ...] = (
         theorems.on_grid,
     ),
     Claim(
+        "t2-minibatches",
+        "With one sample a step in place of all, the strong Euler error on grid points has order one half.",
+        "D",
+        "discretisation",
+        "exponent of η",
+        (0.47, 0.53),
+        "batches",
+        theorems.with_batches,
+    ),
+    Claim(
         "t2-sup-in-time",
         "The supremum over time of the piecewise-constant Euler error does not vanish: it stays as large as the "
         "largest jump of the path.",
@@ -80,6 +90,18 @@ THEORY: tuple[Claim, ...] = (
         (0.9, INFINITY),
         "trained",
         theorems.compressible,
+    ),
+    Claim(
+        "t3-surely",
+        "No trained network's pruning error is beyond what start plus noise and the size of its gradients allow, at "
+        "any width, step size and batch, with ReLU or with a trained second layer too (shown: at most one in a "
+        "hundred).",
+        "D",
+        "compressibility",
+        "share of trained networks beyond the bound",
+        (-INFINITY, 0.01),
+        "surely",
+        theorems.surely,
     ),
     Claim(
         "predicted-error",

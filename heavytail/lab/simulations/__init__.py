@@ -1,7 +1,8 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
 `Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width, `Ablation`
-for what broken assumptions do to it, `Untrained` for what a network would prune without training.
+for what broken assumptions do to it, `Surely` and `Batches` for steps that see some samples only, `Untrained` for what
+a network would prune without training.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import torch
 from heavytail import streams
 from heavytail.lab import results, runs
 from heavytail.lab.machine import devices, files
-from heavytail.lab.simulations import chaos, discretisation, pruning, untrained
+from heavytail.lab.simulations import batches, chaos, discretisation, pruning, untrained
+from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
 from heavytail.lab.simulations.pruning import Ablation, Pruning
@@ -33,6 +35,8 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
     "discretisation": (Discretisation, discretisation.measure),
     "pruning": (Pruning, pruning.measure),
     "ablation": (Ablation, pruning.measure),
+    "surely": (Surely, batches.surely),
+    "batches": (Batches, batches.order),
     "untrained": (Untrained, untrained.measure),
 }
 
@@ -170,10 +174,12 @@ def simulations_of(table: pd.DataFrame) -> list[Simulation]:
 __all__ = [
     "ACTIVATIONS",
     "Ablation",
+    "Batches",
     "Chaos",
     "Discretisation",
     "Pruning",
     "Simulation",
+    "Surely",
     "Untrained",
     "each",
     "fill",

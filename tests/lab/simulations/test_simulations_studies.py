@@ -12,7 +12,7 @@ import torch
 from heavytail import compress, laws, noise, sde
 from heavytail.evidence import slopes
 from heavytail.lab import simulations
-from heavytail.lab.simulations import Ablation, Chaos, Discretisation, Pruning, record
+from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Pruning, Surely, record
 
 DEVICES = [
     "cpu",
@@ -23,7 +23,7 @@ DEVICES = [
 def found(simulation, device="cpu"):
     """The numbers of a simulation, one array a quantity, or one a (quantity, level)."""
     frame = simulations.simulate([simulation], device=device)
-    by = ["quantity", "level"] if simulation.study == "discretisation" else "quantity"
+    by = ["quantity", "level"] if simulation.study in ("discretisation", "batches") else "quantity"
     return {name: rows.sort_values("repeat")["value"].to_numpy() for name, rows in frame.groupby(by)}
 
 
@@ -246,6 +246,113 @@ def test_the_median_error_at_the_required_width_is_the_one_asked_for():
     simulation = Pruning(alpha=1.2, noise="shared", inputs=1, width=width, repeats=400)
     assert abs((found(simulation)["error"] <= 0.1).sum() - 200) < 53
     assert abs((found(replace(simulation, width=width // 8))["error"] <= 0.1).sum() - 200) > 53
+
+
+# batches
+
+
+def seen(simulation, problem, repeat):
+    """The samples that each step of one repeat sees, from the simulation's stream."""
+    generator = simulation.generator("batches", repeat, str(problem.x.device))
+    while True:
+        size = (simulation.batch,)
+        some = torch.randint(len(problem.x), size, generator=generator, device=generator.device)
+        yield replace(problem, x=problem.x[some], y=problem.y[some]) if simulation.batch else problem
+
+
+def gradients(problem, weights, outputs):
+    """n times the gradient of the risk of every neuron, by torch."""
+    weights = weights.detach().requires_grad_()
+    sde.risk(problem, sde.Particles(weights, outputs)).backward()
+    return len(weights) * weights.grad
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"batch": 0},
+        {"batch": 3, "activation": "relu"},
+        {"trained": True},
+        {"activation": "erf"},
+        {"noise": "shared"},
+    ],
+    ids=str,
+)
+def test_the_sure_bound_is_that_of_start_plus_noise_and_the_gradients_of_the_steps(fields, device):
+    simulation = Surely(alpha=1.5, width=40, repeats=2, steps=5, keep=0.2, sigma=0.5, horizon=2.0, spread=0.3, **fields)
+    problem = simulation.problem().to(device, torch.float64)
+    measured = found(simulation, device)
+    for repeat in range(2):
+        start, path = drawn(simulation, (40, 2), repeat, device, horizon=2.0, steps=5, spread=0.3, dtype=torch.float64)
+        particles, alone, pulled = start, start.weights, torch.zeros(40, dtype=torch.float64, device=device)
+        steps = seen(simulation, problem, repeat)
+        for kick in path.increments:
+            part = next(steps)
+            pulled += 0.4 * gradients(part, particles.weights, particles.outputs).norm(dim=1)
+            particles = sde.step(part, particles, 0.4, kick, 0.5)
+            alone = alone + 0.5 * kick
+        assert measured["error"][repeat] == pytest.approx(curve_at(particles.weights[None], 0.2)[0], rel=1e-9)
+        assert measured["noise_error"][repeat] == pytest.approx(curve_at(alone[None], 0.2)[0], rel=1e-9)
+        moved = float((particles.weights - alone).norm(dim=1).max())
+        assert measured["moved"][repeat] == pytest.approx(moved, rel=1e-9)
+        assert moved <= float(pulled.max()) * (1 + 1e-9) <= measured["drift"][repeat] * (1 + 2e-9)
+        bound = laws.compressibility_bound(alone, measured["drift"][repeat], 0.2)
+        assert measured["bound"][repeat] == pytest.approx(bound, rel=1e-9)
+
+
+def test_the_drift_is_what_a_single_step_on_a_single_sample_does_from_zero():
+    """There the slope of tanh is its steepest and the output 0: nothing is generous."""
+    simulation = Surely(alpha=1.5, width=10, repeats=20, steps=1, keep=0.2, spread=0.0)
+    measured = found(simulation)
+    assert measured["moved"] == pytest.approx(measured["drift"], rel=1e-9)
+    assert len(set(measured["drift"])) > 5
+
+
+def test_weights_that_are_held_below_a_norm_are_beyond_the_bound(monkeypatch):
+    """Such a force is no bounded gradient: it pulls a giant as far as the giant went."""
+
+    def held(problem, particles, eta, kick, sigma, f=None):
+        moved = step(problem, particles, eta, kick, sigma, f)
+        size = moved.weights.norm(dim=-1, keepdim=True)
+        return sde.Particles(moved.weights * (2.0 / size).clamp(max=1.0), moved.outputs)
+
+    step = sde.step
+    simulation = Surely(alpha=0.7, width=512, repeats=5, steps=16)
+    measured = found(simulation)
+    assert (measured["error"] <= measured["bound"]).all()
+    monkeypatch.setattr(sde, "step", held)
+    measured = found(simulation)
+    assert (measured["error"] > 2 * measured["bound"]).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_schemes_with_batches_are_held_against_the_fine_one_that_sees_all(batch, device):
+    simulation = Batches(alpha=1.5, width=7, repeats=2, finest=64, batch=batch)
+    problem = simulations.teacher(2, 0).to(device)
+    measured = found(simulation, device)
+    for repeat in range(2):
+        start, path = drawn(simulation, (7, 2), repeat, device, steps=64, dtype=torch.float64)
+        fine, _ = walk(simulation, problem, start, path)
+        steps = seen(simulation, problem, repeat)
+        for level in (4, 16):
+            factor, particles, far = 64 // level, start, []
+            for k in range(level):
+                kick = path.increments[k * factor : (k + 1) * factor].sum(0)
+                particles = sde.step(next(steps), particles, 1 / level, kick, 1.0)
+                far.append((particles.weights - fine[(k + 1) * factor]).norm(dim=-1))
+            assert measured["grid", level][repeat] == pytest.approx(float(torch.stack(far).amax(0).mean()), rel=1e-9)
+            assert measured["end", level][repeat] == pytest.approx(float(far[-1].mean()), rel=1e-9)
+
+
+def test_batches_cost_half_an_order_and_all_samples_have_order_one():
+    """Of 60 repeats, with fixed seeds; with others four standard deviations are 0.15 and 0.02."""
+    some = exponents([Batches(alpha=1.5, width=16, repeats=60, finest=256)], "eta", "end")
+    every = exponents([Batches(alpha=1.5, width=16, repeats=60, finest=256, batch=0)], "eta", "end")
+    assert some == pytest.approx([0.5], abs=0.15)
+    assert every == pytest.approx([1.0], abs=0.15)
 
 
 # chunks

@@ -1,0 +1,140 @@
+"""SGD proper, a step of which sees some samples only: the sure bound on pruning (T3), and the order of the scheme (T2).
+
+A batch is drawn anew for every step, with replacement, and every repeat has batches of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from heavytail import compress, laws, sde
+from heavytail.lab import runs
+from heavytail.lab.simulations.discretisation import Discretisation
+from heavytail.lab.simulations.pruning import Ablation
+from heavytail.lab.simulations.record import start, teacher
+from heavytail.sde import Problem
+
+#: The steepest slope of each activation.
+SLOPES = {"tanh": 1.0, "sigmoid": 0.25, "erf": 2 / math.sqrt(math.pi), "relu": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surely(Ablation):
+    """A network trained by `steps` >= 1 steps on batches, and what its error cannot exceed.
+
+    batch   samples that a step sees; 0 is all of them
+    """
+
+    study: ClassVar[str] = "surely"
+
+    steps: int = 16
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        runs.whole(self, "steps", 1)
+        runs.whole(self, "batch", 0)
+
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """A number a repeat of each quantity."""
+        return dict.fromkeys([(name, 0) for name in ("error", "noise_error", "bound", "drift", "moved")], self.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches(Discretisation):
+    """Coarse schemes that see `batch` samples a step, 0 for all of them, against a fine one that sees them all."""
+
+    study: ClassVar[str] = "batches"
+
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        runs.whole(self, "batch", 0)
+
+    @property
+    def numbers(self) -> dict[tuple[str, int], int]:
+        """A number a repeat of each distance at each level."""
+        return {(name, level): self.repeats for level in self.levels for name in ("grid", "end")}
+
+
+def surely(simulation: Surely, device: str) -> dict[str, Tensor]:
+    """Per repeat: `error`, the relative error of pruning, and `bound`, what it cannot exceed (statement A).
+
+    The bound is `laws.compressibility_bound` of start plus noise, whose own error is `noise_error`, at `drift`: the sum
+    over steps of η times the largest |∂ℓ| and the longest input of the batch, the largest output weight and the
+    steepest slope. `moved` is how far gradients did move a neuron at most.
+    """
+    problem = simulation.problem().to(device, torch.float64)
+    size = (simulation.width, simulation.inputs)
+    slope = SLOPES[simulation.activation]
+    found: dict[str, list[float]] = {}
+    for repeat in range(simulation.repeats):
+        weights = simulation.generator("weights", repeat, device)
+        first = start(problem, size, generator=weights, spread=simulation.spread, dtype=torch.float64)
+        path = simulation.path(
+            size, repeat, device, steps=simulation.steps, horizon=simulation.horizon, dtype=torch.float64
+        )
+        particles, drift = first, 0.0
+        seen = batches(problem, simulation.batch, simulation.generator("batches", repeat, device))
+        for kick, part in zip(path.increments, seen, strict=False):
+            pull = float((sde.output(part, particles) - part.y).abs().max()) * float(part.x.norm(dim=1).max())
+            drift += path.step * slope * pull * float(particles.outputs.abs().max())
+            particles = sde.step(part, particles, path.step, kick, simulation.sigma)
+        alone = (first.weights + simulation.sigma * path.increments.sum(0)).expand(size)
+        new = {
+            "error": _error(particles.weights, simulation.keep),
+            "noise_error": _error(alone, simulation.keep),
+            "bound": laws.compressibility_bound(alone, drift, simulation.keep),
+            "drift": drift,
+            "moved": float((particles.weights - alone).norm(dim=1).max()),
+        }
+        for name, value in new.items():
+            found.setdefault(name, []).append(value)
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+
+
+def order(simulation: Batches, device: str) -> dict[tuple[str, int], Tensor]:
+    """Per repeat and coarse number of steps 1/η, the distance of a coarse scheme from the fine one of the same path.
+
+    `grid` is the mean over particles of the largest distance on coarse grid points, `end` that at t = 1.
+    """
+    problem = teacher(simulation.inputs, simulation.seed).to(device)
+    size = (simulation.width, simulation.inputs)
+    found: dict[tuple[str, int], list[Tensor]] = {}
+    for repeat in range(simulation.repeats):
+        first = sde.initial(size, generator=simulation.generator("weights", repeat, device), dtype=torch.float64)
+        path = simulation.path(size, repeat, device, steps=simulation.finest, dtype=torch.float64)
+        fine = list(sde.euler(problem, first, path, sigma=simulation.sigma))
+        seen = batches(problem, simulation.batch, simulation.generator("batches", repeat, device))
+        for level in simulation.levels:
+            factor, particles, distances = simulation.finest // level, first, []
+            coarse = path.coarsen(factor)
+            for k, (kick, part) in enumerate(zip(coarse.increments, seen, strict=False), 1):
+                particles = sde.step(part, particles, coarse.step, kick, simulation.sigma)
+                distances.append((particles.weights - fine[k * factor].weights).norm(dim=-1))
+            found.setdefault(("grid", level), []).append(torch.stack(distances).amax(0).mean())
+            found.setdefault(("end", level), []).append(distances[-1].mean())
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def batches(problem: Problem, size: int, generator: torch.Generator) -> Iterator[Problem]:
+    """The problem as one step after the other sees it: `size` of its samples, drawn anew; 0 is all of them."""
+    while True:
+        if size:
+            some = torch.randint(len(problem.x), (size,), generator=generator, device=generator.device)
+            yield replace(problem, x=problem.x[some], y=problem.y[some])
+        else:
+            yield problem
+
+
+def _error(weights: Tensor, keep: float) -> float:
+    """Relative error of pruning all but this share of the rows."""
+    return float(compress.error_curve(weights)[compress.count(weights, keep=keep)])
