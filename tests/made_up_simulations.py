@@ -13,13 +13,13 @@ from scipy import stats
 
 from heavytail import laws
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Batches, Chaos, Discretisation, Pruning, Simulation, Surely
+from heavytail.lab.simulations import Batches, Chaos, Discretisation, Fluctuations, Pruning, Simulation, Surely
 
 GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
 #: By quantity, or by (quantity, level): one number a repeat.
 Numbers = Mapping[str | tuple[str, int], Sequence[float] | np.ndarray]
 #: Enough for every claim held against a grid; 40 where none is named.
-REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000, "surely": 60}
+REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000, "surely": 60, "fluctuations": 6000}
 
 
 def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
@@ -77,6 +77,20 @@ def _chaos(s: Chaos, agree: bool) -> Numbers:
     }
 
 
+def _fluctuations(s: Fluctuations, agree: bool) -> Numbers:
+    """Two neurons with n times a correlation of -0.2, where the limit says so too, or that they are independent."""
+    correlation = -0.2 / s.width
+    return {
+        "distance": steady(0.3 / np.sqrt(s.width), s.repeats),
+        "output": np.sqrt((1 + (s.width - 1) * correlation) / s.width) * normal(s.repeats),
+        "output_square": steady(1.0, s.repeats),
+        "reference_gap": [0.001],
+        "limit_distance": steady(0.3 if agree else 0.25, s.repeats),
+        "limit_output": (np.sqrt(0.8) if agree else 1.0) * normal(s.repeats),
+        "free_output": normal(s.repeats),
+    }
+
+
 def _discretisation(s: Discretisation, agree: bool) -> Numbers:
     found: dict[str | tuple[str, int], np.ndarray] = {("jump", s.finest): steady(3.0, s.repeats)}
     order = 1 / s.alpha if agree else 1 / s.alpha - 0.3
@@ -119,12 +133,13 @@ def _surely(s: Surely, agree: bool) -> Numbers:
 
 
 def _batches(s: Batches, agree: bool) -> Numbers:
-    power = -0.5 if agree else -0.4
+    power = (-0.5 if s.batch else -1.0) + (0.0 if agree else 0.05)
     return {(name, level): steady(level**power, s.repeats) for level in s.levels for name in ("grid", "end")}
 
 
 _NUMBERS: Mapping[str, Callable[..., Numbers]] = {
     "chaos": _chaos,
+    "fluctuations": _fluctuations,
     "assumptions": _chaos,
     "discretisation": _discretisation,
     "rate": _rate,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +34,7 @@ def _cells(table: pd.DataFrame, quantity: str, *by: str) -> Iterator[tuple[str, 
         yield label, float(alpha), rows
 
 
-_NAMES = {"sigma": "σ", "width": "n", "spread": "spread", "horizon": "T", "batch": "batch"}
+_NAMES = {"sigma": "σ", "width": "n", "spread": "spread", "horizon": "T"}
 
 
 def chaos(table: pd.DataFrame) -> list[Cell]:
@@ -68,6 +68,68 @@ def inflation(outputs: np.ndarray, squares: np.ndarray, width: int) -> Cell:
     value = width * outputs.var(ddof=1) / (squares.mean() - outputs.mean() ** 2)
     low, high = (n - 1) / stats.chi2.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], n - 1)
     return Cell("", float(value), float(value * low), float(value * high), n, seeds=n)
+
+
+def constant(table: pd.DataFrame) -> list[Cell]:
+    """T1: √n times the mean distance over that of the Gaussian limit."""
+    cells = []
+    for label, _, rows in _cells(table, "distance", "sigma", "width"):
+        limits = _of_the_same(table, "limit_distance", rows)
+        cells.append(ratio_of_means(label, rows["value"] * np.sqrt(rows["width"]), limits))
+    return cells
+
+
+def independence_as_predicted(table: pd.DataFrame) -> list[Cell]:
+    """n times the correlation of two neurons' outputs, less what the Gaussian limit says it tends to.
+
+    That is Var(g) / Var(G) − 1 of `Fluctuations`. The ends add up those of both numbers.
+    """
+    cells = []
+    for label, _, rows in _cells(table, "output", "sigma", "width"):
+        measured = scaled(pair_correlation(rows, table), float(rows["width"].iloc[0]))
+        seen, free = (_of_the_same(table, name, rows) for name in ("limit_output", "free_output"))
+        low, value, high = variance_ratio(seen, free)
+        least, most = measured.low - high + 1, measured.high - low + 1
+        cells.append(replace(measured, label=label, value=measured.value - value + 1, low=least, high=most))
+    return cells
+
+
+def _of_the_same(table: pd.DataFrame, quantity: str, rows: pd.DataFrame) -> np.ndarray:
+    """Another quantity of the simulations of these rows, repeat by repeat."""
+    chosen = table[(table["quantity"] == quantity) & table["key"].isin(rows["key"])]
+    return chosen.sort_values("repeat")["value"].to_numpy()
+
+
+def ratio_of_means(label: str, values: Iterable[float], others: Iterable[float]) -> Cell:
+    """The mean of some positive numbers over that of others, independent of them, with the ends of a normal law.
+
+    The logarithm of a mean is nearly normal where there are hundreds of numbers of a law with moments; with fewer than
+    `least_seeds` there are no ends.
+    """
+    logs = off = 0.0
+    few = []
+    for sign, sample in ((1, np.asarray(list(values))), (-1, np.asarray(list(others)))):
+        logs += sign * math.log(sample.mean())
+        few.append(len(sample))
+        off += sample.var(ddof=1) / sample.mean() ** 2 / len(sample) if len(sample) > 1 else math.inf
+    reach = stats.norm.ppf((1 + LEVEL) / 2) * math.sqrt(off) if min(few) >= least_seeds() else math.inf
+    ends = (0.0, math.inf) if math.isinf(reach) else (math.exp(logs - reach), math.exp(logs + reach))
+    return Cell(label, math.exp(logs), *ends, min(few), seeds=min(few))
+
+
+def variance_ratio(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """The variance of one normal variable over that of another, drawn in pairs: its lower end, itself, its upper end.
+
+    Of pairs with correlation r the logarithm has a standard deviation of 2 √((1 − r²) / n). Without numbers to speak
+    of, fewer than `least_seeds`, the ends are 0 and inf.
+    """
+    n = len(first)
+    if n < least_seeds():
+        return 0.0, math.nan, math.inf
+    value = float(first.var() / second.var())
+    free = max(0.0, 1 - float(np.corrcoef(first, second)[0, 1]) ** 2)
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * 2 * math.sqrt(free / n)
+    return value * math.exp(-reach), value, value * math.exp(reach)
 
 
 def fixed_time(table: pd.DataFrame) -> list[Cell]:
@@ -143,9 +205,18 @@ def beyond_bound(errors: pd.DataFrame, bounds: pd.DataFrame) -> pd.Series:
 
 def with_batches(table: pd.DataFrame) -> list[Cell]:
     """T2 with minibatches: exponent of η in the error at t = 1, for steps at least 16 times the finest."""
+    return _orders(table[table["batch"] > 0], "end")
+
+
+def with_all_samples(table: pd.DataFrame) -> list[Cell]:
+    """T2 with full batches: exponent of η in the largest error on grid points, of the same steps."""
+    return _orders(table[table["batch"] == 0], "grid")
+
+
+def _orders(table: pd.DataFrame, quantity: str) -> list[Cell]:
     coarse = _with_eta(table)
     coarse = coarse[coarse["level"] * 16 <= coarse["finest"]]
-    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, "end", "batch")]
+    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, quantity)]
 
 
 def as_predicted(table: pd.DataFrame) -> list[Cell]:

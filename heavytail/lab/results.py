@@ -94,7 +94,7 @@ _LATER = tuple(name for name in COLUMNS if name.startswith(NEW))
 
 #: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
 SIMULATED = {
-    "study": "which kind of simulation: chaos | discretisation | pruning | ablation | surely | batches | untrained",
+    "study": "which kind of simulation: one of those of heavytail.lab.simulations, such as chaos or pruning",
     "level": "coarse steps of a discretisation, else 0",
     "quantity": "what was measured, as the docstring of the study's `measure` says",
     "repeat": "number of the independent repeat",

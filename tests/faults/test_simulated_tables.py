@@ -11,7 +11,7 @@ from places import a_folder, a_pipe, limit, open_folder, somebody, state
 
 from heavytail import cli
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Pruning, Surely, Untrained
+from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Fluctuations, Pruning, Surely, Untrained
 
 TABLES, LIMITS = "tables of simulations", "full disks and limits"
 SMALL = {
@@ -21,6 +21,7 @@ SMALL = {
     "ablation": [Ablation(alpha=alpha, width=20, repeats=3, activation="erf") for alpha in (1.5, 2)],
     "surely": [Surely(alpha=alpha, width=20, repeats=3, steps=4) for alpha in (1.5, 2)],
     "batches": [Batches(alpha=alpha, width=3, repeats=2, finest=64) for alpha in (1.5, 2)],
+    "fluctuations": [Fluctuations(alpha=a, width=4, repeats=3, reference=16, steps=4, limit=9) for a in (1.5, 2)],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
 }
 

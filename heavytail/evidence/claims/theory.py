@@ -29,6 +29,28 @@ THEORY: tuple[Claim, ...] = (
         theorems.independence,
     ),
     Claim(
+        "t1-constant",
+        "√n times that distance tends to the mean of a Gaussian limit, which is computed without a particle system (by "
+        "a twentieth).",
+        "D",
+        "chaos",
+        "√n times the distance over that of its Gaussian limit",
+        (0.95, 1.05),
+        "fluctuations",
+        theorems.constant,
+    ),
+    Claim(
+        "t1-independence-predicted",
+        "n times the correlation of two neurons tends to what the same limit says: less than nothing, for the loss "
+        "pulls against what the output is off by (by eight hundredths).",
+        "D",
+        "chaos",
+        "n times the correlation of two neurons' outputs, less its limit",
+        (-0.08, 0.08),
+        "fluctuations",
+        theorems.independence_as_predicted,
+    ),
+    Claim(
         "t2-fixed-time",
         "At a fixed time the strong Euler error of one particle falls as η^(1/α).",
         "D",
@@ -57,6 +79,16 @@ THEORY: tuple[Claim, ...] = (
         (0.9, INFINITY),
         "discretisation",
         theorems.on_grid,
+    ),
+    Claim(
+        "t2-order-one",
+        "On grid points the strong Euler error with all samples has order one for every α, below 1 too.",
+        "D",
+        "discretisation",
+        "exponent of η",
+        (0.97, 1.03),
+        "batches",
+        theorems.with_all_samples,
     ),
     Claim(
         "t2-minibatches",

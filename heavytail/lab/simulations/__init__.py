@@ -1,8 +1,8 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
-`Chaos` for T1, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and the required width, `Ablation`
-for what broken assumptions do to it, `Surely` and `Batches` for steps that see some samples only, `Untrained` for what
-a network would prune without training.
+`Chaos` for T1, `Fluctuations` for its constant, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and
+the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see some
+samples only, `Untrained` for what a network would prune without training.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ import torch
 from heavytail import streams
 from heavytail.lab import results, runs
 from heavytail.lab.machine import devices, files
-from heavytail.lab.simulations import batches, chaos, discretisation, pruning, untrained
+from heavytail.lab.simulations import batches, chaos, discretisation, fluctuations, pruning, untrained
 from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
+from heavytail.lab.simulations.fluctuations import Fluctuations
 from heavytail.lab.simulations.pruning import Ablation, Pruning
 from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
 from heavytail.lab.simulations.untrained import Untrained
 
 _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
     "chaos": (Chaos, chaos.measure),
+    "fluctuations": (Fluctuations, fluctuations.measure),
     "discretisation": (Discretisation, discretisation.measure),
     "pruning": (Pruning, pruning.measure),
     "ablation": (Ablation, pruning.measure),
@@ -177,6 +179,7 @@ __all__ = [
     "Batches",
     "Chaos",
     "Discretisation",
+    "Fluctuations",
     "Pruning",
     "Simulation",
     "Surely",

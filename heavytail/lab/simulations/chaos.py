@@ -58,11 +58,11 @@ def measure(simulation: Chaos, device: str) -> dict[str, Tensor]:
     (c^i φ)² there; if the neurons were independent, the variance of the first would be that of one neuron over n. And
     once: `reference_gap`, the distance between two limits whose references are independent: √2 times the bias of one.
     """
-    problem = _problem(simulation, device)
-    flow, other = _flows(replace(simulation, width=1, repeats=1), device)
+    problem = problem_of(simulation, device)
+    flow, other = flows(simulation, device)
     found: dict[str, list[Tensor]] = {"distance": [], "output": [], "output_square": []}
     for part, repeats in enumerate(simulation.chunks(simulation.steps), 2):
-        first, path = _draw(simulation, problem, (repeats, simulation.width), part, device)
+        first, path = draw(simulation, problem, (repeats, simulation.width), part, device)
         walk = partial(sde.euler, problem, first, path, sigma=simulation.sigma)
         distance, end = _farthest(walk(), walk(flow=flow))
         found["distance"].append(distance.mean(-1))
@@ -83,28 +83,34 @@ def _farthest(ones: Iterable[Particles], others: Iterable[Particles]) -> tuple[T
     return farthest, one
 
 
-def _problem(simulation: Chaos, device: str) -> Problem:
+def problem_of(simulation: Chaos, device: str) -> Problem:
+    """The data and the network of a simulation."""
     return broken_network(simulation).to(device, torch.float32)
 
 
-def _draw(
+def draw(
     simulation: Chaos, problem: Problem, size: tuple[int, ...], part: int, device: str
 ) -> tuple[Particles, LevyPath]:
+    """Start and path of particles, (*size, d), from one part of the simulation's streams."""
     shape = (*size, simulation.inputs)
     particles = start(problem, shape, generator=simulation.generator("weights", part, device))
     path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)
     return particles, path
 
 
+def flows(simulation: Chaos, device: str) -> tuple[Tensor, Tensor]:
+    """The limit's output in time, (steps + 1, m, k), from two independent references, the same for every width."""
+    return _flows(replace(simulation, width=1, repeats=1), device)
+
+
 @lru_cache(maxsize=2)
 def _flows(simulation: Chaos, device: str) -> tuple[Tensor, Tensor]:
-    """The limit's output in time from two independent references, the same for every width."""
-    problem = _problem(simulation, device)
+    problem = problem_of(simulation, device)
     if simulation.summed:  # where the output is the target the loss has no slope: a limit without drift
         still = problem.y.expand(simulation.steps + 1, *problem.y.shape)
         return still, still
     flows = []
     for part in (0, 1):
-        first, path = _draw(simulation, problem, (simulation.reference,), part, device)
+        first, path = draw(simulation, problem, (simulation.reference,), part, device)
         flows.append(sde.limit_flow(problem, first, path, sigma=simulation.sigma))
     return flows[0], flows[1]
