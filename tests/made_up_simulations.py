@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from heavytail import laws
+from heavytail.evidence import theorems
 from heavytail.lab import results, simulations
 from heavytail.lab.simulations import Batches, Chaos, Discretisation, Fluctuations, Pruning, Simulation, Surely
 
@@ -97,7 +98,8 @@ def _discretisation(s: Discretisation, agree: bool) -> Numbers:
     for level in s.levels:
         found["grid", level] = steady(level ** (-1.0 if agree else -0.5), s.repeats)
         found["fixed", level] = steady(level**-order, s.repeats)
-        found["particles", level] = steady((s.width / level) ** order, s.repeats)
+        largest = theorems.largest_of_kicks(pd.DataFrame([asdict(s)]))[s.width] if agree else s.width**order
+        found["particles", level] = steady(largest * level**-order, s.repeats)
         found["supremum", level] = steady(3.0 if agree else 1.5, s.repeats)
     return found
 

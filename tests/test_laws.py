@@ -509,7 +509,7 @@ def test_at_the_required_width_of_types_two_and_three_the_error_is_as_small_with
     ("options", "sentence"),
     [
         ({"noise": "white"}, r"^unknown noise 'white'"),
-        ({"noise": "isotropic", "inputs": 0}, r"^a noise vector has at least one entry, got inputs=0"),
+        ({"noise": "isotropic", "inputs": 0}, r"^inputs counts the entries of a noise vector: 1 or more, got 0"),
         ({"noise": "isotropic", "law": laws.limit_law(1.5, KEEP)}, r"^a law has its columns already: name either law="),
     ],
 )
@@ -725,7 +725,7 @@ def test_a_rest_is_a_mean_square(rest: float) -> None:
         (lambda: laws.euler_rate(1.5, "end"), "unknown form 'end' of the Euler error: choose one of fixed time, grid"),
         (lambda: laws.tail_constant(1.5, "type1"), "unknown noise 'type1': choose one of shared, entrywise, isotropic"),
         (lambda: laws.bulk(1.5, 0.1, "type1"), "unknown noise 'type1': choose one of shared, entrywise, isotropic"),
-        (lambda: laws.tail_constant(1.5, "shared", 0), "a noise vector has at least one entry, got inputs=0"),
+        (lambda: laws.tail_constant(1.5, "shared", 0), "inputs counts the entries of a noise vector: 1 or more, got 0"),
         (
             lambda: laws.required_width(0.01, 0.1, 0.1, noise="entrywise", inputs=2),
             "the bulk, inf, is outside the floats",

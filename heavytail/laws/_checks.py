@@ -36,24 +36,14 @@ def mean_square(rest: float) -> None:
         raise ValueError(f"rest is a mean square: it must be finite and >= 0, got {rest:g}")
 
 
-def entries(inputs: int) -> None:
-    """Raise ValueError unless `inputs` is a whole number of 1 or more."""
+def whole(name: str, value: int, of: str) -> None:
+    """Raise ValueError unless the value, a number `of` these, is a whole number of 1 or more."""
     try:
-        operator.index(inputs)
+        operator.index(value)
     except TypeError:
-        raise ValueError(f"inputs counts the entries of a noise vector: a whole number, got {inputs!r}") from None
-    if inputs < 1:
-        raise ValueError(f"a noise vector has at least one entry, got inputs={inputs}")
-
-
-def neurons(width: int) -> None:
-    """Raise ValueError unless the width is a whole number of 1 or more."""
-    try:
-        operator.index(width)
-    except TypeError:
-        raise ValueError(f"width counts neurons: a whole number, got {width!r}") from None
-    if width < 1:
-        raise ValueError(f"a layer has at least one neuron, got width={width}")
+        raise ValueError(f"{name} counts {of}: a whole number, got {value!r}") from None
+    if value < 1:
+        raise ValueError(f"{name} counts {of}: 1 or more, got {value}")
 
 
 def number(name: str, value: float) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import entries, exp, share, stability
+from heavytail.laws._checks import exp, share, stability, whole
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._transform import RAREST, Column
 from heavytail.noise.kinds import Noise, check
@@ -32,7 +32,7 @@ def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> flo
     """
     stability(alpha, 0, 2, closed=False)
     check(alpha, 0.0, noise)
-    entries(inputs)
+    whole("inputs", inputs, "the entries of a noise vector")
     if noise == "shared":
         return float(inputs ** (alpha / 2) * stable.tail_constant(alpha))
     if noise == "entrywise":
@@ -60,7 +60,7 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     stability(alpha, 0, 2, closed=False)
     share("keep", keep)
     check(alpha, 0.0, noise)
-    entries(inputs)
+    whole("inputs", inputs, "the entries of a noise vector")
     if noise == "entrywise" and inputs > 1:
         return _entrywise_bulk(float(alpha), float(keep), operator.index(inputs))
     found = log_bulk(alpha, keep, independent(noise, inputs))

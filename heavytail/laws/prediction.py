@@ -6,7 +6,7 @@ import math
 import operator
 from functools import lru_cache
 
-from heavytail.laws._checks import above, entries, neurons, share, stability
+from heavytail.laws._checks import above, share, stability, whole
 from heavytail.laws._transform import RAREST, Column
 from heavytail.noise.kinds import Noise, check
 
@@ -53,7 +53,7 @@ def predicted_error(
     share("keep", keep)
     share("a quantile", quantile)
     _rare("a quantile", quantile)
-    neurons(width)
+    whole("width", width, "neurons")
     kept = max(1, round(keep * width))
     if kept >= width:
         return 0.0
@@ -93,8 +93,8 @@ def _layer(
     """A column in units of the noise, for the relative error knows no unit, and this quantile of all squared norms."""
     stability(alpha, 0, 2)
     check(alpha, 0.0, noise)
-    neurons(width)
-    entries(inputs)
+    whole("width", width, "neurons")
+    whole("inputs", inputs, "the entries of a noise vector")
     share("a quantile", quantile)
     _rare("a quantile", quantile)
     above("spread", spread)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import above, entries, exp, mean_square, share, stability
+from heavytail.laws._checks import above, exp, mean_square, share, stability, whole
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
 from heavytail.laws.columns import bulk, independent, tail_constant
@@ -163,7 +163,7 @@ def log_required_width(
     share("a probability", probability)
     mean_square(rest)
     check(alpha, 0.0, noise)
-    entries(inputs)
+    whole("inputs", inputs, "the entries of a noise vector")
     power = _power(alpha)
     if law is None:
         if noise == "entrywise" and inputs > 1:

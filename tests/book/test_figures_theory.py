@@ -70,7 +70,8 @@ def shares():
 
 
 def bounded():
-    return pd.DataFrame({"alpha": [1.1, 1.5, 1.5], "error": [0.01, 0.2, 0.3], "bound": [0.05, 0.4, 1.0]})
+    some = pd.DataFrame({"alpha": [1.1, 1.5, 1.5], "error": [0.01, 0.2, 0.3], "bound": [0.05, 0.4, 1.0]})
+    return pd.concat([some.assign(network="tanh"), some.assign(network="ReLU", bound=0.9)])
 
 
 DRAWN = {
@@ -110,7 +111,9 @@ def test_a_figure_leaves_its_table_as_it_was():
 
 
 def test_bounds_are_points_over_the_line_on_which_they_would_be_sharp():
-    (axis,) = figures.bounds(bounded()).axes
+    axis, other = figures.bounds(bounded()).axes
+    assert (axis.get_title(), other.get_title()) == ("tanh", "ReLU")
+    assert {y for line in other.lines[:2] for y in line.get_ydata()} == {0.9}
     heavy, light, line = axis.lines
     assert (heavy.get_xdata().tolist(), heavy.get_ydata().tolist()) == ([0.01], [0.05])
     assert light.get_ydata().tolist() == [0.4, 1.0]

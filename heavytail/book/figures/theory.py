@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import stats
 from torch import Tensor
 
 from heavytail import laws
@@ -136,8 +135,11 @@ def laws_overlaid(table: pd.DataFrame) -> Figure:
         axis.plot(ranked, share, color=colours[alpha], linewidth=3.5, alpha=0.55, label="simulated")
         x = np.geomspace(ranked[0] / 2, ranked[-1] * 1.5, 200)
         axis.plot(x, law.cdf(x), color="black", linestyle="--", linewidth=1, label="limit law")
-        apart = stats.kstest(ranked, law.cdf).statistic
-        axis.set(xscale="log", title=f"$\\alpha={alpha:g}$, {apart:.3f} apart", xlabel="$n^{2/\\alpha-1}$ error$^2$")
+        axis.set(
+            xscale="log",
+            title=f"$\\alpha={alpha:g}$, {theorems.from_law(rows):.3f} apart",
+            xlabel="$n^{2/\\alpha-1}$ error$^2$",
+        )
     axes[0][0].set_ylabel("share of matrices below")
     axes[0][0].legend(loc="upper left")
     return figure
@@ -168,18 +170,21 @@ def predicted_errors(table: pd.DataFrame, titles: Mapping[tuple[float, float, fl
 def bounds(rows: pd.DataFrame) -> Figure:
     """What an error surely stays below against the error itself, a point a network; on the dashed line they are equal.
 
-    `rows` have the columns alpha, error and bound; a bound of 1 says nothing.
+    `rows` have the columns network, which says the panel, alpha, error and bound; a bound of 1 says nothing.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 4.0))
-    for alpha, colour in alpha_colours(rows["alpha"]).items():
-        some = rows[rows["alpha"] == alpha]
-        axis.loglog(
-            some["error"], some["bound"], "o", color=colour, markersize=4, alpha=0.7, label=f"$\\alpha={alpha:g}$"
-        )
-    ends = [float(rows["error"].min()) / 1.2, 1.0]
-    axis.plot(ends, ends, "--", color=GREY, linewidth=1)
-    axis.set(xlabel="relative error of the trained network", ylabel="what it surely stays below", xlim=ends)
-    axis.legend()
+    networks = list(dict.fromkeys(rows["network"]))
+    figure, axes = plt.subplots(1, len(networks), figsize=(8.0, 3.4), sharex=True, sharey=True, squeeze=False)
+    ends = [float(rows["error"].min()) / 1.2, 1.1]
+    for axis, network in zip(axes[0], networks, strict=True):
+        own = rows[rows["network"] == network]
+        for alpha, colour in alpha_colours(rows["alpha"]).items():
+            some = own[own["alpha"] == alpha]
+            look = {"color": colour, "markersize": 3, "alpha": 0.5, "label": f"$\\alpha={alpha:g}$"}
+            axis.loglog(some["error"], some["bound"], "o", **look)
+        axis.plot(ends, ends, "--", color=GREY, linewidth=1)
+        axis.set(title=network, xlabel="error after training", xlim=ends)
+    axes[0][0].set_ylabel("what it surely stays below")
+    axes[0][0].legend(loc="lower right")
     return figure
 
 

@@ -532,7 +532,21 @@ def of_chaos():
     output = widest[widest["quantity"] == "output"].groupby(settings)["value"].var()
     single = means["output_square"] - means["output"] ** 2
     correlation = (n * output / single - 1) / (n - 1)  # of two neurons, from the variance of the mean of all
+    clt = read("fluctuations")
+    every = [*settings, "width"]
+    of = {name: rows.set_index([*every, "repeat"])["value"] for name, rows in clt.groupby("quantity")}
+    mean, variance = ({name: getattr(v.groupby(every), what)() for name, v in of.items()} for what in ("mean", "var"))
+    widths = mean["distance"].index.get_level_values("width").to_numpy()
+    quotients = np.sqrt(widths) * mean["distance"] / mean["limit_distance"]
+    neuron = mean["output_square"] - mean["output"] ** 2
+    times = widths / (widths - 1) * (widths * variance["output"] / neuron - 1)
+    apart = times + 1 - variance["limit_output"] / variance["free_output"]
     return {
+        "constant_low": percent(quotients.min()),
+        "constant_high": percent(quotients.max()),
+        "correlation_off": f"{apart.abs().max():.2f}",
+        "clt_narrow": str(widths.min()),
+        "limit_particles": grouped(clt["limit"].unique().item()),
         "low": f"{min(slopes):.3f}",
         "high": f"{max(slopes):.3f}",
         "contained": f"{contained.sum()} of {len(slopes)}",
@@ -564,7 +578,15 @@ def of_discretisation():
     sup = sup[sup["level"] == sup["level"].max()].set_index(["alpha", "repeat"])["value"]
     jump = wide[wide["quantity"] == "jump"].set_index(["alpha", "repeat"])["value"]
     ratios = (sup / jump.reindex(sup.index)).groupby("alpha").median()
+    batches = read("batches")
+    batches = batches[batches["level"] <= batches["finest"] / 16].assign(eta=lambda rows: 1 / rows["level"])
+    orders = [
+        [slope(rows, "eta") for _, rows in own[own["quantity"] == quantity].groupby("alpha")]
+        for own, quantity in ((batches[batches["batch"] == 0], "grid"), (batches[batches["batch"] == 1], "end"))
+    ]
     return {
+        "whole": reach(orders[0], "{:.2f}"),
+        "single": reach(orders[1], "{:.2f}"),
         **{"fixed_low": f"{min(fixed):+z.2f}", "fixed_high": f"{max(fixed):+z.2f}"},
         **{"eta_low": f"{min(by_eta):+z.2f}", "eta_high": f"{max(by_eta):+z.2f}"},
         **{"n_low": f"{min(by_n.values()):+z.2f}", "n_high": f"{max(by_n.values()):+z.2f}"},
@@ -648,7 +670,17 @@ def of_compressibility():
     tail = 2**alpha * gamma((inputs + alpha) / 2) / gamma(inputs / 2) / gamma(1 - alpha / 2)  # of Type-III noise
     jumps = tail ** (2 / alpha) * n ** (2 / alpha - 1) * jumps_quantile(alpha, 0.5)
     seen = start[(start["width"] == n) & (start["quantity"] == "error")]
+    sure = read("surely").pivot(index=["key", "repeat"], columns="quantity", values="value")
+    settings = read("surely").drop_duplicates("key")
     return {
+        "tried": grouped(len(sure)),
+        "settings": str(len(settings)),
+        "beyond": str((sure["error"] > sure["bound"]).sum()),
+        "narrow_sure": str(settings["width"].min()),
+        "wide_sure": grouped(settings["width"].max()),
+        "most_steps": grouped(settings["steps"].max()),
+        "sharp": percent((sure["bound"] / sure["error"]).min() - 1),
+        "generous": f"{(sure['drift'] / sure['moved']).median():.1f}",
         "pure": f"{max(map(abs, off['rate'])):.3f}",
         "after": f"{max(map(abs, off['trained'])):.3f}",
         "widest": grouped(error["rate"]["width"].max()),
@@ -698,7 +730,7 @@ CHAPTERS = {
 }
 
 #: Chapters that say fewer than ten numbers that follow from a table or the law.
-FEW = {"assumptions": 3, "chaos": 9, "performance": 4, "required_width": 9}
+FEW = {"assumptions": 3, "performance": 4, "required_width": 9}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
