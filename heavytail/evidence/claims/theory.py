@@ -30,19 +30,19 @@ THEORY: tuple[Claim, ...] = (
     ),
     Claim(
         "t1-constant",
-        "√n times that distance tends to the mean of a Gaussian limit, which is computed without a particle system (by "
-        "a twentieth).",
+        "√n times that distance tends to what Gaussian fluctuations of the output do to a neuron of the limit (by a "
+        "twentieth).",
         "D",
         "chaos",
-        "√n times the distance over that of its Gaussian limit",
+        "√n times the distance over its limit",
         (0.95, 1.05),
         "fluctuations",
         theorems.constant,
     ),
     Claim(
         "t1-independence-predicted",
-        "n times the correlation of two neurons tends to what the same limit says: less than nothing, for the loss "
-        "pulls against what the output is off by (by eight hundredths).",
+        "n times the correlation of two neurons tends to what the same fluctuations say: below 0 in every setting "
+        "tried, as the loss pulls against what the output is off by (by eight hundredths).",
         "D",
         "chaos",
         "n times the correlation of two neurons' outputs, less its limit",
@@ -92,7 +92,8 @@ THEORY: tuple[Claim, ...] = (
     ),
     Claim(
         "t2-order-one",
-        "On grid points the strong Euler error with all samples has order one for every α, below 1 too.",
+        "On grid points the Euler error with all samples falls as η, at α below 1 too: typically, as a geometric mean "
+        "(proved: at most so, in L²).",
         "D",
         "discretisation",
         "exponent of η",
@@ -102,7 +103,8 @@ THEORY: tuple[Claim, ...] = (
     ),
     Claim(
         "t2-minibatches",
-        "With one sample a step in place of all, the strong Euler error on grid points has order one half.",
+        "With one sample a step in place of all, the Euler error at a grid point falls as η^(1/2): typically, as a "
+        "geometric mean (proved: at most so, in L², on all grid points).",
         "D",
         "discretisation",
         "exponent of η",
@@ -136,8 +138,8 @@ THEORY: tuple[Claim, ...] = (
     Claim(
         "t3-surely",
         "No trained network's pruning error is beyond what start plus noise and the size of its gradients allow, at "
-        "any width, step size and batch, with ReLU or with a trained second layer too (shown: at most one in a "
-        "hundred).",
+        "any width, step size and batch, with ReLU too or with a trained second layer, not both (shown: at most one "
+        "in a hundred).",
         "D",
         "compressibility",
         "share of trained networks beyond the bound",

@@ -1,4 +1,4 @@
-"""The central limit theorem behind propagation of chaos: what √n times the distance tends to, by no particle system.
+"""The central limit theorem behind propagation of chaos: what √n times the distance tends to.
 
 Write f for the output of the limit, g/√n for what the output of n particles is off by, and D/√n for how far a particle
 is from its limit. To first order g is the Gaussian fluctuation G of n independent limit particles, plus what the D of
@@ -26,7 +26,8 @@ HELD = 2**22  # numbers of a linear system held in memory at once
 class Fluctuations(Chaos):
     """Systems of n particles of the theory's network, as in `Chaos`, beside the Gaussian limit of their fluctuations.
 
-    limit   particles of the limit that the Gaussian fluctuations are made of
+    limit   particles of the limit, drawn anew for every repeat, that stand for the law of one of them: their covariance
+            is that of the Gaussian fluctuations, up to terms of order 1 / limit in the means
     """
 
     study: ClassVar[str] = "fluctuations"
@@ -55,17 +56,14 @@ def measure(simulation: Fluctuations, device: str) -> dict[str, Tensor]:
     """
     problem = chaos.problem_of(simulation, device)
     flow, _ = chaos.flows(simulation, device)
-    part = 2 + len(simulation.chunks(simulation.steps))  # after those of the systems
-    first, path = chaos.draw(simulation, problem, (simulation.limit,), part, device)
-    walk = list(sde.euler(problem, first, path, sigma=simulation.sigma, flow=flow))
-    outputs = torch.stack([problem.activation(p.weights @ problem.x.T) * p.outputs for p in walk])  # (steps + 1, N, m)
-    centred = (outputs - outputs.mean(1, keepdim=True)) / (simulation.limit - 1) ** 0.5
-    generator = simulation.generator("noise", part + 1, device)
     found: dict[str, list[Tensor]] = {"limit_distance": [], "limit_output": [], "free_output": []}
-    at_once = max(1, HELD // (simulation.limit * len(problem.x)))
-    for begin in range(0, simulation.repeats, at_once):
+    at_once = max(1, HELD // (simulation.limit * max(len(problem.x), simulation.steps)))
+    for number, begin in enumerate(range(0, simulation.repeats, at_once)):
+        part = 2 + len(simulation.chunks(simulation.steps)) + number  # after those of the systems
         many = min(at_once, simulation.repeats - begin)
-        free = torch.randn(many, simulation.limit, generator=generator, device=device) @ centred  # (steps + 1, many, m)
+        first, path = chaos.draw(simulation, problem, (many, simulation.limit), part, device)
+        walk = list(sde.euler(problem, first, path, sigma=simulation.sigma, flow=flow))
+        free = _free(problem, walk, simulation.generator("data", part, device))
         farthest, end = linearised(problem, walk, flow, free, path)
         found["limit_distance"].append(farthest.mean(-1))
         found["limit_output"].append(end[:, 0])
@@ -73,12 +71,26 @@ def measure(simulation: Fluctuations, device: str) -> dict[str, Tensor]:
     return chaos.measure(simulation, device) | {name: torch.cat(values) for name, values in found.items()}
 
 
+def _free(problem: Problem, walk: list[Particles], generator: torch.Generator) -> Tensor:
+    """Gaussian draws, (steps + 1, many, m), with the covariance over particles of their outputs at all times."""
+    many, particles, _ = walk[0].weights.shape
+    weights = torch.randn(many, 1, particles, generator=generator, device=generator.device) / (particles - 1) ** 0.5
+    free = []
+    for at in walk:
+        outputs = problem.activation(at.weights @ problem.x.T) * at.outputs  # (many, N, m)
+        free.append((weights @ (outputs - outputs.mean(1, keepdim=True)))[:, 0])
+    return torch.stack(free)
+
+
 def linearised(
     problem: Problem, walk: list[Particles], flow: Tensor, free: Tensor, path: LevyPath
 ) -> tuple[Tensor, Tensor]:
-    """The largest |D| in time of every particle, (many, N), and g at the end, (many, m), of each free fluctuation."""
+    """The largest |D| in time of every particle, (many, N), and g at the end, (many, m), of each free fluctuation.
+
+    `walk` are the limit particles in time, weights (many, N, d), and `free` is G, (steps + 1, many, m).
+    """
     outputs = walk[0].outputs
-    moved = free.new_zeros(free.shape[1], *walk[0].weights.shape)
+    moved = torch.zeros_like(walk[0].weights)
     farthest = moved.new_zeros(moved.shape[:-1])
 
     def drift(weights: Tensor, f: Tensor) -> Tensor:
@@ -88,11 +100,13 @@ def linearised(
         return sde.output(problem, Particles(weights, outputs))
 
     def seen(k: int) -> tuple[Tensor, Tensor]:
-        at = walk[k].weights.expand_as(moved).contiguous()  # a tangent needs a place of its own
+        at = walk[k].weights
         return at, free[k].unsqueeze(-1) + torch.func.jvp(output, (at,), (moved,))[1]
 
     for k in range(len(walk) - 1):
         at, g = seen(k)
-        moved = moved + path.step * torch.func.jvp(drift, (at, flow[k].expand_as(g).contiguous()), (moved, g))[1]
+        moved = (
+            moved + path.step * torch.func.jvp(drift, (at, flow[k].expand_as(g).contiguous()), (moved, g))[1]
+        )  # a place for every tangent
         farthest = torch.maximum(farthest, moved.norm(dim=-1))
     return farthest, seen(len(walk) - 1)[1][..., 0]
