@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -126,28 +126,6 @@ def headline(table: pd.DataFrame) -> dict[str, float | str]:
         "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
         "noisy_accuracy": f"{noisy['test_accuracy'].median():.1%}",
     }
-
-
-def sigma_form(table: pd.DataFrame, chosen: Mapping[tuple[str, str], float]) -> pd.DataFrame:
-    """A search for σ: median train and test accuracy and pruning ratio of each; an arrow at those that were chosen."""
-    cells = []
-    for (dataset, noise, sigma), rows in table.groupby(["dataset", "noise", "sigma"], dropna=False):
-        kind = None if pd.isna(noise) else str(noise)
-        mark = "→ " if kind is not None and chosen.get((str(dataset), kind)) == sigma else ""
-        names = ("train_accuracy", "test_accuracy", "pruning_ratio")
-        medians = (100 * rows[name].median() for name in names)
-        train, test, pruned = ("—" if pd.isna(median) else f"{median:.1f}" for median in medians)
-        lost = int(rows["status"].isin(FAILED).sum())
-        cell = {
-            "noise": PAPER_TYPE[kind],
-            "σ": f"{mark}{sigma:g}",
-            "train %": train,
-            "test %": test,
-            "pruned %": pruned,
-        }
-        cells.append({**cell, "runs": len(rows) - lost, "failed": lost})
-    order = list(PAPER_TYPE.values())
-    return pd.DataFrame(sorted(cells, key=lambda cell: order.index(str(cell["noise"]))))
 
 
 def arms_form(table: pd.DataFrame) -> pd.DataFrame:

@@ -77,7 +77,6 @@ DRAWN = {
     "stable_tails": lambda: figures.stable_tails([1.5, 2.0], 500, generator=gen()),
     "growth": lambda: figures.growth(costs()),
     "over_limits": lambda: figures.over_limits({"gpu-a": gpu_report(), "gpu-b": gpu_report("Other GPU", 2.0)}),
-    "search": lambda: figures.search(experiment()),
     "controls": lambda: figures.controls(controlled(True, (1, 2))),
     "control_curves": lambda: figures.control_curves(controlled(True, (1, 2))),
     "input_sums": lambda: figures.input_sums({"some": torch.randn(30, generator=gen()) * 3}),
@@ -151,12 +150,6 @@ def test_the_controls_are_drawn_where_they_lie():
     assert set(curves["pruned at random"].get_ydata()) == {0.7}
     light = runs[(runs["noise"] == "isotropic") & (runs["sigma"] == 0.2)]
     assert curves["α = 2, same kick"].get_ydata()[3] == light["test_accuracy_share_0.3"].median()
-
-
-def test_the_search_shows_medians_and_what_the_rule_asks():
-    left = figures.search(experiment()).axes[0]
-    levels = sorted(float(line.get_ydata()[0]) for line in left.get_lines() if len(set(line.get_xdata())) == 2)
-    assert levels == pytest.approx([0.93, 0.95])
 
 
 def test_the_growth_of_cost_is_drawn_over_the_sizes_of_the_report():

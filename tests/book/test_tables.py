@@ -259,23 +259,6 @@ def test_each_cell_names_the_keys_of_its_runs_in_the_order_of_their_seeds():
     assert list(shown["keys of the runs"]) == [f"{runs[1].key} {runs[0].key}", f"{runs[3].key} {runs[2].key}"]
 
 
-def test_a_search_shows_medians_and_marks_what_was_chosen():
-    rows = [(Run(seed=seed), measured(train_accuracy=0.95)) for seed in (1, 2, 3)]
-    for sigma in (0.1, 0.3):
-        for seed in (1, 2, 3):
-            run = Run(seed=seed, noise="isotropic", alpha=1.9, sigma=sigma)
-            rows.append((run, measured(train_accuracy=0.9 + seed / 100)))
-    shown = tables.sigma_form(table(rows), {("ecg5000", "isotropic"): 0.1})
-    assert list(shown["σ"]) == ["0", "→ 0.1", "0.3"]
-    assert list(shown["train %"]) == ["95.0", "92.0", "92.0"]
-
-
-def test_a_search_whose_runs_all_failed_shows_a_dash_and_their_number():
-    rows = [(Run(seed=seed, noise="shared", alpha=1.9, sigma=1.0), diverged()) for seed in (1, 2)]
-    (cell,) = tables.sigma_form(table(rows), {}).to_dict("records")
-    assert [cell[name] for name in ("train %", "test %", "pruned %", "runs", "failed")] == ["—", "—", "—", 0, 2]
-
-
 def test_every_arm_has_a_row_with_its_setting_and_what_it_prunes():
     rows = tables.arms_form(arms.of_strength(rivalled(True, range(1, 4)), "most", 0.01)).set_index("arm")
     kinds = [f"{kind}, α = {alpha}" for kind in ("Type-I", "Type-II", "Type-III") for alpha in ("1.5", "1.75", "2")]

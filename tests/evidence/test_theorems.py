@@ -167,6 +167,20 @@ def test_the_ends_of_a_ratio_of_means_and_of_a_ratio_of_variances_cover():
     assert 0.92 < variances / 2000 < 0.98
 
 
+def test_the_committed_systems_hold_for_their_limit_and_not_for_one_without_the_pull_of_the_others():
+    frame = results.read_table(Path(__file__).parents[2] / "data/results/workstation/fluctuations.parquet")
+
+    def verdicts(name, rows):
+        return {cell.verdict for cell in claims.hold(name, rows, "workstation").cells}
+
+    assert verdicts("t1-constant", frame) == verdicts("t1-independence-predicted", frame) == {"holds"}
+    off = frame.assign(value=frame["value"].where(frame["quantity"] != "limit_distance", 0.91 * frame["value"]))
+    assert verdicts("t1-constant", off) <= {"fails", "undecided"}
+    names = {"free_output": "limit_output", "limit_output": "unread"}
+    free = pd.concat([frame.replace({"quantity": names}), frame[frame["quantity"] == "free_output"]])
+    assert verdicts("t1-independence-predicted", free) == {"fails", "undecided"}  # it is -0.13 to -0.33, not 0
+
+
 # inflation, on simulated neurons
 
 NEURONS, REPEATS = 50, 200

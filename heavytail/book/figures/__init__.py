@@ -27,7 +27,6 @@ from heavytail.book.figures.training import (
     noise_types,
     norm_tails,
     pruning_by_alpha,
-    search,
     stable_tails,
     weight_matrices,
 )
@@ -67,7 +66,6 @@ __all__ = [
     "pruning_by_width",
     "ratio_and_accuracy",
     "ratio_by_kick",
-    "search",
     "stable_tails",
     "step_cost",
     "strengths",

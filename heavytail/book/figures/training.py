@@ -120,26 +120,6 @@ def loss_and_pruning(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def search(table: pd.DataFrame, allowance: float = 0.02) -> Figure:
-    """Median train accuracy and pruning ratio over seeds against σ; dotted, what the rule asks of the accuracy."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=WIDE)
-    plain = table[table["noise"].isna()]
-    noisy = table[table["noise"].notna()]
-    noisy = noisy.assign(type=named_type(noisy))
-    for axis, column in ((left, "train_accuracy"), (right, "pruning_ratio")):
-        for name, rows in noisy.groupby("type"):
-            rows.groupby("sigma")[column].median().plot(
-                ax=axis, marker="o", markersize=4, color=COLOURS[name], label=name
-            )
-        axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
-        axis.set(xscale="log", xlabel="noise scale $\\sigma$")
-    left.axhline(plain["train_accuracy"].median() - allowance, color="0.4", linestyle=":", linewidth=1)
-    left.set_ylabel("train accuracy")
-    right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
-    left.legend(title=None)
-    return figure
-
-
 def noise_types(alpha: float, *, generator: torch.Generator, neurons: int = 60, inputs: int = 30) -> Figure:
     """One draw of each noise on a weight matrix; a neuron is a column of the picture."""
     figure, axes = plt.subplots(1, 3, figsize=(8.0, 2.9), sharey=True)

@@ -180,11 +180,6 @@ def _among(claims: tuple[Claim, ...], table: str, title: str, chapter: str) -> t
     )
 
 
-def _on(table: str, title: str, chapter: str) -> tuple[Claim, ...]:
-    """The paper's empirical claims, held against one table."""
-    return _among(_PAPER, table, title, chapter)
-
-
 EXPERIMENTS: tuple[Claim, ...] = (
     *(replace(claim, chapter="ecg5000", table="ecg5000") for claim in _PAPER),
     Claim(
@@ -246,7 +241,7 @@ EXPERIMENTS: tuple[Claim, ...] = (
         depths.growth_of_loss,
         ACCURACY_MARGIN,
     ),
-    *_on("vgg", "CIFAR-10 with a small VGG", "vgg"),
+    *_among((*_PAPER, *_OF_TWINS), "vgg", "CIFAR-10 with a small VGG", "vgg"),
     Claim(
         "gaussian-compresses-less-at-equal-accuracy",
         "It is the heavy tail: Gaussian noise that costs as much train accuracy leaves the network less compressible.",

@@ -202,27 +202,47 @@ def of_cifar():
 
 def of_vgg():
     """Numbers of the chapter on a convolutional network."""
-    table = read("vgg")
-    heaviest = table["alpha"].min()
+    table, search = read("vgg"), read("choose-vgg")
+    table["score"] = table[SHARES].mean(axis=1)
+    noisy = table[table["noise"].notna()]
+    noisy = noisy[noisy["sigma"] == noisy.groupby(["unit", "noise", "alpha"])["sigma"].transform("max")]
+    every = without_noise(table)
+    steps = every.groupby(["unit", "lr"])["score"].median().groupby("unit").idxmax()
+    quiet = every[[(unit, lr) in set(steps) for unit, lr in zip(every["unit"], every["lr"], strict=True)]]
+    gains = {1.5: [], 1.75: []}
+    for (unit, _, alpha, lr), rows in noisy.groupby(["unit", "noise", "alpha", "lr"]):
+        partner = every[(every["unit"] == unit) & (every["lr"] == lr)].set_index("seed")["pruning_ratio"]
+        gains[alpha].append(100 * (rows.set_index("seed")["pruning_ratio"] - partner).median())
+    heavy = noisy[noisy["alpha"] == 1.5]
+    cost = lost_points(quiet).groupby(quiet["unit"]).median()
     numbers = {
         "filters": str(*table["width"].unique()),
-        "samples": str(*table["samples"].unique()),
-        "steps": str(*table["max_steps"].unique()),
+        "samples": grouped(table["samples"].unique().item()),
+        "steps": grouped(table["max_steps"].unique().item()),
         "runs": str(len(table)),
         "seeds": str(table["seed"].nunique()),
         "failed": str(failures(table)),
-        "heaviest": f"{heaviest:g}",
-        "failed_heaviest": str(failures(table[table["alpha"] == heaviest])),
+        "searched": str(len(search)),
+        "search_failed": str(failures(search)),
+        "light_gain": reach(gains[1.75], "{:.1f}"),
+        "heavy_gain": reach(gains[1.5], "{:.1f}"),
+        "far": str((heavy["pruning_ratio"] >= 0.5).sum()),
+        "heavy_runs": str(len(heavy)),
+        "broken": str(failures(heavy)),
+        "plain_lost": reach(cost, "{:.1f}"),
+        "unit_cost": f"{cost['kernel'] - cost['filter']:.1f}",
+        "noisy_lost": reach(
+            lost_points(noisy).groupby([noisy["unit"], noisy["noise"], noisy["alpha"]]).median(), "{:.1f}"
+        ),
+        "plain_train": percent(quiet["train_accuracy"].median()),
+        "plain_test": percent(quiet["test_accuracy"].median()),
     }
     for unit in ("filter", "kernel"):
-        rows = table[table["unit"] == unit]
-        quiet, noisy = without_noise(rows), rows[rows["noise"].notna()]
-        ratios = noisy.groupby(["noise", "alpha"])["pruning_ratio"].median()
+        ratios = noisy[noisy["unit"] == unit].groupby(["noise", "alpha"])["pruning_ratio"].median()
         numbers |= {
-            f"{unit}_plain": percent(quiet["pruning_ratio"].median()),
+            f"{unit}_plain": percent(quiet.loc[quiet["unit"] == unit, "pruning_ratio"].median()),
             f"{unit}_low": percent(ratios.min(), 0),
             f"{unit}_high": percent(ratios.max(), 0),
-            f"{unit}_plain_accuracy": percent(quiet["test_accuracy"].median()),
         }
     return numbers
 
