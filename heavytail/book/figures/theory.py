@@ -179,7 +179,7 @@ def bounds(rows: pd.DataFrame) -> Figure:
         own = rows[rows["network"] == network]
         for alpha, colour in alpha_colours(rows["alpha"]).items():
             some = own[own["alpha"] == alpha]
-            look = {"color": colour, "markersize": 3, "alpha": 0.5, "label": f"$\\alpha={alpha:g}$"}
+            look = {"color": colour, "markersize": 3, "alpha": 0.5, "label": f"$\\alpha={alpha:g}$", "rasterized": True}
             axis.loglog(some["error"], some["bound"], "o", **look)
         axis.plot(ends, ends, "--", color=GREY, linewidth=1)
         axis.set(title=network, xlabel="error after training", xlim=ends)

@@ -19,7 +19,7 @@ from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
 FEW = 12  # seeds, of which large points still stand side by side
 
-SHADES = plt.get_cmap("RdBu_r", 17)  # few, or a picture of noise is a large file
+SHADES = plt.get_cmap("RdBu_r", 11)  # few, or a picture of noise is a large file
 
 
 def named_type(table: pd.DataFrame) -> pd.Series:
