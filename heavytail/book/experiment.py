@@ -174,7 +174,7 @@ def choices(rules: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """What a search chose, ready to be shown: a row a rule and arm, with its setting, accuracies and pruning ratio."""
     rows = pd.concat([settings.assign(rule=rule) for rule, settings in rules.items()])
     percent = {
-        title: (100 * rows[column]).map("{:.1f}".format)
+        title: (100 * rows[column]).map(lambda value: "—" if pd.isna(value) else f"{value:.1f}")
         for title, column in (("accuracy %", "score"), ("before %", "accuracy"), ("pruned %", "ratio"))
     }
     shown = rows.assign(
