@@ -15,10 +15,11 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from heavytail import streams
+from heavytail import compress, streams
+from heavytail import noise as noises
 from heavytail.evidence.intervals import LEVEL, median_interval
-from heavytail.evidence.widths import start_plus_noise
 from heavytail.lab.runs import Run
+from heavytail.lab.simulations import untrained
 
 #: Samples in, (samples, seeds); out the ends of the interval of each.
 Method = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -56,13 +57,32 @@ def median(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 METHODS: dict[str, Method] = {"student": student, "median": median}
 
 
+def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Generator) -> np.ndarray:
+    """Shares pruned at squared error 0.1 of `draws` networks that were not trained; shape (draws,), in [0, 1].
+
+    Each is the start of a hidden layer of `inputs` weights a neuron, plus the noise of all steps of the run at once: a
+    sum of K independent stable kicks has the law of K^(1/α) times one of them. No data, no gradient. [D]
+    Raises ValueError for a run with other than one fully connected hidden layer.
+    """
+    if run.network != "fcn" or run.depth != 1:
+        raise ValueError(f"start plus noise wants one hidden layer of an fcn, not {run.network!r} of depth {run.depth}")
+    shares = []
+    for _ in range(draws):
+        weight = untrained.start(run.width, inputs, generator=generator)
+        if run.noise is not None and run.alpha is not None:
+            size = noises.scale(run.alpha, run.sigma, (run.max_steps - 1) * run.lr)  # no kick after the last step
+            weight = untrained.kicked(weight, run.alpha, run.noise, size, generator=generator)
+        shares.append(compress.prunable_share(weight))
+    return np.array(shares)
+
+
 def side_by_side(runs: Sequence[Run], inputs: int, draws: int, *, generator: torch.Generator) -> np.ndarray:
     """Pruning ratios of `draws` untrained networks, start plus kicks, as each run has them; shape (draws, runs).
 
     In a row all runs have the same start and the same random words, as runs of one seed have. Each run's law is exact;
     how two alphas depend on each other is that of the words of one step, where training has K steps of common words.
     Raises ValueError for runs that seeds do not pair: of different widths or noises, plain SGD aside; and as
-    `widths.start_plus_noise` does.
+    `start_plus_noise` does.
 
     >>> noisy = [Run(width=50, noise="shared", alpha=alpha, sigma=0.3) for alpha in (1.5, 1.9)]
     >>> shares = side_by_side([*noisy, Run(width=50)], 20, 3, generator=streams.generator(1, "noise"))

@@ -216,21 +216,3 @@ def collapses(table: pd.DataFrame) -> list[Cell]:
         collapsed = (lost > 0.1).astype(float).where(lost.notna())
         samples.append(Sample(f"{label}, {int(collapsed.sum())} of {collapsed.count()} runs", noise, collapsed))
     return shares(samples)
-
-
-def largest_sigma(table: pd.DataFrame, allowance: float = 0.02) -> dict[tuple[str, str], float]:
-    """Per data set and noise the largest sigma whose median run ends at most `allowance` below plain SGD.
-
-    What ends is the train accuracy, at the largest alpha of the table; a run that failed counts as accuracy 0. The
-    older tables vgg and width chose their sigma by this rule. A noise that no sigma suits is left out.
-    """
-    chosen = {}
-    for dataset, rows in table.groupby("dataset"):
-        target = rows.loc[rows["noise"].isna(), "train_accuracy"].median() - allowance
-        noisy = heavy(rows)
-        noisy = noisy[noisy["alpha"] == noisy["alpha"].max()].fillna({"train_accuracy": 0.0})
-        for noise, cells in noisy.groupby("noise"):
-            middle = cells.groupby("sigma")["train_accuracy"].median()
-            if (middle >= target).any():
-                chosen[str(dataset), str(noise)] = float(middle.index[middle >= target].max())
-    return chosen

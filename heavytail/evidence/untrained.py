@@ -6,6 +6,7 @@ only estimate. That trained networks have the ratio of their own start and kicks
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -36,6 +37,34 @@ def heavier_tail(table: pd.DataFrame) -> list[Cell]:
         label = f"{noise}, α = {heavy:g} against {light:g}, {width} neurons of {inputs} inputs"
         samples.append(Sample(label, str(noise), of[heavy] - of[light]))
     return medians(samples)
+
+
+def wider(table: pd.DataFrame) -> list[Cell]:
+    """Per noise, alpha and strength: pruning ratio at the largest width less that at the smallest.
+
+    Layers of two widths share nothing, so repeats are paired by chance.
+    """
+    samples = []
+    names = ["noise", "alpha", "sigma", "lr", "steps", "inputs"]
+    for (noise, alpha, sigma, _, _, inputs), rows in table[table["alpha"] < 2].groupby(names):
+        narrow, wide = rows["width"].min(), rows["width"].max()
+        if narrow == wide:
+            continue
+        of = {width: _of(rows[rows["width"] == width], "pruning_ratio") for width in (narrow, wide)}
+        label = f"{noise}, α = {alpha:g}, σ = {sigma:g}, width {wide} less {narrow} of {inputs} inputs"
+        samples.append(Sample(label, str(noise), of[wide] - of[narrow]))
+    return medians(samples)
+
+
+def by_width(table: pd.DataFrame) -> pd.DataFrame:
+    """Medians of the law by width: columns noise, alpha, width and predicted, one row a setting and, last, the start.
+
+    The start has no noise: its ratio is that of all repeats of a width.
+    """
+    ratios = table[table["quantity"] == "pruning_ratio"].groupby(["noise", "alpha", "width"])["value"].median()
+    starts = table[table["quantity"] == "start_ratio"].groupby("width")["value"].median()
+    still = starts.rename("predicted").reset_index().assign(noise=None, alpha=math.nan)
+    return pd.concat([ratios.rename("predicted").reset_index(), still], ignore_index=True)
 
 
 def against_gaussian(table: pd.DataFrame) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Width: what a wider network prunes and keeps, and what start plus noise, or the limit law, says it should."""
+"""Width: what a wider network prunes and keeps, and what the limit law says it should."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
-import torch
 from scipy import optimize
 
-from heavytail import compress, laws, noise
+from heavytail import compress, laws
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import AT_SHARES, diverged, mean_accuracy, outcomes, unpenalised
 from heavytail.evidence.intervals import paired
-from heavytail.lab.results import runs_of
-from heavytail.lab.runs import Run
-from heavytail.lab.simulations import untrained as untrained_layers
 
 ERROR = math.sqrt(compress.SQUARED_ERROR)
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
-    """Pruning ratio at the largest width less that at the smallest: a cell is one noise at one alpha and sigma."""
+    """Pruning ratio at the largest width less that at the smallest: a cell is one noise at one setting."""
     return widest_less_narrowest(table[table["noise"].notna()], lambda rows: rows["pruning_ratio"])
 
 
@@ -31,21 +26,22 @@ def accuracy_at_equal_share(table: pd.DataFrame) -> list[Cell]:
     """What width adds to test accuracy at an equal pruned share with noise, less what it adds without.
 
     Mean over the pruned shares 0.1 to 0.9, at the largest width less at the smallest, and of that the same difference
-    of plain SGD of the same seed taken off. A diverged run is at chance.
+    of plain SGD of the same seed and step size taken off. A diverged run is at chance.
     """
     held = outcomes(table, AT_SHARES)
-    samples = _widest_less_narrowest(held, mean_accuracy(held))
-    plain = next((sample.values for sample in samples if not sample.noise), pd.Series(dtype=float))
-    return medians([replace(s, values=paired(s.values, plain)) for s in samples if s.noise])
+    gains = _widest_less_narrowest(held, mean_accuracy(held))
+    plain = {lr: sample.values for lr, sample in gains if not sample.noise}
+    nothing = pd.Series(dtype=float)
+    return medians([replace(s, values=paired(s.values, plain.get(lr, nothing))) for lr, s in gains if s.noise])
 
 
 def widest_less_narrowest(table: pd.DataFrame, quantity: Callable[[pd.DataFrame], pd.Series]) -> list[Cell]:
     """A quantity at the largest width less at the smallest, seed by seed; plain SGD, if it is there, comes first.
 
-    Pairs by seed: on the CPU the first neurons of the wide network have the starts and the kicks of the narrow one of
-    the same seed, so the two are not independent. A setting without runs at both widths is left out.
+    Networks of two widths have starts and kicks of their own: a seed pairs them by its batches alone, if at all. A
+    setting without runs at both widths is left out.
     """
-    return medians(_widest_less_narrowest(table, quantity(table)))
+    return medians([sample for _, sample in _widest_less_narrowest(table, quantity(table))])
 
 
 def pruned_against_narrow(table: pd.DataFrame, share: float = 0.9) -> list[Cell]:
@@ -61,42 +57,7 @@ def pruned_against_narrow(table: pd.DataFrame, share: float = 0.9) -> list[Cell]
     wide, narrow = max(pairs)
     pruned = f"test_accuracy_share_{share:.1f}"
     held = outcomes(table, [pruned, "test_accuracy"])
-    return medians(_less(held, held[pruned], wide, held["test_accuracy"], narrow))
-
-
-def start_plus_noise(run: Run, inputs: int, draws: int, *, generator: torch.Generator) -> np.ndarray:
-    """Shares pruned at squared error 0.1 of `draws` networks that were not trained; shape (draws,), in [0, 1].
-
-    Each is the start of a hidden layer of `inputs` weights a neuron, plus the noise of all steps of the run at once: a
-    sum of K independent stable kicks has the law of K^(1/α) times one of them. No data, no gradient. [D]
-    Raises ValueError for a run with other than one fully connected hidden layer.
-    """
-    if run.network != "fcn" or run.depth != 1:
-        raise ValueError(f"start plus noise wants one hidden layer of an fcn, not {run.network!r} of depth {run.depth}")
-    shares = []
-    for _ in range(draws):
-        weight = untrained_layers.start(run.width, inputs, generator=generator)
-        if run.noise is not None and run.alpha is not None:
-            size = noise.scale(run.alpha, run.sigma, (run.max_steps - 1) * run.lr)  # no kick after the last step
-            weight = untrained_layers.kicked(weight, run.alpha, run.noise, size, generator=generator)
-        shares.append(compress.prunable_share(weight))
-    return np.array(shares)
-
-
-def untrained(table: pd.DataFrame, inputs: int, draws: int, *, generator: torch.Generator) -> pd.DataFrame:
-    """`start_plus_noise` of every setting of a table.
-
-    A row a noise, alpha, sigma and width, plain SGD last: those four columns, `predicted`, the median of the draws, and
-    `spread`, their standard deviation.
-    """
-    rows = []
-    names = ["noise", "alpha", "sigma", "width"]
-    for setting, some in table.groupby(names, dropna=False):
-        shares = start_plus_noise(runs_of(some.iloc[:1])[0], inputs, draws, generator=generator)
-        rows.append(
-            {**dict(zip(names, setting, strict=True)), "predicted": float(np.median(shares)), "spread": shares.std()}
-        )
-    return pd.DataFrame(rows, columns=[*names, "predicted", "spread"])
+    return medians([sample for _, sample in _less(held, held[pruned], wide, held["test_accuracy"], narrow)])
 
 
 def limit_share(alpha: float, width: float, error: float = ERROR, probability: float = 0.5) -> float:
@@ -117,27 +78,32 @@ def limit_share(alpha: float, width: float, error: float = ERROR, probability: f
     return 1 - float(optimize.brentq(excess, low, high, xtol=1e-7))
 
 
-def _widest_less_narrowest(table: pd.DataFrame, values: pd.Series) -> list[Sample]:
+def _widest_less_narrowest(table: pd.DataFrame, values: pd.Series) -> list[tuple[float, Sample]]:
     narrow, wide = table["width"].min(), table["width"].max()
     if table.empty or narrow == wide:
         return []  # nothing to compare
     return _less(table, values, wide, values, narrow)
 
 
-def _less(table: pd.DataFrame, values: pd.Series, wide: int, others: pd.Series, narrow: int) -> list[Sample]:
-    """Per setting, seed by seed: `values` at the width `wide` less `others` at `narrow`; plain SGD first."""
+def _less(
+    table: pd.DataFrame, values: pd.Series, wide: int, others: pd.Series, narrow: int
+) -> list[tuple[float, Sample]]:
+    """Per setting its step size and, seed by seed, `values` at the width `wide` less `others` at `narrow`.
+
+    Plain SGD comes first.
+    """
     samples = []
     held = table.assign(first=values.to_numpy(dtype=float), second=others.to_numpy(dtype=float))
     held = unpenalised(held)
-    for (kind, alpha, sigma), rows in held.groupby(["noise", "alpha", "sigma"], dropna=False):
+    for (kind, alpha, sigma, lr), rows in held.groupby(["noise", "alpha", "sigma", "lr"], dropna=False):
         by_seed = rows.set_index("seed")
         left, right = (by_seed.loc[by_seed["width"] == n, side] for side, n in (("first", wide), ("second", narrow)))
         if left.empty or right.empty:
             continue
         plain = pd.isna(kind)
         label = "plain SGD" if plain else f"{kind}, α = {alpha:g}, σ = {sigma:g}"
+        label += f", η = {lr:g}" if held["lr"].nunique() > 1 else ""
         lost = diverged(rows, rows["first"])
-        samples.append(
-            Sample(f"{label}, width {wide} less {narrow}", "" if plain else str(kind), paired(left, right), lost)
-        )
-    return sorted(samples, key=lambda sample: bool(sample.noise))
+        sample = Sample(f"{label}, width {wide} less {narrow}", "" if plain else str(kind), paired(left, right), lost)
+        samples.append((float(lr), sample))
+    return sorted(samples, key=lambda one: bool(one[1].noise))

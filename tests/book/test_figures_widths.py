@@ -15,7 +15,7 @@ import torch
 from made_up_results import diverged, sweep, table
 from matplotlib.colors import same_color
 
-from heavytail import Run, compress, streams
+from heavytail import Run, compress
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS
 from heavytail.evidence import widths
@@ -37,13 +37,14 @@ def many():
     return pd.concat([frame.assign(width=n, pruning_ratio=frame["pruning_ratio"] + n / 1000) for n in WIDTHS])
 
 
-def untrained():
-    return widths.untrained(many(), 4, 3, generator=streams.generator(1, "noise"))
+def law():
+    settings = many()[["noise", "alpha", "width"]].drop_duplicates().sort_values(["noise", "alpha", "width"])
+    return settings.assign(predicted=settings["width"] / 100 + settings["alpha"].fillna(0) / 1000)
 
 
 NORMS = {30: torch.arange(1.0, 31), 90: torch.arange(1.0, 91)}
 DRAWN = {
-    "pruning_by_width": lambda: figures.pruning_by_width(many(), untrained()),
+    "pruning_by_width": lambda: figures.pruning_by_width(many(), law()),
     "curves_by_width": lambda: figures.curves_by_width(many(), 1.75),
     "norms_by_width": lambda: figures.norms_by_width(NORMS, torch.ones(90)),
 }
@@ -65,13 +66,13 @@ def test_figures_of_widths_survive_runs_that_diverged_and_leave_their_table_alon
     runs = [Run(noise="shared", alpha=1.75, sigma=0.1, seed=9, width=n) for n in WIDTHS]
     frame = pd.concat([many(), table([(run, diverged()) for run in runs])], ignore_index=True)
     before = frame.copy()
-    figures.pruning_by_width(frame, untrained()).savefig(io.BytesIO(), dpi=50)
+    figures.pruning_by_width(frame, law()).savefig(io.BytesIO(), dpi=50)
     figures.curves_by_width(frame, 1.75).savefig(io.BytesIO(), dpi=50)
     assert frame.equals(before)
 
 
 def test_pruning_by_width_draws_a_point_a_run_the_medians_and_both_predictions():
-    frame, guess = many(), untrained()
+    frame, guess = many(), law()
     figure = figures.pruning_by_width(frame, guess)
     assert [axis.get_title() for axis in figure.axes] == [r"$\alpha=1.75$", r"$\alpha=1.9$"]
     second = figure.axes[1].get_lines()
@@ -82,8 +83,8 @@ def test_pruning_by_width_draws_a_point_a_run_the_medians_and_both_predictions()
     assert list(medians) == pytest.approx(list(rows.groupby("width")["pruning_ratio"].median()))
     chosen = guess[(guess["noise"] == "entrywise") & (guess["alpha"] == 1.9)]
     assert list(dotted) == list(chosen["predicted"])
-    (law,) = [line for line in second if same_color(line.get_color(), "black") and len(line.get_xdata())]
-    assert law.get_ydata()[[0, -1]] == pytest.approx([widths.limit_share(1.9, n) for n in WIDTHS])
+    (limit,) = [line for line in second if same_color(line.get_color(), "black") and len(line.get_xdata())]
+    assert limit.get_ydata()[[0, -1]] == pytest.approx([widths.limit_share(1.9, n) for n in WIDTHS])
     plain = [line for line in second if same_color(line.get_color(), COLOURS["none"])]
     assert [line.get_linestyle() for line in plain] == ["None", "--", ":"]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -92,7 +93,7 @@ def test_pruning_by_width_draws_a_point_a_run_the_medians_and_both_predictions()
 
 def test_the_limit_law_is_not_drawn_at_alpha_two():
     frame = many().assign(alpha=lambda rows: rows["alpha"].replace(1.9, 2.0))
-    figure = figures.pruning_by_width(frame, untrained())
+    figure = figures.pruning_by_width(frame, law())
     black = [
         sum(same_color(line.get_color(), "black") and len(line.get_xdata()) > 0 for line in axis.get_lines())
         for axis in figure.axes

@@ -28,7 +28,7 @@ from heavytail.lab.runs import read_grid
 MEASURED_CLAIMS = [claim for claim in CLAIMS if claim.measure is not None]
 OF_CONTROLS = [claim for claim in MEASURED_CLAIMS if claim.table == "controls"]
 OF_DEPTH = [claim for claim in MEASURED_CLAIMS if claim.measure is depths.growth_of_loss]
-OF_WIDTH = [claim for claim in MEASURED_CLAIMS if claim.table == "width"]
+OF_WIDTH = [claim for claim in MEASURED_CLAIMS if claim.measure and claim.measure.__module__ == widths.__name__]
 OF_RIVALS = [
     claim
     for claim in MEASURED_CLAIMS
@@ -114,13 +114,15 @@ def law(agree, repeats):
     """A table of start plus noise whose ratios are as the claims would have them, the other way round, or alike."""
     ratio = {1.5: 0.6, 1.75: 0.5, 2.0: 0.4}
     todo = [
-        simulations.Untrained(alpha=alpha, sigma=0.1, noise=noise, width=50, inputs=3, repeats=repeats)
+        simulations.Untrained(alpha=alpha, sigma=0.1, noise=noise, width=width, inputs=3, repeats=repeats)
         for noise in ("shared", "entrywise", "isotropic")
         for alpha in ratio
+        for width in (50, 500)
     ]
 
-    def numbers(alpha):
-        middle = 0.5 if agree is None else ratio[alpha] if agree else 1 - ratio[alpha]
+    def numbers(alpha, width):
+        middle = ratio[alpha] + (0.05 if width > 50 else 0.0)
+        middle = 0.5 if agree is None else middle if agree else 1 - middle
         start = 0.5 if agree is None else 0.1 if agree else 0.9
         shaken = [1 + 1e-4 * math.sin(repeat) for repeat in range(repeats)]
         return {
@@ -128,7 +130,7 @@ def law(agree, repeats):
             "start_ratio": [start * factor for factor in shaken],
         }
 
-    return simulated((simulation, numbers(simulation.alpha)) for simulation in todo)
+    return simulated((simulation, numbers(simulation.alpha, simulation.width)) for simulation in todo)
 
 
 @pytest.mark.parametrize("claim", LAW, ids=lambda claim: claim.id)

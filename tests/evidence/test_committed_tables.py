@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from heavytail import Run, _sampler, streams, train
-from heavytail.evidence import arms, controls, experiments
+from heavytail.evidence import arms, controls
 from heavytail.lab import datasets, results, simulations, training
 from heavytail.lab.runs import read_grid
 
@@ -189,22 +189,9 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
         assert abs(again[column] - row[column]) <= TOLERANCE * max(1, abs(row[column])), (row["alpha"], column)
 
 
-SEARCHES = {
-    "width": "search-ecg5000",
-}
-
-
-@pytest.mark.parametrize(("name", "search"), SEARCHES.items())
-def test_a_table_was_trained_at_the_sigmas_that_the_rule_chose(name, search):
-    chosen = experiments.largest_sigma(results.read_table(DATA / "results" / "workstation" / f"{search}.parquet"))
-    for profile in ("quick", "workstation"):
-        for run in read_grid(DATA / "grids" / f"{name}.toml", profile):
-            assert run.noise is None or run.sigma == chosen[run.dataset, run.noise]
-
-
 # Of the tables whose settings were searched for: the rule for noise beside `chosen`, the inputs of a unit, and step
 # sizes of plain SGD that no rule asks for: that of the authors' example, and a larger one alone as a rival. In the
-# second convolution a kernel has nine, a filter nine a filter of the first. Tables of one layer have small networks.
+# second convolution a kernel has nine, a filter nine a filter of the first. All but deeper and vgg have small networks.
 SEARCHED = {
     "ecg5000": (arms.strongest, 140, {0.001}),
     "mnist": (arms.boldest, 784, {1.0}),
@@ -267,6 +254,32 @@ def test_the_split_at_random_has_the_arms_of_the_paper_at_the_settings_of_the_ar
     }
     assert settings["ecg5000-random"] == settings["ecg5000"]
     assert len(read["ecg5000-random"]) == len(settings["ecg5000"]) * len({run.seed for run in read["ecg5000-random"]})
+
+
+@pytest.mark.parametrize("profile", ["quick", "workstation"])
+def test_every_width_has_the_strongest_settings_of_ecg5000_and_so_has_their_law(profile):
+    def settings(runs):
+        return {(run.noise, run.alpha, run.sigma, run.lr, getattr(run, "max_steps", 0) or run.steps) for run in runs}
+
+    ecg, wide = (read_grid(DATA / "grids" / f"{name}.toml", profile) for name in ("ecg5000", "width"))
+    ecg = [run for run in ecg if run.width == max(each.width for each in ecg) and run.noise]
+    strongest = [max(own, key=lambda run: run.sigma) for own in by_arm(ecg).values() if own[0].alpha in (1.5, 1.75)]
+    law = simulations.read_grid(DATA / "grids" / "untrained-width.toml", profile)
+    assert len(strongest) == 6
+    for width in {run.width for run in wide}:
+        noisy, alone = (
+            [run for run in wide if run.width == width and bool(run.noise) == kind] for kind in (True, False)
+        )
+        assert settings(noisy) == settings(strongest) == settings([each for each in law if each.width == width])
+        assert {run.lr for run in alone} == {run.lr for run in strongest}
+        assert {run.seed for run in alone} == {run.seed for run in noisy} == {run.seed for run in wide}
+    assert len(law) == 6 * len({run.width for run in wide})
+
+
+def by_arm(runs):
+    """Runs by noise and alpha."""
+    arm = lambda run: (run.noise, run.alpha)  # noqa: E731
+    return {key: list(own) for key, own in itertools.groupby(sorted(runs, key=arm), key=arm)}
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])

@@ -179,34 +179,6 @@ def test_a_table_of_an_earlier_release_has_the_later_fields_at_their_defaults(tm
     assert read["tail_index"].isna().all()
 
 
-def accuracies(settings):
-    """A table of three runs a setting (noise, alpha, sigma) with these train accuracies; None for a failed run."""
-    rows = []
-    for (kind, alpha, sigma), values in settings.items():
-        for seed, value in enumerate(values):
-            run = Run(seed=seed, noise=kind, alpha=alpha, sigma=sigma)
-            rows.append((run, diverged() if value is None else measured(train_accuracy=value)))
-    return table(rows)
-
-
-def test_the_largest_sigma_is_the_one_whose_median_run_is_at_most_two_points_below_plain_sgd():
-    found = experiments.largest_sigma(
-        accuracies(
-            {
-                (None, None, 0.0): (0.94, 0.95, 0.99),
-                ("shared", 1.9, 0.1): (0.95, 0.95, 0.95),
-                ("shared", 1.9, 0.2): (0.10, 0.9301, 0.94),
-                ("shared", 1.9, 0.3): (0.99, 0.9299, 0.92),
-                ("shared", 1.5, 0.3): (0.99, 0.99, 0.99),
-                ("entrywise", 1.9, 0.1): (0.94, None, 0.94),
-                ("entrywise", 1.9, 0.2): (0.94, None, None),
-                ("isotropic", 1.9, 0.1): (0.5, 0.5, 0.5),
-            }
-        )
-    )
-    assert found == {("ecg5000", "shared"): 0.2, ("ecg5000", "entrywise"): 0.1}
-
-
 def gaussian_beside_tail(accuracies):
     """Three seeds a setting of Type-I noise; None is a run that diverged."""
     rows = []

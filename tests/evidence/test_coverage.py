@@ -17,15 +17,23 @@ import pytest
 import torch
 from scipy import stats
 
-from heavytail import Run, compress, noise, streams
-from heavytail.evidence.coverage import METHODS, between_alphas, coverage, median, of_settings, side_by_side
+from heavytail import Run, compress, networks, noise, streams
+from heavytail.evidence.coverage import (
+    METHODS,
+    between_alphas,
+    coverage,
+    median,
+    of_settings,
+    side_by_side,
+    start_plus_noise,
+)
 from heavytail.evidence.intervals import least_seeds, median_interval
 from heavytail.lab import results
 
 TABLES = Path(__file__).resolve().parents[2] / "data" / "results" / "workstation"
 INPUTS = {"ecg5000": 140, "mnist": 784, "cifar10": 3072, "cifar100": 3072, "digits": 64}
 WANTED = 0.94  # of nominal 95
-HEAVY = Run(width=100, noise="shared", alpha=1.5, sigma=0.3)  # of the committed table `width`
+HEAVY = Run(width=100, noise="shared", alpha=1.5, sigma=0.3)
 
 
 def safe(seeds, samples, tests):
@@ -186,3 +194,31 @@ def test_settings_are_judged_by_what_noise_adds_to_the_start():
     assert rare["student"] < 0.35  # 26 % of samples see one of the rare numbers
     assert min(bell["median"], rare["median"]) > WANTED
     assert rare["median"] == 1.0
+
+
+def test_start_plus_noise_has_the_start_of_the_networks_and_the_noise_of_all_steps():
+    """Without noise, a plain start; with much noise, what noise alone prunes; its size is that of K kicks."""
+    g = streams.generator(1, "noise")
+    net = networks.build("fcn", (30,), 2, width=4000, depth=1, generator=g)
+    (start,) = networks.hidden_weights(net).values()
+    plain = start_plus_noise(Run(width=4000), 30, 3, generator=g)
+    assert plain.shape == (3,)
+    assert plain == pytest.approx(compress.prunable_share(start.detach()), abs=0.01)
+    pure = compress.prunable_share(noise.draw(2.0, "isotropic", (4000, 30), generator=g))
+    loud = Run(width=4000, noise="isotropic", alpha=2.0, sigma=100.0)
+    assert start_plus_noise(loud, 30, 3, generator=g) == pytest.approx(pure, abs=0.01)
+    # At α = 2 the kicks of one step of size Kη are those of K steps of size η; one step less is no kick.
+    settings = {"width": 4000, "noise": "shared", "alpha": 2.0, "sigma": 0.1}
+    many, one, none = (
+        start_plus_noise(Run(**settings, lr=lr, max_steps=steps), 30, 1, generator=streams.generator(2, "noise"))
+        for lr, steps in ((0.001, 601), (0.6, 2), (0.6, 1))
+    )
+    assert many == one
+    assert none == pytest.approx(plain[:1], abs=0.01)
+    assert one > none + 0.05
+
+
+def test_start_plus_noise_is_for_one_hidden_layer():
+    for other, told in ((Run(depth=2), "'fcn' of depth 2"), (Run(network="mean_field"), "'mean_field' of depth 1")):
+        with pytest.raises(ValueError, match=f"^start plus noise wants one hidden layer of an fcn, not {told}$"):
+            start_plus_noise(other, 3, 1, generator=streams.generator(1, "noise"))

@@ -68,6 +68,35 @@ def test_gaussian_noise_of_every_strength_is_held_against_the_index_next_to_1_75
     assert weak.value == pytest.approx((pruned[1.7, 0.3] - pruned[2.0, 0.2]).median())
 
 
+def test_a_wider_layer_is_held_against_the_narrowest_of_its_setting():
+    rows = made({}, {"width": 120}, {"width": 900}, {"noise": "isotropic"}, {"noise": "isotropic", "width": 120})
+    one, two = untrained.wider(rows)
+    assert (one.label, two.label) == (
+        "isotropic, α = 1.5, σ = 0.3, width 120 less 60 of 6 inputs",
+        "shared, α = 1.5, σ = 0.3, width 900 less 60 of 6 inputs",
+    )
+    shared = rows[(rows["quantity"] == "pruning_ratio") & (rows["noise"] == "shared")]
+    by_width = shared.pivot(index="repeat", columns="width", values="value")
+    assert two.value == pytest.approx((by_width[900] - by_width[60]).median())
+    assert words([two]) == ["holds"]
+    turned = rows.assign(width=rows["width"].replace({60: 900, 900: 60}))
+    assert words(untrained.wider(turned[turned["noise"] == "shared"])) == ["fails"]
+    assert untrained.wider(made({}, {"sigma": 0.1, "width": 120})) == []  # two settings at a width each
+    assert untrained.wider(made({"alpha": 2.0}, {"alpha": 2.0, "width": 120})) == []
+
+
+def test_the_law_by_width_has_a_row_a_setting_and_the_start_last():
+    rows = made({}, {"width": 120}, {"alpha": 1.9})
+    law = untrained.by_width(rows)
+    assert list(law.columns) == ["noise", "alpha", "width", "predicted"]
+    assert law["noise"].fillna("").tolist() == ["shared"] * 3 + [""] * 2
+    assert law["alpha"].tolist()[:3] == [1.5, 1.5, 1.9]
+    assert law["width"].tolist() == [60, 120, 60, 60, 120]
+    own = rows[(rows["alpha"] == 1.5) & (rows["width"] == 120)]
+    for predicted, quantity in ((law["predicted"][1], "pruning_ratio"), (law["predicted"][4], "start_ratio")):
+        assert predicted == own.loc[own["quantity"] == quantity, "value"].median()
+
+
 def test_two_strengths_at_one_alpha_are_refused_where_alphas_are_compared():
     with pytest.raises(ValueError, match="several settings at one alpha"):
         untrained.heavier_tail(made({}, {"sigma": 0.1}, {"alpha": 1.9}))

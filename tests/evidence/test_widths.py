@@ -1,4 +1,4 @@
-"""Width: gains paired by seed, start plus noise against the trained kicks, and the limit law inverted."""
+"""Width: gains paired by seed, and the limit law inverted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 import torch
 from made_up_results import diverged, measured, table
 
-from heavytail import Run, compress, laws, networks, noise, streams
+from heavytail import Run, compress, laws, noise, streams
 from heavytail.evidence import experiments, widths
+from heavytail.lab import training
 
 # Far apart, so that what is not paired by seed has a wide interval.
 NARROW = {1: 0.10, 2: 0.30, 3: 0.80, 4: 0.15, 5: 0.50, 6: 0.65}
@@ -112,57 +113,41 @@ def test_a_wide_network_pruned_is_held_against_one_trained_with_as_few_neurons()
     assert widths.pruned_against_narrow(table(rows), share=0.0) == []
 
 
+def test_every_step_size_of_plain_sgd_is_shown_and_noise_is_held_against_that_of_its_own():
+    """At the step size of the noise plain SGD gains 0.05, at the other 0.4."""
+    rows = []
+    for seed in GAIN:
+        for n, level in ((100, 0.3), (1000, 0.5)):
+            rows.append(
+                (run(seed, n, replace(NOISY, lr=0.01)), measured(share_accuracy=level + GAIN[seed] * (n > 100)))
+            )
+            for lr, gain in ((0.01, 0.05), (0.03, 0.4)):
+                rows.append((run(seed, n, Run(lr=lr)), measured(share_accuracy=0.5 + gain * (n > 100))))
+    frame = table(rows)
+    (cell,) = widths.accuracy_at_equal_share(frame)
+    assert cell.label == "shared, α = 1.5, σ = 0.3, η = 0.01, width 1000 less 100"
+    assert (cell.low, cell.high) == interval({seed: 0.15 + gain for seed, gain in GAIN.items()})
+    shown = widths.widest_less_narrowest(frame, experiments.mean_accuracy)
+    assert [(cell.label, round(cell.value, 6)) for cell in shown[:2]] == [
+        ("plain SGD, η = 0.01, width 1000 less 100", 0.05),
+        ("plain SGD, η = 0.03, width 1000 less 100", 0.4),
+    ]
+    assert len(shown) == 3
+    frame = frame[~(frame["noise"].isna() & (frame["lr"] == 0.01))]
+    (cell,) = widths.accuracy_at_equal_share(frame)
+    assert cell.failed == cell.seeds == len(GAIN)  # plain SGD of another step size is no partner
+
+
 @pytest.mark.parametrize("kind", noise.NOISES)
-def test_on_the_cpu_a_wide_network_has_the_start_and_the_kicks_of_the_narrow_one(kind):
-    """Why widths are paired by seed."""
-    starts = []
+def test_networks_of_two_widths_of_a_seed_share_no_kicks(kind):
+    kicks = []
     for n in (20, 90):
-        net = networks.build("fcn", (7,), 2, width=n, depth=1, generator=streams.generator(4, "weights"))
-        (weight,) = (p.detach() for p in networks.hidden_weights(net).values())
-        noise.add(weight, 1.5, kind, 1.0, key=streams.key(4, "noise"), step=3)
-        starts.append(weight)
-    narrow, wide = starts
-    assert torch.equal(narrow, wide[:20])
-    assert not torch.equal(narrow, wide[20:40])
-
-
-def test_start_plus_noise_has_the_start_of_the_networks_and_the_noise_of_all_steps():
-    """Without noise, a plain start; with much noise, what noise alone prunes; its size is that of K kicks."""
-    g = streams.generator(1, "noise")
-    net = networks.build("fcn", (30,), 2, width=4000, depth=1, generator=g)
-    (start,) = networks.hidden_weights(net).values()
-    plain = widths.start_plus_noise(Run(width=4000), 30, 3, generator=g)
-    assert plain.shape == (3,)
-    assert plain == pytest.approx(compress.prunable_share(start.detach()), abs=0.01)
-    pure = compress.prunable_share(noise.draw(2.0, "isotropic", (4000, 30), generator=g))
-    loud = Run(width=4000, noise="isotropic", alpha=2.0, sigma=100.0)
-    assert widths.start_plus_noise(loud, 30, 3, generator=g) == pytest.approx(pure, abs=0.01)
-    # At α = 2 the kicks of one step of size Kη are those of K steps of size η; one step less is no kick.
-    settings = {"width": 4000, "noise": "shared", "alpha": 2.0, "sigma": 0.1}
-    many, one, none = (
-        widths.start_plus_noise(Run(**settings, lr=lr, max_steps=steps), 30, 1, generator=streams.generator(2, "noise"))
-        for lr, steps in ((0.001, 601), (0.6, 2), (0.6, 1))
-    )
-    assert many == one
-    assert none == pytest.approx(plain[:1], abs=0.01)
-    assert one > none + 0.05
-
-
-def test_start_plus_noise_is_for_one_hidden_layer():
-    for other, told in ((Run(depth=2), "'fcn' of depth 2"), (Run(network="mean_field"), "'mean_field' of depth 1")):
-        with pytest.raises(ValueError, match=f"^start plus noise wants one hidden layer of an fcn, not {told}$"):
-            widths.start_plus_noise(other, 3, 1, generator=streams.generator(1, "noise"))
-
-
-def test_untrained_has_a_row_a_setting_and_width():
-    frame = table([*runs(of=(30, 60)), *runs(replace(NOISY, noise="entrywise"), of=(30,)), *runs(Run(), of=(30, 60))])
-    found = widths.untrained(frame, 5, 4, generator=streams.generator(1, "noise"))
-    assert [*zip(found["noise"].fillna(""), found["width"], strict=True)] == [
-        ("entrywise", 30), ("shared", 30), ("shared", 60), ("", 30), ("", 60),
-    ]  # fmt: skip
-    g = streams.generator(1, "noise")
-    shares = widths.start_plus_noise(run(1, 30, replace(NOISY, noise="entrywise")), 5, 4, generator=g)
-    assert (found["predicted"][0], found["spread"][0]) == (np.median(shares), shares.std())
+        weight = torch.zeros(n, 7)
+        noise.add(
+            weight, 1.5, kind, 1.0, key=training.noise_key(Run(noise=kind, alpha=1.5, sigma=1.0, width=n)), step=3
+        )
+        kicks.append(weight)
+    assert not (kicks[0] == kicks[1][:20]).any()
 
 
 @pytest.mark.parametrize("alpha", [1.2, 1.5, 1.75])

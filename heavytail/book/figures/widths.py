@@ -20,22 +20,22 @@ from heavytail.evidence.widths import limit_share
 SHIFT = 1.09  # between the noises, so that points of one width do not lie on one another
 
 
-def pruning_by_width(table: pd.DataFrame, untrained: pd.DataFrame) -> Figure:
+def pruning_by_width(table: pd.DataFrame, law: pd.DataFrame) -> Figure:
     """Pruning ratio at squared error 0.1 against width: a panel an α, a point a run, medians over seeds joined.
 
-    Dashed is plain SGD. `untrained` is what `widths.untrained` made of the table: dotted, start plus noise. Thin and
-    black is the limit law of pure Type-I noise.
+    Dashed is plain SGD. `law` is that of start plus noise, as `untrained.by_width` has it: dotted. Thin and black is
+    the limit law of pure Type-I noise.
     """
     alphas = sorted(table["alpha"].dropna().unique())
     figure, axes = plt.subplots(1, max(len(alphas), 1), figsize=(8.0, 3.6), sharex=True, sharey=True, squeeze=False)
-    table, untrained = (frame.assign(type=named_type(frame)) for frame in (table, untrained))
+    table, law = (frame.assign(type=named_type(frame)) for frame in (table, law))
     present = [name for name in COLOURS if name in set(table["type"])]
     every = np.geomspace(table["width"].min(), table["width"].max(), 25)
     for axis, alpha in zip(axes[0], alphas, strict=False):
         for number, name in enumerate(present):
             rows, guess = (
                 frame[(frame["type"] == name) & ((frame["alpha"] == alpha) | frame["alpha"].isna())]
-                for frame in (table, untrained)
+                for frame in (table, law)
             )
             shift = SHIFT ** (number - (len(present) - 1) / 2)
             middle = rows.groupby("width")["pruning_ratio"].median()

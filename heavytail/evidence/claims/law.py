@@ -63,4 +63,16 @@ LAW: tuple[Claim, ...] = (
     *_in_settings_of("mnist", "MNIST", "mnist"),
     *_in_settings_of("cifar10", "CIFAR-10", "cifar"),
     *_in_settings_of("cifar100", "CIFAR-100", "cifar"),
+    Claim(
+        "law-wider-compresses-more",
+        "Start plus noise is the more compressible the wider the network, at equal noise a neuron. In the settings of "
+        "ECG5000.",
+        "D",
+        "width",
+        "pruning ratio at the largest width less at the smallest",
+        (0.0, INFINITY),
+        "untrained-width",
+        untrained.wider,
+        RATIO_MARGIN,
+    ),
 )
