@@ -97,12 +97,12 @@ def cells(tables: Mapping[str, pd.DataFrame]) -> list[Record]:
 
 
 def _ordered(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, str]]:
-    """Tables and data sets: by data set, the table of that name first, the searches for σ last."""
+    """Tables and data sets: by data set, the table of that name first."""
     pairs = [(name, str(dataset)) for name, table in tables.items() for dataset in table["dataset"].unique()]
 
-    def place(pair: tuple[str, str]) -> tuple[str, bool, bool, str]:
+    def place(pair: tuple[str, str]) -> tuple[str, bool, str]:
         title = pair[0].rpartition("/")[2]
-        return pair[1], title.startswith("search-"), title != pair[1], title
+        return pair[1], title != pair[1], title
 
     return sorted(pairs, key=place)
 

@@ -148,11 +148,9 @@ def test_every_field_of_a_run_but_its_seed_is_an_axis():
     assert explorer.AXES.keys() - {"table"} == {field.name for field in fields(Run)} - {"seed"}
 
 
-def test_choices_come_in_order_with_the_searches_last():
-    at = [
-        record["at"] for record in explorer.cells({"quick/search-a": ecg(), "quick/b": ecg(), "paper/ecg5000": ecg()})
-    ]
-    assert list(dict.fromkeys(each["table"] for each in at)) == ["paper/ecg5000", "quick/b", "quick/search-a"]
+def test_choices_come_in_order_with_the_table_of_the_data_set_first():
+    at = [record["at"] for record in explorer.cells({"quick/z": ecg(), "quick/b": ecg(), "paper/ecg5000": ecg()})]
+    assert list(dict.fromkeys(each["table"] for each in at)) == ["paper/ecg5000", "quick/b", "quick/z"]
     assert list(dict.fromkeys(each["noise"] for each in at)) == ["none", "Type-I", "Type-II", "Type-III"]
 
 

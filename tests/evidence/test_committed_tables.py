@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from heavytail import Run, _sampler, streams, train
+from heavytail import Run, _sampler, train
 from heavytail.evidence import arms, controls
-from heavytail.lab import datasets, results, simulations, training
+from heavytail.lab import datasets, results, simulations
 from heavytail.lab.runs import read_grid
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -67,10 +67,8 @@ def test_a_table_holds_exactly_the_runs_of_its_grid(path):
     assert results.runs_of(table) == read_grid(grid_of(path), path.parent.name)
     assert list(table["key"]) == [run.key for run in results.runs_of(table)]
     assert list(table.columns) == [field.name for field in fields(Run)] + list(results.COLUMNS)
-    # When the older tables of CIFAR were made 26 000 of its 50 000 training images were at hand, and they say so.
-    whole = ~table["dataset"].str.startswith("cifar") | (table["sampler"] == 3)
-    assert table.loc[whole, "verified"].all(), "a committed table must come from the official data"
-    assert not table.loc[~whole, "verified"].any(), "CIFAR is whole now: say so in data/README.md"
+    assert table["verified"].all(), "a committed table must come from the official data"
+    assert set(table["sampler"]) == {_sampler.SAMPLER_VERSION}, "a committed table is drawn by another sampler"
     assert clean(table), "a committed table must come from committed code"
 
 
@@ -106,20 +104,12 @@ def test_the_cheapest_simulation_of_a_quick_table_is_made_again_by_its_record(pa
     np.testing.assert_allclose(again["value"], rows["value"], rtol=SIMULATED_TOLERANCE, atol=1e-9)
 
 
-def of_sampler(version, monkeypatch):
-    """Let runs be kicked as by that sampler: the draws of 2 are those of 3 but for the last bits, of the seed's key."""
-    if version != _sampler.SAMPLER_VERSION:
-        assert (version, _sampler.SAMPLER_VERSION) == (2, 3)
-        monkeypatch.setattr(training, "noise_key", lambda run: streams.key(run.seed, "noise"))
-
-
 @pytest.mark.parametrize("noise", [None, "shared", "entrywise", "isotropic"])
 @pytest.mark.long
-def test_a_committed_row_is_made_again_by_its_run(noise, monkeypatch):
+def test_a_committed_row_is_made_again_by_its_run(noise):
     table = results.read_table(DATA / "results" / "quick" / "digits.parquet")
     pairs = zip(results.runs_of(table), table.to_dict("records"), strict=True)
     run, row = next((run, row) for run, row in pairs if run.noise == noise and run.seed == 49)
-    of_sampler(row["sampler"], monkeypatch)
     again = train(run).table.to_dict("records")[0]
     for column in STEADY.get(noise, MEASURES):
         assert abs(again[column] - row[column]) <= TOLERANCE, column
@@ -167,7 +157,7 @@ def spots():
 
 @pytest.mark.parametrize(("profile", "name", "noise", "place"), list(spots()))
 @pytest.mark.long
-def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place, monkeypatch):
+def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place):
     table = results.read_table(DATA / "results" / profile / f"{name}.parquet")
     rows = table[(table["noise"] == noise) if noise else table["noise"].isna()]
     rows = rows[rows["depth"] == rows["depth"].min()]  # four layers carry rounding on as far as data/README.md says
@@ -179,7 +169,6 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
     row = rows.iloc[0 if chaotic or place == "first" else -1]
     if datasets.load(row["dataset"]).verified != row["verified"]:
         pytest.skip("the row was computed on another part of this data set")
-    of_sampler(row["sampler"], monkeypatch)
     (run,) = results.runs_of(rows.loc[[row.name]])
     again = train(run, progress=False).table.iloc[0]
     # The kicks are the same bits everywhere. What a giant one does to the accuracy is another matter: there rounding
@@ -293,14 +282,14 @@ def test_doses_are_given_at_the_step_size_of_each_noise_at_its_strongest_and_pla
     assert set.union(*steps.values()) == plain
 
 
-def drawn_anew():
-    """The workstation tables of the sampler whose tables are to be independent, by name."""
+def of_workstation():
+    """The workstation tables of trained networks, by name."""
     every = {path.stem: results.read_table(path) for path in TABLES if path.parent.name == "workstation"}
-    return {name: rows for name, rows in every.items() if "dataset" in rows and (rows["sampler"] == 3).all()}
+    return {name: rows for name, rows in every.items() if "dataset" in rows}
 
 
 def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
-    seeds = [seed for rows in drawn_anew().values() for seed in rows["seed"].unique()]
+    seeds = [seed for rows in of_workstation().values() for seed in rows["seed"].unique()]
     assert len(seeds) == len(set(seeds)) > 30
 
 
@@ -319,11 +308,11 @@ def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alik
     """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4
     of 10^6 cases, of 12 pairs beyond 0.8 in 3 of 1000: those rows are committed, and will not be drawn again.
 
-    Where types shared their draws, as in tables of sampler 2, that of pruning ratios was 0.9 and more. The norms are
+    Where types shared their draws, as in older tables, that of pruning ratios was 0.9 and more. The norms are
     those of start plus kicks, in which no gradient is. Type-I moves the ratios of CIFAR by a neuron or two only, so
     there the norms alone say that its alphas are paired.
     """
-    table = drawn_anew()[name]
+    table = of_workstation()[name]
     kinds, columns = ("shared", "entrywise", "isotropic"), ("pruning_ratio", "twin_norm_rms")
     for (first, second), column in itertools.product(itertools.combinations(kinds, 2), columns):
         assert abs(alike(table, (first, 1.5), (second, 1.5), column)) < alike_by_chance

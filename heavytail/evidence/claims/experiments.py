@@ -307,6 +307,7 @@ EXPERIMENTS: tuple[Claim, ...] = (
         widths.accuracy_at_equal_share,
         ACCURACY_MARGIN,
     ),
+    *_among(_OF_TWINS, "width", "ECG5000, width by width", "width"),
     Claim(
         "practical-use",
         "The compressibility is of use for model deployment and for federated learning.",

@@ -300,18 +300,30 @@ def of_deeper():
 
 def of_width():
     """Numbers of the chapter on width."""
-    table = read("width")
-    table = table.assign(kept=table[SHARES].mean(axis=1))
+    table, law = read("width"), read("untrained-width")
+    table = table.assign(kept=table[SHARES].mean(axis=1), tenth=100 * (table["test_accuracy"] - table[SHARES[-1]]))
     narrow, wide = table["width"].min(), table["width"].max()
-    quiet, noisy = without_noise(table), table[table["noise"].notna()]
+    every, noisy = without_noise(table), table[table["noise"].notna()]
+    steps = every.groupby(["width", "lr"])["kept"].median().groupby("width").idxmax()
+    quiet = every[[(width, lr) in set(steps) for width, lr in zip(every["width"], every["lr"], strict=True)]]
 
-    def gain(rows, column):
+    def gain(rows, column, top=wide, other=None, bottom=narrow):
         """Points from the narrowest to the widest network of a seed, the median over seeds."""
-        by_seed = rows.pivot(index="seed", columns="width", values=column)
-        return 100 * (by_seed[wide] - by_seed[narrow]).median()
+        first = rows[rows["width"] == top].set_index("seed")[column]
+        return 100 * (first - rows[rows["width"] == bottom].set_index("seed")[other or column]).median()
 
     cells = [rows for _, rows in noisy.groupby(["noise", "alpha"])]
-    ends = {"narrow": quiet[quiet["width"] == narrow], "wide": quiet[quiet["width"] == wide]}
+    still = [rows for _, rows in every.groupby("lr")]
+    ends = {"narrow": narrow, "wide": wide}
+    loud = noisy[noisy["noise"] != "shared"]
+    lost = loud.groupby(["width", "noise", "alpha"])["tenth"].median()
+    drawn = law[law["quantity"] == "pruning_ratio"].set_index(["noise", "alpha", "width", "repeat"])["value"]
+    guesses = [
+        100 * (own.xs(wide, level="width") - own.xs(narrow, level="width")).median()
+        for _, own in drawn.groupby(level=["noise", "alpha"])
+    ]
+    rest = {name: [gain(rows, SHARES[-1], wide, "test_accuracy", wide // 10) for rows in some] for name, some in
+            (("noisy", cells), ("plain", still))}  # fmt: skip
     return {
         "runs": str(len(table)),
         "seeds": str(table["seed"].nunique()),
@@ -321,12 +333,18 @@ def of_width():
         "wide": str(wide),
         "left": str(narrow // 10),
         "wide_left": str(wide // 10),
-        "sigma": f"{noisy['sigma'].unique().item():g}",
         "ratio_gain": reach([gain(rows, "pruning_ratio") for rows in cells], "{:+z.0f}"),
-        "accuracy_gain": reach([gain(rows, "kept") for rows in cells], "{:+z.0f}"),
-        "plain_accuracy_gain": f"{gain(quiet, 'kept'):+z.1f}",
-        **{f"plain_{end}": percent(rows["pruning_ratio"].median(), 0) for end, rows in ends.items()},
-        **{f"train_{end}": percent(rows["train_accuracy"].median()) for end, rows in ends.items()},
+        "accuracy_gain": reach([gain(rows, "kept") for rows in cells], "{:+z.1f}"),
+        "plain_accuracy_gain": reach([gain(rows, "kept") for rows in still], "{:+z.1f}"),
+        "guess_gain": reach(guesses, "{:+z.0f}"),
+        **{f"rest_{name}": reach(values, "{:+z.1f}") for name, values in rest.items()},
+        **{f"lost_{end}": reach(lost[n], "{:.1f}") for end, n in ends.items()},
+        **{f"plain_lost_{end}": f"{quiet.loc[quiet['width'] == n, 'tenth'].median():.1f}" for end, n in ends.items()},
+        **{
+            f"plain_{end}": percent(quiet.loc[quiet["width"] == n, "pruning_ratio"].median(), 0)
+            for end, n in ends.items()
+        },
+        **{f"train_{end}": f"{quiet.loc[quiet['width'] == n, 'train_loss'].median():.1g}" for end, n in ends.items()},
         "heavy_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.5):.2f}",
         "light_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.75):.2f}",
         "lightest_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.9):.2f}",
