@@ -95,10 +95,10 @@ def _fluctuations(s: Fluctuations, agree: bool) -> Numbers:
 def _discretisation(s: Discretisation, agree: bool) -> Numbers:
     found: dict[str | tuple[str, int], np.ndarray] = {("jump", s.finest): steady(3.0, s.repeats)}
     order = 1 / s.alpha if agree else 1 / s.alpha - 0.3
+    largest = theorems.largest_of_kicks(pd.DataFrame([asdict(s)]))[s.width] if agree else s.width**order
     for level in s.levels:
         found["grid", level] = steady(level ** (-1.0 if agree else -0.5), s.repeats)
         found["fixed", level] = steady(level**-order, s.repeats)
-        largest = theorems.largest_of_kicks(pd.DataFrame([asdict(s)]))[s.width] if agree else s.width**order
         found["particles", level] = steady(largest * level**-order, s.repeats)
         found["supremum", level] = steady(3.0 if agree else 1.5, s.repeats)
     return found

@@ -136,18 +136,19 @@ def variance_ratio(first: np.ndarray, second: np.ndarray) -> tuple[float, float,
 
 def fixed_time(table: pd.DataFrame) -> list[Cell]:
     """T2: exponent of η in the error of one particle just before t = 1, less 1/α."""
-    return [
-        exponent(label, rows, "eta", against=laws.euler_rate(alpha, "fixed time"), typical=True)
-        for label, alpha, rows in _cells(_with_eta(_widest(table)), "fixed")
-    ]
+    return _in_steps(_widest(table), "fixed")
 
 
 def largest_in_steps(table: pd.DataFrame) -> list[Cell]:
     """T2: exponent of η in the largest error among n particles, all widths together, less 1/α; alpha < 2."""
-    heavy = _with_eta(table[table["alpha"] < 2])
+    return _in_steps(table[table["alpha"] < 2], "particles")
+
+
+def _in_steps(table: pd.DataFrame, quantity: str) -> list[Cell]:
+    """Exponent of η in an error at a fixed time, less 1/α."""
     return [
         exponent(label, rows, "eta", against=laws.euler_rate(alpha, "fixed time"), typical=True)
-        for label, alpha, rows in _cells(heavy, "particles")
+        for label, alpha, rows in _cells(_with_eta(table), quantity)
     ]
 
 
@@ -179,9 +180,24 @@ def largest_of_kicks(rows: pd.DataFrame) -> dict[int, float]:
 
 def on_grid(table: pd.DataFrame) -> list[Cell]:
     """T2: exponent of η in the error on grid points, for steps at least 16 times the finest."""
-    coarse = _with_eta(_widest(table))
+    return _orders(_widest(table), "grid")
+
+
+def with_batches(table: pd.DataFrame) -> list[Cell]:
+    """T2 with minibatches: the same exponent in the error at t = 1."""
+    return _orders(table[table["batch"] > 0], "end")
+
+
+def with_all_samples(table: pd.DataFrame) -> list[Cell]:
+    """T2 with full batches, beside them: the same exponent in the largest error on grid points."""
+    return _orders(table[table["batch"] == 0], "grid")
+
+
+def _orders(table: pd.DataFrame, quantity: str) -> list[Cell]:
+    """Exponent of η in an error, for steps at least 16 times the finest."""
+    coarse = _with_eta(table)
     coarse = coarse[coarse["level"] * 16 <= coarse["finest"]]
-    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, "grid")]
+    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, quantity)]
 
 
 def supremum(table: pd.DataFrame) -> list[Cell]:
@@ -226,24 +242,8 @@ def surely(table: pd.DataFrame) -> list[Cell]:
 
 def beyond_bound(errors: pd.DataFrame, bounds: pd.DataFrame) -> pd.Series:
     """Whether the error of each network is above its bound, of rows of the two quantities; NaN is above it."""
-    by = ["key", "repeat"]
-    return ~(errors.set_index(by)["value"] <= bounds.set_index(by)["value"].reindex(errors.set_index(by).index))
-
-
-def with_batches(table: pd.DataFrame) -> list[Cell]:
-    """T2 with minibatches: exponent of η in the error at t = 1, for steps at least 16 times the finest."""
-    return _orders(table[table["batch"] > 0], "end")
-
-
-def with_all_samples(table: pd.DataFrame) -> list[Cell]:
-    """T2 with full batches: exponent of η in the largest error on grid points, of the same steps."""
-    return _orders(table[table["batch"] == 0], "grid")
-
-
-def _orders(table: pd.DataFrame, quantity: str) -> list[Cell]:
-    coarse = _with_eta(table)
-    coarse = coarse[coarse["level"] * 16 <= coarse["finest"]]
-    return [exponent(label, rows, "eta", typical=True) for label, _, rows in _cells(coarse, quantity)]
+    error, bound = (rows.set_index(["key", "repeat"])["value"] for rows in (errors, bounds))
+    return ~(error <= bound.reindex(error.index))
 
 
 def as_predicted(table: pd.DataFrame) -> list[Cell]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import strongest
 
 _LAYER = ["width", "inputs"]
+_End = tuple[Any, pd.Series]  # a value on an axis, and the pruning ratios there by repeat
 
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
@@ -28,14 +30,9 @@ def compressibility(table: pd.DataFrame) -> list[Cell]:
 def heavier_tail(table: pd.DataFrame) -> list[Cell]:
     """Per noise and layer: pruning ratio at the smallest alpha less that at the largest below 2, repeat by repeat."""
     samples = []
-    below = table[table["alpha"] < 2]
-    for (noise, width, inputs), rows in below.groupby(["noise", *_LAYER]):
-        heavy, light = rows["alpha"].min(), rows["alpha"].max()
-        if heavy == light:
-            continue
-        of = {alpha: _of(rows[rows["alpha"] == alpha], "pruning_ratio") for alpha in (heavy, light)}
+    for (noise, width, inputs), (heavy, more), (light, less) in _ends(table, ["noise", *_LAYER], "alpha"):
         label = f"{noise}, α = {heavy:g} against {light:g}, {width} neurons of {inputs} inputs"
-        samples.append(Sample(label, str(noise), of[heavy] - of[light]))
+        samples.append(Sample(label, str(noise), more - less))
     return medians(samples)
 
 
@@ -46,13 +43,9 @@ def wider(table: pd.DataFrame) -> list[Cell]:
     """
     samples = []
     names = ["noise", "alpha", "sigma", "lr", "steps", "inputs"]
-    for (noise, alpha, sigma, _, _, inputs), rows in table[table["alpha"] < 2].groupby(names):
-        narrow, wide = rows["width"].min(), rows["width"].max()
-        if narrow == wide:
-            continue
-        of = {width: _of(rows[rows["width"] == width], "pruning_ratio") for width in (narrow, wide)}
+    for (noise, alpha, sigma, _, _, inputs), (narrow, less), (wide, more) in _ends(table, names, "width"):
         label = f"{noise}, α = {alpha:g}, σ = {sigma:g}, width {wide} less {narrow} of {inputs} inputs"
-        samples.append(Sample(label, str(noise), of[wide] - of[narrow]))
+        samples.append(Sample(label, str(noise), more - less))
     return medians(samples)
 
 
@@ -99,6 +92,15 @@ def _settings(table: pd.DataFrame) -> Iterable[tuple[str, str, pd.DataFrame]]:
     names = ["noise", "alpha", "sigma", "lr", "steps", *_LAYER]
     for (noise, alpha, sigma, _, _, width, inputs), rows in table.groupby(names):
         yield f"{noise}, α = {alpha:g}, σ = {sigma:g}, {width} neurons of {inputs} inputs", str(noise), rows
+
+
+def _ends(table: pd.DataFrame, by: list[str], axis: str) -> Iterable[tuple[Any, _End, _End]]:
+    """Per setting its smallest and its largest value on an axis, each with the pruning ratios there; alpha < 2."""
+    for setting, rows in table[table["alpha"] < 2].groupby(by):
+        ends = rows[axis].min(), rows[axis].max()
+        if ends[0] != ends[1]:
+            first, last = ((end, _of(rows[rows[axis] == end], "pruning_ratio")) for end in ends)
+            yield setting, first, last
 
 
 def _of(rows: pd.DataFrame, quantity: str) -> pd.Series:

@@ -106,4 +106,4 @@ def _less(
         lost = diverged(rows, rows["first"])
         sample = Sample(f"{label}, width {wide} less {narrow}", "" if plain else str(kind), paired(left, right), lost)
         samples.append((float(lr), sample))
-    return sorted(samples, key=lambda one: bool(one[1].noise))
+    return sorted(samples, key=lambda sample: bool(sample[1].noise))

@@ -247,28 +247,23 @@ def test_the_split_at_random_has_the_arms_of_the_paper_at_the_settings_of_the_ar
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
 def test_every_width_has_the_strongest_settings_of_ecg5000_and_so_has_their_law(profile):
-    def settings(runs):
-        return {(run.noise, run.alpha, run.sigma, run.lr, getattr(run, "max_steps", 0) or run.steps) for run in runs}
+    def settings(runs, steps="max_steps"):
+        return {(run.noise, run.alpha, run.sigma, run.lr, getattr(run, steps)) for run in runs}
 
     ecg, wide = (read_grid(DATA / "grids" / f"{name}.toml", profile) for name in ("ecg5000", "width"))
-    ecg = [run for run in ecg if run.width == max(each.width for each in ecg) and run.noise]
-    strongest = [max(own, key=lambda run: run.sigma) for own in by_arm(ecg).values() if own[0].alpha in (1.5, 1.75)]
+    by_arm = {(run.noise, run.alpha): run for run in sorted(ecg, key=lambda run: run.sigma) if run.noise}
+    strongest = [run for run in by_arm.values() if run.alpha in (1.5, 1.75)]  # the last of each arm
     law = simulations.read_grid(DATA / "grids" / "untrained-width.toml", profile)
     assert len(strongest) == 6
     for width in {run.width for run in wide}:
         noisy, alone = (
             [run for run in wide if run.width == width and bool(run.noise) == kind] for kind in (True, False)
         )
-        assert settings(noisy) == settings(strongest) == settings([each for each in law if each.width == width])
+        assert settings(noisy) == settings(strongest)
+        assert settings(noisy) == settings([each for each in law if each.width == width], "steps")
         assert {run.lr for run in alone} == {run.lr for run in strongest}
         assert {run.seed for run in alone} == {run.seed for run in noisy} == {run.seed for run in wide}
     assert len(law) == 6 * len({run.width for run in wide})
-
-
-def by_arm(runs):
-    """Runs by noise and alpha."""
-    arm = lambda run: (run.noise, run.alpha)  # noqa: E731
-    return {key: list(own) for key, own in itertools.groupby(sorted(runs, key=arm), key=arm)}
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_up_results import diverged, measured, table
 
-from heavytail import Run, compress, laws, noise, streams
+from heavytail import Run, compress, laws, networks, noise, streams
 from heavytail.evidence import experiments, widths
 from heavytail.lab import training
 
@@ -139,14 +139,15 @@ def test_every_step_size_of_plain_sgd_is_shown_and_noise_is_held_against_that_of
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
-def test_networks_of_two_widths_of_a_seed_share_no_kicks(kind):
-    kicks = []
+def test_networks_of_two_widths_of_a_seed_share_a_start_and_no_kicks(kind):
+    starts, kicks = [], []
     for n in (20, 90):
-        weight = torch.zeros(n, 7)
-        noise.add(
-            weight, 1.5, kind, 1.0, key=training.noise_key(Run(noise=kind, alpha=1.5, sigma=1.0, width=n)), step=3
-        )
+        net = networks.build("fcn", (7,), 2, width=n, depth=1, generator=streams.generator(4, "weights"))
+        starts += [weight.detach() for weight in networks.hidden_weights(net).values()]
+        weight, key = torch.zeros(n, 7), training.noise_key(Run(seed=4, noise=kind, alpha=1.5, sigma=1.0, width=n))
+        noise.add(weight, 1.5, kind, 1.0, key=key, step=3)
         kicks.append(weight)
+    assert torch.equal(starts[0], starts[1][:20])
     assert not (kicks[0] == kicks[1][:20]).any()
 
 

@@ -135,11 +135,8 @@ def laws_overlaid(table: pd.DataFrame) -> Figure:
         axis.plot(ranked, share, color=colours[alpha], linewidth=3.5, alpha=0.55, label="simulated")
         x = np.geomspace(ranked[0] / 2, ranked[-1] * 1.5, 200)
         axis.plot(x, law.cdf(x), color="black", linestyle="--", linewidth=1, label="limit law")
-        axis.set(
-            xscale="log",
-            title=f"$\\alpha={alpha:g}$, {theorems.from_law(rows):.3f} apart",
-            xlabel="$n^{2/\\alpha-1}$ error$^2$",
-        )
+        apart = theorems.from_law(rows)
+        axis.set(xscale="log", title=f"$\\alpha={alpha:g}$, {apart:.3f} apart", xlabel="$n^{2/\\alpha-1}$ error$^2$")
     axes[0][0].set_ylabel("share of matrices below")
     axes[0][0].legend(loc="upper left")
     return figure

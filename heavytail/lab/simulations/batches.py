@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from heavytail import compress, laws, sde
+from heavytail import laws, sde
 from heavytail.lab import runs
 from heavytail.lab.simulations.discretisation import Discretisation
-from heavytail.lab.simulations.pruning import Ablation
+from heavytail.lab.simulations.pruning import Ablation, relative_error
 from heavytail.lab.simulations.record import start, teacher
 from heavytail.sde import Problem
 
@@ -90,8 +90,8 @@ def surely(simulation: Surely, device: str) -> dict[str, Tensor]:
             particles = sde.step(part, particles, path.step, kick, simulation.sigma)
         alone = (first.weights + simulation.sigma * path.increments.sum(0)).expand(size)
         new = {
-            "error": _error(particles.weights, simulation.keep),
-            "noise_error": _error(alone, simulation.keep),
+            "error": float(relative_error(particles.weights, simulation)),
+            "noise_error": float(relative_error(alone, simulation)),
             "bound": laws.compressibility_bound(alone, drift, simulation.keep),
             "drift": drift,
             "moved": float((particles.weights - alone).norm(dim=1).max()),
@@ -133,8 +133,3 @@ def batches(problem: Problem, size: int, generator: torch.Generator) -> Iterator
             yield replace(problem, x=problem.x[some], y=problem.y[some])
         else:
             yield problem
-
-
-def _error(weights: Tensor, keep: float) -> float:
-    """Relative error of pruning all but this share of the rows."""
-    return float(compress.error_curve(weights)[compress.count(weights, keep=keep)])

@@ -105,8 +105,7 @@ def linearised(
 
     for k in range(len(walk) - 1):
         at, g = seen(k)
-        moved = (
-            moved + path.step * torch.func.jvp(drift, (at, flow[k].expand_as(g).contiguous()), (moved, g))[1]
-        )  # a place for every tangent
+        f = flow[k].expand_as(g).contiguous()  # a tangent needs a place of its own
+        moved = moved + path.step * torch.func.jvp(drift, (at, f), (moved, g))[1]
         farthest = torch.maximum(farthest, moved.norm(dim=-1))
     return farthest, seen(len(walk) - 1)[1][..., 0]

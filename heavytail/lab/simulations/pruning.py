@@ -94,7 +94,7 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
         if not simulation.steps:
             noise = simulation.generator("noise", part, device)
             columns = simulation.sigma * noises.vectors(simulation.alpha, simulation.noise, shape, generator=noise)
-            new = {"error": _error(_squares(columns, simulation), simulation)}
+            new = {"error": relative_error(columns, simulation)}
         else:
             path = simulation.path(shape, part, device, steps=simulation.steps, horizon=simulation.horizon)
             generator = simulation.generator("weights", part, device)
@@ -111,6 +111,11 @@ def measure(simulation: Pruning, device: str) -> dict[str, Tensor]:
         for name, value in new.items():
             found.setdefault(name, []).append(value)
     return {name: torch.cat(values) for name, values in found.items()}
+
+
+def relative_error(columns: Tensor, simulation: Pruning) -> Tensor:
+    """The relative error of columns (..., n, d) with those that go set to 0, (...)."""
+    return _error(_squares(columns, simulation), simulation)
 
 
 def _squares(columns: Tensor, simulation: Pruning) -> Tensor:
