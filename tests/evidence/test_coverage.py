@@ -90,7 +90,7 @@ def cells():
 @pytest.mark.slow
 def test_the_median_is_covered_in_every_cell_of_the_committed_tables():
     """Of networks with one hidden layer. A cell with fewer than six seeds has no interval, and is asked for six."""
-    samples, every = 4000, list(cells())
+    samples, every = 6000, list(cells())
     assert len(every) > 20
     missed = {}
     for name, runs, seeds in every:
