@@ -111,6 +111,9 @@ def of_ecg5000():
         "lasso_accuracy": percent(lasso["test_accuracy"].median()),
         "shared_ratio": percent(strong.loc[strong["noise"] == "shared", "pruning_ratio"].median()),
         "collapse": f"{lost.sum()} of {len(strong)} noisy runs",
+        "fall_kept": percent(1 - strong.loc[lost, "pruning_ratio"].min()),
+        "nearly_all": str((strong["pruning_ratio"] > 0.9).sum()),
+        "nearly_all_fell": str((strong.loc[lost, "pruning_ratio"] > 0.9).sum()),
         "loss_moves": f"{max(moves):.0e}",
     } | of_doses()
 
@@ -227,6 +230,13 @@ def of_vgg():
         "light_gain": reach(gains[1.75], "{:.1f}"),
         "heavy_gain": reach(gains[1.5], "{:.1f}"),
         "far": str((heavy["pruning_ratio"] >= 0.5).sum()),
+        "far_lost": str(((heavy["pruning_ratio"] >= 0.5) & (heavy["test_accuracy"] < 0.11)).sum()),
+        "small_plain": percent(
+            every.loc[(every["unit"] == "filter") & (every["lr"] == 0.05), "pruning_ratio"].median()
+        ),
+        "unfit_heavy": percent(
+            heavy[(heavy["unit"] == "filter") & (heavy["noise"] == "shared")]["train_accuracy"].median(), 0
+        ),
         "heavy_runs": str(len(heavy)),
         "broken": str(failures(heavy)),
         "plain_lost": reach(cost, "{:.1f}"),
@@ -317,6 +327,10 @@ def of_width():
     ends = {"narrow": narrow, "wide": wide}
     loud = noisy[noisy["noise"] != "shared"]
     lost = loud.groupby(["width", "noise", "alpha"])["tenth"].median()
+    one = noisy[noisy["noise"] == "shared"].groupby(["width", "alpha"])["tenth"].median()
+    common = every[every["lr"] == noisy.loc[noisy["noise"] == "shared", "lr"].unique().item()].groupby("width")[
+        "train_loss"
+    ]
     drawn = law[law["quantity"] == "pruning_ratio"].set_index(["noise", "alpha", "width", "repeat"])["value"]
     guesses = [
         100 * (own.xs(wide, level="width") - own.xs(narrow, level="width")).median()
@@ -339,12 +353,14 @@ def of_width():
         "guess_gain": reach(guesses, "{:+z.0f}"),
         **{f"rest_{name}": reach(values, "{:+z.1f}") for name, values in rest.items()},
         **{f"lost_{end}": reach(lost[n], "{:.1f}") for end, n in ends.items()},
+        **{f"one_lost_{end}": reach(one[n], "{:.1f}") for end, n in ends.items()},
         **{f"plain_lost_{end}": f"{quiet.loc[quiet['width'] == n, 'tenth'].median():.1f}" for end, n in ends.items()},
         **{
             f"plain_{end}": percent(quiet.loc[quiet["width"] == n, "pruning_ratio"].median(), 0)
             for end, n in ends.items()
         },
-        **{f"train_{end}": f"{quiet.loc[quiet['width'] == n, 'train_loss'].median():.1g}" for end, n in ends.items()},
+        "train_narrow": f"{common.median()[narrow]:.2g}",
+        "train_wide": f"{common.median()[wide]:.1g}",
         "heavy_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.5):.2f}",
         "light_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.75):.2f}",
         "lightest_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.9):.2f}",
