@@ -31,7 +31,7 @@ from heavytail.evidence.intervals import least_seeds, median_interval
 from heavytail.lab import results
 
 TABLES = Path(__file__).resolve().parents[2] / "data" / "results" / "workstation"
-INPUTS = {"ecg5000": 140, "mnist": 784, "cifar10": 3072, "cifar100": 3072, "digits": 64}
+INPUTS = {"ecg5000": 140, "ecg5000-random": 140, "mnist": 784, "cifar10": 3072, "cifar100": 3072, "digits": 64}
 WANTED = 0.94  # of nominal 95
 HEAVY = Run(width=100, noise="shared", alpha=1.5, sigma=0.3)
 
