@@ -426,7 +426,7 @@ class Elsewhere(TorchFunctionMode):
     """Tensors in the memory of the processor say that they are on an Apple GPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
             return torch.device("mps")
         return args[0] if func is Tensor.to else func(*args, **(kwargs or {}))
 
@@ -437,6 +437,7 @@ def test_another_device_gets_the_kicks_of_the_cpu() -> None:
         wanted, got = torch.ones(6, 4), torch.ones(6, 4)
         noise.add(wanted, 1.75, kind, 0.5, key=11, step=5, layer=1, along=direction)
         with Elsewhere():
+            assert got.device.type == "mps"
             noise.add(got, 1.75, kind, 0.5, key=11, step=5, layer=1, units=slice(2), along=direction)
             noise.add(got, 1.75, kind, 0.5, key=11, step=5, layer=1, units=slice(2, 6), along=direction)
         torch.testing.assert_close(got, wanted)
