@@ -101,7 +101,7 @@ slow: .venv/.installed
 	@$(PY) tests/mutants.py --one-in 10
 
 bench: .venv/.installed
-	@$(PY) -m heavytail.cli bench
+	@$(PY) -m heavytail bench
 
 # In an environment of PYTHON's own with torch for CUDA, Triton, what the lab imports, and pytest; no network, no git.
 MINUTES ?= 9

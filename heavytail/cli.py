@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import sys
@@ -21,37 +22,60 @@ UNREAD = 141  # the exit status that a shell gives to a process ended by SIGPIPE
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one sentence on standard error and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):
-        _write_anything(stream)
-    options = _parser().parse_args(arguments)
+    _open_streams()
+    options = argparse.Namespace(verb="", wing="lab")
     try:
-        options.command(options)
+        try:
+            _parser().parse_args(arguments, options)
+            options.command(options)
+        except SystemExit:  # of --help, --version and arguments that are none
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
         return stopping.say(stop)
     except Exception as error:
         if stopping.asked():
             return stopping.say()
-        if isinstance(error, BrokenPipeError) and _is_unread(sys.stdout):
-            return UNREAD
-        if isinstance(error, ModuleNotFoundError):
-            print(f"heavytail: {_missing(f'`heavytail {options.verb}`', error, options.wing)}", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno and not error.filename and (reason := _unwritable(sys.stdout)):
+            if isinstance(reason, BrokenPipeError):
+                return UNREAD
+            _say(f"standard output cannot be written to: {reason.strerror}")
+        elif isinstance(error, ModuleNotFoundError):
+            _say(_missing(f"`heavytail {options.verb}`", error, options.wing))
         elif isinstance(error, ImportError | ValueError | RuntimeError | OSError):
-            print(f"heavytail: {error}", file=sys.stderr)
+            _say(error)
         else:
             raise
         return 2
     return 0
 
 
-def _is_unread(stream: TextIO) -> bool:
-    """Whether nobody reads a stream any more, as where `head` has enough. Then nothing is written to it again."""
+def _say(message: object) -> None:
+    with contextlib.suppress(OSError):  # of a full disk under standard error nothing can be said
+        print(f"heavytail: {message}", file=sys.stderr, flush=True)
+
+
+def _unwritable(stream: TextIO) -> OSError | None:
+    """Why a stream cannot be written to, if so, as where `head` has enough. Then nothing is written to it again."""
     try:
         print(file=stream, flush=True)
-    except BrokenPipeError:
+    except OSError as reason:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains when it ends
-        return True
-    return False
+        return reason
+    return None
+
+
+def _open_streams() -> None:
+    """Open what a shell closed by `>&-`: else a file opened later gets its number, and what is printed."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(number, True)
+        os.close(number)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+        _write_anything(getattr(sys, name))
 
 
 def _write_anything(stream: TextIO) -> None:
@@ -101,7 +125,7 @@ def _sweep(options: argparse.Namespace) -> None:
         warnings.catch_warnings(),
         workers.processes(options.workers) as executor,
     ):
-        warnings.showwarning = _say
+        warnings.showwarning = _warn
         table = sweep(runs, executor, store=options.store, device=options.device).table
     if options.out:
         try:
@@ -111,7 +135,7 @@ def _sweep(options: argparse.Namespace) -> None:
     print(f"{options.out or options.store}: {results.describe(table)}")
 
 
-def _say(
+def _warn(
     message: Warning | str,
     category: type[Warning],
     filename: str,
@@ -120,7 +144,7 @@ def _say(
     line: str | None = None,
 ) -> None:
     """A warning as one line, in the place of `warnings.showwarning`."""
-    print(f"heavytail: {message}", file=sys.stderr)
+    _say(message)
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -131,7 +155,7 @@ def _simulate(options: argparse.Namespace) -> None:
         stopping.saying(f"stopped; what was done is in {options.out}, run the same again to go on"),
         warnings.catch_warnings(),
     ):
-        warnings.showwarning = _say
+        warnings.showwarning = _warn
         table = simulations.fill(options.out, todo, device=options.device)
     print(f"{options.out}: {results.describe(table)}")
 
@@ -143,7 +167,7 @@ def _bench(options: argparse.Namespace) -> None:
     lines = sys.stderr if options.json else sys.stdout
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _say
+            warnings.showwarning = _warn
             for figure in bench.bench(options.cases, device=options.device):
                 figures.append(figure)
                 print(bench.as_text(figure), file=lines, flush=True)
@@ -307,7 +331,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     chapter.set_defaults(command=_chapter, wing="book")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

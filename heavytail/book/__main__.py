@@ -6,10 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from heavytail.book.build import build, check, notebooks
-from heavytail.book.page import ChapterFailed
-from heavytail.book.run import run_all
-from heavytail.evidence.claims import PROFILES
+from heavytail import stopping
+
+LEFT = "stopped; chapters that were done are kept"
+
+
+def command() -> int:
+    """Run the command of this process, which listens to Ctrl-C before it imports anything large; its exit status."""
+    with stopping.listening():
+        try:
+            with stopping.saying(LEFT):
+                return main()
+        except KeyboardInterrupt as stop:
+            return stopping.say(stop)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Exit status 1 where a chapter or a page is not as it should be, 2 where the command could not do its work, as beside
     another build.
     """
+    from heavytail.book.build import build, check, notebooks
+    from heavytail.book.page import ChapterFailed
+    from heavytail.book.run import run_all
+    from heavytail.evidence.claims import PROFILES
+
     parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
     parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
     parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
@@ -40,10 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"heavytail: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("heavytail: stopped; chapters that were done are kept", file=sys.stderr)
+        if stopping.asked():
+            raise
+        print(f"heavytail: {LEFT}", file=sys.stderr)
         return 130
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

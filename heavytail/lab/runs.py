@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from heavytail import noise as noises
 from heavytail.lab.datasets import NAMES, identity
+from heavytail.lab.machine import files
 from heavytail.networks import NETWORKS
 from heavytail.noise.kinds import shown
 
@@ -274,6 +275,8 @@ def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
 def read_toml(path: Path | str) -> dict[str, Any]:
     """What a TOML file holds; ValueError names one that is none, FileNotFoundError one that is not there."""
     try:
+        if kind := files.kind_of(Path(path)):  # a pipe would wait for its writer
+            raise ValueError(f"it is {kind}")
         with open(path, "rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:

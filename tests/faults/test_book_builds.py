@@ -138,7 +138,7 @@ def started(project: Path, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     """
     environment = os.environ | {"FAMILY": str(project)}
     hears = "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    starts = "from heavytail.book.__main__ import main\nsys.exit(main(sys.argv[1:]))"
+    starts = "from heavytail.book.__main__ import command\nsys.exit(command())"
     process = subprocess.Popen(
         [sys.executable, "-c", hears + starts, *command],
         cwd=project,

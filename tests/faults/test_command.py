@@ -131,6 +131,15 @@ def test_a_grid_that_cannot_be_read_is_one_sentence(name, tmp_path, tried):
         assert_refused(command(verb, tmp_path / name, "--out", tmp_path / "t.parquet"), tried)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with a name are POSIX")
+def test_a_grid_that_is_a_pipe_is_not_waited_for(tmp_path, tried):
+    os.mkfifo(tmp_path / "pipe.toml")
+    for verb in ("train", "simulate"):
+        done = command(verb, tmp_path / "pipe.toml", "--out", tmp_path / "t.parquet")
+        assert_refused(done, tried)
+        assert "pipe.toml is not a TOML file: it is a pipe" in done.stderr
+
+
 @settings(max_examples=60)
 @given(
     st.sampled_from(["width", "lr", "alpha", "sigma", "noise", "seed", "unit", "profile", "max_steps", "x"]),
@@ -234,6 +243,46 @@ def test_a_pipe_that_breaks_elsewhere_is_an_error(tmp_path, monkeypatch, capsys,
     tried("command", ONE_SENTENCE)
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+@pytest.mark.parametrize("arguments", [["--version"], ["claims", "--results", "."]], ids=" ".join)
+def test_standard_output_on_a_full_disk_is_one_sentence(arguments, tmp_path, tried):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "heavytail", *arguments],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "heavytail: standard output cannot be written to: No space left on device\n",
+    )
+    tried("command", ONE_SENTENCE)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="closed by a POSIX shell")
+@pytest.mark.parametrize("closed", some([">&-", "2>&-", "<&- >&- 2>&-"], 3))
+def test_a_command_whose_streams_are_closed_does_its_work(closed, tmp_path, tried):
+    table = tmp_path / "t.parquet"
+    shell = ["sh", "-c", f'"$0" "$@" {closed}', sys.executable, "-m", "heavytail"]
+    done = subprocess.run(
+        [*shell, "train", DIGITS, "--out", str(table), *TINY],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert "Traceback" not in done.stderr
+    assert len(results.read_table(table)) > 1
+    tried("command", UNDISTURBED)
+
+
 # Ctrl-C
 
 STOPPED = r"""
@@ -289,6 +338,22 @@ def test_ctrl_c_is_one_line_at_whatever_moment_and_however_often(moment, times, 
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("heavytail: stopped; nothing was written")
     assert not (tmp_path / "t.parquet").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["heavytail.book.build", "pandas"])
+def test_ctrl_c_while_the_book_is_imported_is_one_line(moment, tmp_path, tried):
+    code = STOPPED.replace("heavytail.__main__ import main", "heavytail.book.__main__ import command as main")
+    done = subprocess.run(
+        [sys.executable, "-c", code, moment, "1", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "heavytail: stopped; chapters that were done are kept\n")
+    tried("Ctrl-C", of_command(done))
 
 
 @pytest.mark.long

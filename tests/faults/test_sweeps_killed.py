@@ -368,7 +368,7 @@ def test_ctrl_c_ends_the_command_in_one_sentence(forked, grid_of_two_short_and_t
 
 def test_ctrl_c_in_a_terminal_ends_the_command_and_all_its_workers(grid_of_two_short_and_two_long, tmp_path, tried):
     folder = tmp_path / "store"
-    command = [sys.executable, "-m", "heavytail.cli", *grid_of_two_short_and_two_long, "--workers", "2"]
+    command = [sys.executable, "-m", "heavytail", *grid_of_two_short_and_two_long, "--workers", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Python's own handler of Ctrl-C is not set up where the parent ignores the signal, as a background job does.
