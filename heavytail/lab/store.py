@@ -219,9 +219,9 @@ def _reachable(run: Run, scalars: Mapping[str, Any]) -> bool:
     return whole and 0 < step < run.max_steps and 0 <= waited <= step and best <= 1 and 0 <= seconds < math.inf
 
 
-def other_network(folder: Path, run: Run) -> str:
-    """What to say of a snapshot whose weights are not those of the run's network."""
-    return f"{_snapshot(folder, run.key)} holds the weights of another network"
+def snapshot_path(folder: Path, run: Run) -> Path:
+    """Where a run in the middle is kept."""
+    return _snapshot(folder, run.key)
 
 
 def drop_snapshot(folder: Path, run: Run) -> None:
