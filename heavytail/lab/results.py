@@ -351,13 +351,27 @@ def read_table(path: Path | str) -> pd.DataFrame:
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
     try:
+        _check_numbers(table)
         typed = _typed(table if simulated else table[list(wanted)])
     except (ValueError, TypeError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
+        reason = _line(error)
         raise ValueError(
             f"{path} is no results table: a column holds other than it should ({reason}); delete it and make it again"
         ) from error
     return table if simulated else typed.to_pandas(use_threads=False)
+
+
+def _check_numbers(table: pd.DataFrame) -> None:
+    """Raise ValueError for a column of text where numbers belong: pyarrow would read what looks like one."""
+    for name in table.columns:
+        if isinstance(table[name].dtype, pd.StringDtype) and _TYPES.get(name, pa.large_string()) != pa.large_string():
+            raise ValueError(f"{name} is text")
+
+
+def _line(error: Exception) -> str:
+    """The first line of what a library says of an error; pyarrow adds all names of a table."""
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return said.strip().partition("\n")[0]
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -368,7 +382,9 @@ def _parquet(path: Path) -> pd.DataFrame:
     except PermissionError:
         raise
     except Exception as error:
-        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+        raise ValueError(
+            f"{path} is not a readable results table ({_line(error)}): delete it and make it again"
+        ) from error
 
 
 def _write(content: bytes, part: Path) -> None:
@@ -381,7 +397,9 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
+        raise ValueError(
+            f"{path} does not hold readable weights ({_line(error)}): delete it and make it again"
+        ) from error
 
 
 def describe(table: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import random
 import subprocess
+import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,7 +35,8 @@ from places import (
 )
 
 from heavytail import grid, sweep, train
-from heavytail.lab import datasets, models, store, trainer
+from heavytail.lab import datasets, store, trainer
+from heavytail.lab.engines import two_layer
 from heavytail.lab.machine import files
 from heavytail.lab.trainer import Snapshot
 
@@ -321,12 +323,12 @@ def test_a_snapshot_with_weights_that_are_no_numbers_is_named_and_its_run_done_a
     tried(DAMAGE, ONE_SENTENCE)
 
 
-def test_no_snapshot_is_kept_of_weights_that_are_no_numbers():
+@pytest.mark.parametrize(("value", "count"), [(1.0, 3), (math.inf, 3), (math.nan, 0)])
+def test_no_snapshot_is_kept_of_weights_that_are_no_numbers(value, count, monkeypatch):
+    monkeypatch.setattr(two_layer, "weights", lambda *_: {"1.weight": torch.tensor([0.0, value])})
     kept = []
-    run = replace(RUNS[0], lr=1e38, max_steps=6)
-    found = trainer.outcomes([run], data={MINE.id: MINE}, progress=False, keep=kept.append, keep_every=0)
-    assert [one.row["status"] for one in found] == ["diverged"]
-    assert all(models.has_numbers(one.weights) for one in kept)
+    list(trainer.outcomes([RUNS[0]], data={MINE.id: MINE}, progress=False, keep=kept.append, keep_every=0))
+    assert len(kept) == count
 
 
 @pytest.mark.parametrize("make", [*HOSTILE, a_link_to_nothing])
@@ -458,6 +460,28 @@ def test_a_file_that_may_not_grow_is_one_sentence_and_the_next_sweep_goes_on(siz
         swept(folder)
     assert "\n" not in str(told.value)
     assert_same(swept(folder), undisturbed)
+    tried(LIMITS, ONE_SENTENCE)
+
+
+def test_a_store_in_the_home_of_nobody_is_one_sentence_that_names_it(tried):
+    with pytest.raises(
+        ValueError, match=r"^the store ~nobody-at-all/x is in the home of nobody here: correct its name$"
+    ):
+        swept("~nobody-at-all/x")
+    tried(LIMITS, ONE_SENTENCE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers meet at a socket on Linux alone")
+def test_a_folder_of_temporary_files_that_is_too_long_for_a_socket_is_one_sentence(tmp_path, tried):
+    deep = tmp_path / ("d" * 100) / "e"
+    deep.mkdir(parents=True)
+    work = "from heavytail.lab.machine import workers\nwith workers.processes(2): pass"
+    env = {**os.environ, "TMPDIR": str(deep)}
+    done = subprocess.run([sys.executable, "-c", work], env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        f"RuntimeError: no worker process started (AF_UNIX path too long): they meet in the folder of temporary files "
+        f"{deep}, name a short one that can be written in TMPDIR"
+    )
     tried(LIMITS, ONE_SENTENCE)
 
 

@@ -108,6 +108,9 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
         for simulation in todo:
             if reason := _spoiled(there.get(simulation.key), simulation):
                 warnings.warn(f"{path} {reason}, and it is run again", stacklevel=2)
+                del there[
+                    simulation.key
+                ]  # its columns may be of other types, which no table holds beside the right ones
         for rows in each(todo, device=device):
             there[rows["key"].iloc[0]] = rows
             known = [there[simulation.key] for simulation in wanted if simulation.key in there]
