@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -591,6 +592,50 @@ def test_a_folder_without_tables_of_an_earlier_call_is_refused(damaged, tmp_path
         ValueError, match=r"tables\.zip is damaged " if damaged else r"holds no tables of an earlier call"
     ):
         earlier.take(tmp_path, tmp_path / "store")
+
+
+def _zipped(content, name="tiny/x.parquet"):
+    memory = BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return bytearray(memory.getvalue())
+
+
+def _bad_deflate(path):
+    content = _zipped(bytes(range(256)) * 9)
+    start = 30 + len("tiny/x.parquet")
+    content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+
+
+def _locked(path):
+    content = _zipped(b"x")
+    content[6] |= 1  # a flag: it wants a password
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
+def _no_table(path):
+    path.write_bytes(_zipped(b"PAR1 and no more"))
+
+
+WRONG_ARCHIVES = [
+    (_bad_deflate, r"^\S+/tables-2\.zip is damaged \(Error -3 .*\): name another EARLIER=$"),
+    (_locked, r"^\S+/tables-2\.zip is damaged \(.* is encrypted, .*\): name another EARLIER=$"),
+    (_no_table, r"^x\.parquet in \S+/tables-2\.zip is not a readable results table \(.*\): name another EARLIER=$"),
+    (os.mkfifo, r"^\S+/tables-2\.zip is a pipe and no archive: name another EARLIER=$"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), WRONG_ARCHIVES, ids=["deflate", "locked", "no table", "a pipe"])
+def test_of_archives_with_one_that_is_damaged_nothing_is_taken(make, sentence, tmp_path):
+    rows = results.tabled([unfinished(RUNS[0], tables.datasets.load("digits"), RuntimeError("no kernel")).row])
+    report.write(of(tmp_path), _report(tables=[State("x", rows, 1, 4, (), ())]))
+    make(tmp_path / "out" / "tables-2.zip")
+    with pytest.raises(ValueError, match=sentence) as told:
+        earlier.take(tmp_path / "out", tmp_path / "new")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "new").exists()
 
 
 # what is handed back
