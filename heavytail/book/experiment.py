@@ -116,7 +116,7 @@ def read(folder: Path, name: str) -> Experiment:
         found = claims.largest(folder, table)
         if found is None:
             raise ValueError(f"{folder} has no table {table}: make it by `heavytail sweep data/grids/{table}.toml`")
-        tabled.append((found[0], results.read_table(found[1])))
+        tabled.append((found[0], claims.read(found[1])))
     (profile, table), (searched_in, search), (law_in, law) = tabled
     return Experiment(name, profile, table, searched_in, search, law_in, law)
 

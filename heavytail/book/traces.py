@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from heavytail.lab.machine.traces import paths, pattern
+
+__all__ = ["first", "in_outputs", "names", "paths"]
+
 SHORTEST = 4  # letters of a user's or a machine's name; shorter ones are words of every script
-
-
-def paths(root: Path) -> dict[str, str]:
-    """Paths of this machine, each with what it is: the project, the data, the home folder, the temporary one."""
-    known = {
-        "the project's folder": str(root),
-        "the data folder": os.environ.get("HEAVYTAIL_DATA", ""),
-        "the home folder": os.path.expanduser("~"),
-        "the temporary folder": tempfile.gettempdir(),
-    }
-    named: dict[str, str] = {}
-    for what, text in known.items():
-        for path in (Path(text).expanduser().absolute(), Path(text).expanduser().resolve()) if text else ():
-            if path != Path(path.anchor):
-                named.setdefault(str(path), what)
-    return named
 
 
 def names(root: Path) -> dict[str, str]:
@@ -50,9 +36,7 @@ def first(text: str, traces: Mapping[str, str]) -> str | None:
     ('the home folder', None)
     """
     for trace, what in traces.items():
-        spellings = {trace, trace.replace("\\", "\\\\"), trace.replace("\\", "/")}  # as Windows, JSON and links have it
-        either = "|".join(map(re.escape, sorted(spellings)))
-        if re.search(rf"(?<![\w.-])(?:{either})(?![\w-])", text):
+        if re.search(pattern(trace), text):
             return what
     return None
 

@@ -73,8 +73,11 @@ def unfinished(run: Run, dataset: Dataset, error: Exception) -> Outcome:
 
 
 def _said(error: Exception) -> str:
-    """An error in one line, as Python ends a traceback with it."""
-    return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    """An error in one line, as Python ends a traceback with it; its name alone where it cannot say more."""
+    try:
+        return f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+    except Exception:
+        return type(error).__name__
 
 
 def _numbers(

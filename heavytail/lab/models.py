@@ -158,6 +158,11 @@ def fits(run: Run, weights: Mapping[str, Tensor], dataset: Dataset) -> bool:
     }
 
 
+def has_numbers(weights: Mapping[str, Tensor]) -> bool:
+    """Whether no weight is NaN: with one that is, a run has diverged. An infinite one may be a mask of the network."""
+    return not any(bool(w.isnan().any()) for w in weights.values())
+
+
 def rate(run: Run, model: nn.Module) -> float:
     """η, times n for the mean-field network; inf beyond float32, and then the run diverges."""
     size = run.lr * float(getattr(model, "gradient_scale", 1.0))

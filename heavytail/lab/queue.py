@@ -85,7 +85,7 @@ class _Lost(Exception):
     """What runs in training raised themselves: not those who watch."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__()
         self.error = error.with_traceback(None)  # whose frames hold the networks
 
 
@@ -210,6 +210,8 @@ def _together(
             for row, one in enumerate(going):
                 with _training(first, dataset):
                     weights = engine.weights(nets, row)
+                if not models.has_numbers(weights):
+                    continue  # its next loss says that it diverged, and an older snapshot is no worse
                 watch.keep(Snapshot(one.run, one.step, weights, one.best, one.waited, one.seconds))
             kept = time.perf_counter()
         lap = time.perf_counter()

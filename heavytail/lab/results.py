@@ -36,6 +36,7 @@ TUNED = (0.5, 0.7, 0.8, 0.9)  # pruned shares after which a network is tuned
 DISTURBED = (0.01, 0.03, 0.1)  # sizes of a disturbance, in root mean squares of a number of the training inputs
 
 FAILED = ("diverged", "out_of_memory", "failed")  # statuses of a run without measurements
+STATUSES = ("converged", "max_steps", "stalled", *FAILED)
 
 #: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
 COLUMNS = {
@@ -91,6 +92,13 @@ NEW = (
     "twin_",
 )
 _LATER = tuple(name for name in COLUMNS if name.startswith(NEW))
+
+#: The largest value of measurements that are 0 at least, a rounding beyond 1 for shares.
+_MOST = {
+    name: 1 + 1e-6 if "accuracy" in name or "ratio" in name else math.inf
+    for name in COLUMNS
+    if name.startswith(MEASURED) and name != "train_loss"
+}
 
 #: Columns of a table of simulations beside the fields of the simulation: one row a measured number.
 SIMULATED = {
@@ -201,6 +209,7 @@ def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     known = {**measured, **_made_with(run.key, _sampler.SAMPLER_VERSION)}
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
+    known["reason"] = _encodable(str(known["reason"]))  # of an error's text, which may hold anything
     return {**asdict(run), **{name: known[name] for name in COLUMNS}}
 
 
@@ -220,9 +229,16 @@ def _made_with(key: str, sampler: int) -> dict[str, object]:
     return {"key": key, "code": code_version(), "torch": torch.__version__, "sampler": sampler}
 
 
-def is_row(row: Mapping[str, object]) -> bool:
-    """Whether each value of a row is of the type of its column."""
-    return all(_fits(value, _TYPES[name]) for name, value in row.items())
+def is_row(row: Mapping[str, Any]) -> bool:
+    """Whether each value of a row is of the type of its column, and one that a run can have come to."""
+    return (
+        all(_fits(value, _TYPES[name]) for name, value in row.items())
+        and all(row[name] is not None for name in COLUMNS)  # fields of the run may be None
+        and row["status"] in STATUSES
+        and 0 <= row["steps"] <= row["max_steps"]
+        and 0 <= row["seconds"] < math.inf
+        and all(not (row[name] < 0 or row[name] > most) for name, most in _MOST.items())  # NaN was not measured
+    )
 
 
 def _fits(value: object, kind: pa.DataType) -> bool:
@@ -232,7 +248,14 @@ def _fits(value: object, kind: pa.DataType) -> bool:
         return kind == pa.bool_()
     if isinstance(value, int):
         return kind == pa.float64() or (kind == pa.int64() and abs(value) < 2**63)
-    return isinstance(value, float if kind == pa.float64() else str if kind == pa.large_string() else ())
+    if isinstance(value, str):
+        return kind == pa.large_string() and value == _encodable(value)
+    return isinstance(value, float) and kind == pa.float64()
+
+
+def _encodable(text: str) -> str:
+    """A text with what no file can hold, half a surrogate pair, written as `\\udcff`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def tabled(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
@@ -328,13 +351,27 @@ def read_table(path: Path | str) -> pd.DataFrame:
             f"{path} is no results table: it has no column {', '.join(missing)}; delete it and make it again"
         )
     try:
+        _check_numbers(table)
         typed = _typed(table if simulated else table[list(wanted)])
     except (ValueError, TypeError, pa.ArrowException) as error:
-        reason = str(error).partition("\n")[0]
+        reason = _line(error)
         raise ValueError(
             f"{path} is no results table: a column holds other than it should ({reason}); delete it and make it again"
         ) from error
     return table if simulated else typed.to_pandas(use_threads=False)
+
+
+def _check_numbers(table: pd.DataFrame) -> None:
+    """Raise ValueError for a column of text where numbers belong: pyarrow would read what looks like one."""
+    for name in table.columns:
+        if isinstance(table[name].dtype, pd.StringDtype) and _TYPES.get(name, pa.large_string()) != pa.large_string():
+            raise ValueError(f"{name} is text")
+
+
+def _line(error: Exception) -> str:
+    """The first line of what a library says of an error; pyarrow adds all names of a table."""
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
+    return said.strip().partition("\n")[0]
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -345,7 +382,9 @@ def _parquet(path: Path) -> pd.DataFrame:
     except PermissionError:
         raise
     except Exception as error:
-        raise ValueError(f"{path} is not a readable results table ({error}): delete it and make it again") from error
+        raise ValueError(
+            f"{path} is not a readable results table ({_line(error)}): delete it and make it again"
+        ) from error
 
 
 def _write(content: bytes, part: Path) -> None:
@@ -358,12 +397,14 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} does not hold readable weights ({error}): delete it and make it again") from error
+        raise ValueError(
+            f"{path} does not hold readable weights ({_line(error)}): delete it and make it again"
+        ) from error
 
 
 def describe(table: pd.DataFrame) -> str:
     """One line of provenance for a page: rows, failures, code, torch, device, and the sampler if it is an older one."""
-    made = {name: ", ".join(sorted(set(table[name].astype(str)))) for name in ("code", "torch", "device")}
+    made = {name: ", ".join(sorted(set(map(str, table[name])))) for name in ("code", "torch", "device")}
     if "status" in table:
         counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
         size = f"{len(table)} runs, status {counts}"

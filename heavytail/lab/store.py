@@ -98,7 +98,7 @@ def prepare(folder: Path | str) -> Path:
 
     A store that is there and may not be written is as it is: it may be finished.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = at(folder).resolve()
     for room, names in _ROOMS.items():
         try:
             with _writing(folder):
@@ -112,6 +112,14 @@ def prepare(folder: Path | str) -> Path:
             if re.fullmatch(_ROOMS["locks"], path.name):
                 files.remove_if_free(path)
     return folder
+
+
+def at(folder: Path | str) -> Path:
+    """The path of a store that begins at a home folder, or anywhere; ValueError for the home of nobody."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"the store {folder} is in the home of nobody here: correct its name") from error
 
 
 def check_writable(folder: Path) -> None:
@@ -219,9 +227,9 @@ def _reachable(run: Run, scalars: Mapping[str, Any]) -> bool:
     return whole and 0 < step < run.max_steps and 0 <= waited <= step and best <= 1 and 0 <= seconds < math.inf
 
 
-def other_network(folder: Path, run: Run) -> str:
-    """What to say of a snapshot whose weights are not those of the run's network."""
-    return f"{_snapshot(folder, run.key)} holds the weights of another network"
+def snapshot_path(folder: Path, run: Run) -> Path:
+    """Where a run in the middle is kept."""
+    return _snapshot(folder, run.key)
 
 
 def drop_snapshot(folder: Path, run: Run) -> None:

@@ -94,12 +94,20 @@ def _begun(task: Task, run: Run, dataset: Dataset) -> Snapshot | None:
     except stores.Damaged:
         snapshot = None
         stores.set_aside(task.folder, run)
-    if snapshot is not None and not models.fits(run, snapshot.weights, dataset):
-        told = f"{stores.other_network(task.folder, run)}: set aside in {task.folder / 'damaged'}"
+    wrong = "" if snapshot is None else _wrong(snapshot, dataset)
+    if wrong:
+        told = f"{stores.snapshot_path(task.folder, run)} holds {wrong}: set aside in {task.folder / 'damaged'}"
         warnings.warn(f"{told}, and the run is done again", stacklevel=2)
         snapshot = None
         stores.set_aside(task.folder, run)
     return snapshot
+
+
+def _wrong(snapshot: Snapshot, dataset: Dataset) -> str:
+    """What a snapshot holds in place of weights that the run can go on with; empty where it can."""
+    if not models.fits(snapshot.run, snapshot.weights, dataset):
+        return "the weights of another network"
+    return "" if models.has_numbers(snapshot.weights) else "weights that are no numbers"
 
 
 def _home(name: str) -> Path | None:

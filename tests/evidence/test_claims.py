@@ -451,6 +451,53 @@ def test_a_missing_folder_is_refused_with_advice(tmp_path):
         claims.ledger(tmp_path / "missing")
 
 
+TABLES = sorted({claim.table for claim in CLAIMS if claim.measure})
+
+
+def test_the_ledger_knows_the_kind_of_each_of_its_tables():
+    studies = {name: tomllib.loads((GRIDS / f"{name}.toml").read_text("utf-8")).get("study", "") for name in TABLES}
+    assert {name: claims.study_of(name) for name in TABLES} == studies
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_another_kind_than_its_name_promises_is_one_sentence(name, tmp_path, good, capsys):
+    chaos, rates = made_up("chaos", agree=True), made_up("rate", agree=True)
+    study = claims.study_of(name)
+    wanted = f"simulations of study {study}" if study else "trained networks"
+    others = [good] * bool(study) + [chaos] * (study != "chaos") + [rates] * (study != "pruning")
+    others += [chaos.assign(study=word) for word in ("x", None)] + [chaos.head(0)]
+    path = tmp_path / "quick" / f"{name}.parquet"
+    for other in others:
+        results.write_table(other, path)
+        assert main(["claims", "--results", str(tmp_path)]) == 2
+        (said,) = capsys.readouterr().err.splitlines()
+        assert said.startswith(f"heavytail: {path} is no table of {wanted}, as its name promises: move it away, or ")
+
+
+@pytest.mark.parametrize(
+    ("name", "frame", "words"),
+    [
+        (
+            "chaos",
+            made_up("chaos", agree=True).drop(columns="inputs"),
+            "is no table of simulations of study chaos with a",
+        ),
+        (
+            "limit-law",
+            made_up("rate", agree=True),
+            "does not hold what claim limit-law is measured from (this law needs",
+        ),
+    ],
+    ids=["a column", "rows"],
+)
+def test_a_table_that_lacks_what_its_claims_are_measured_from_is_one_sentence(name, frame, words, tmp_path, capsys):
+    path = tmp_path / "quick" / f"{name}.parquet"
+    results.write_table(frame, path)
+    assert main(["claims", "--results", str(tmp_path)]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"heavytail: {path} {words}")
+
+
 def test_a_damaged_table_in_the_ledger_is_refused_by_name(tmp_path):
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick" / "ecg5000.parquet").write_bytes(b"PAR1 and no more")

@@ -81,6 +81,7 @@ ERRORS = [
     ZeroDivisionError("division by zero"),
     AssertionError(),
     OSError(5, "Input/output error"),
+    ValueError("no file \udcff here"),
 ]
 CASES = [(where, error, place) for where in PLACES for error in ERRORS for place in (0, 2)]
 
@@ -92,7 +93,7 @@ def test_an_error_of_one_run_is_its_row_and_the_others_have_the_bits_they_have_a
     monkeypatch.setattr(queue, "_at_once", lambda *_: 8)
     break_in(monkeypatch, *PLACES[where], error)
     runs = [*GOOD[:place], BAD, *GOOD[place:]]
-    reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+    reason = f"{type(error).__name__}: {error}".partition("\n")[0].replace("\udcff", "\\udcff")
     assert_one_failed(train(*runs), runs, BAD, reason.strip(), alone)
     tried("one bad run", UNDISTURBED)
 
@@ -163,6 +164,29 @@ def test_a_network_that_no_memory_holds_is_a_row_at_once_and_the_others_are_done
     assert row.reason.startswith("it does not fit in memory: its weights take ")
     assert outcome.table.iloc[1].status == "max_steps"
     assert same(outcome.weights(GOOD[0]), alone[GOOD[0]])
+    tried("one bad run", UNDISTURBED)
+
+
+class Mute(Exception):
+    """An error that cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(ValueError("no file \udcff"), r"ValueError: no file \udcff"), (Mute(), "Mute")], ids=repr
+)
+def test_an_error_whose_text_no_file_can_hold_costs_its_own_run_alone(
+    error, reason, tmp_path, alone, monkeypatch, tried
+):
+    break_in(monkeypatch, *PLACES["a step"], error)
+    runs = [GOOD[0], BAD]
+    outcome = train(*runs)
+    assert_one_failed(outcome, runs, BAD, reason, alone)
+    results.write_table(outcome.table, tmp_path / "table.parquet")
+    for _ in range(2):
+        assert list(sweep(runs, store=tmp_path / "store", progress=False).table["reason"]) == ["", reason]
     tried("one bad run", UNDISTURBED)
 
 

@@ -8,6 +8,7 @@ import math
 import os
 import random
 import subprocess
+import sys
 import warnings
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +19,7 @@ from fault_counts import ALL, ONE_SENTENCE, UNDISTURBED, some
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_outcomes import OTHER, RUN, assert_equal, outcome, snapshot
+from made_up_results import diverged, measured
 from places import (
     HOSTILE,
     a_folder,
@@ -34,6 +36,7 @@ from places import (
 
 from heavytail import grid, sweep, train
 from heavytail.lab import datasets, store, trainer
+from heavytail.lab.engines import two_layer
 from heavytail.lab.machine import files
 from heavytail.lab.trainer import Snapshot
 
@@ -181,7 +184,38 @@ FORGED_ROWS = [
     {"sampler": "2"},
     {"code": 1},
     {"norm_rms": {"a": 1}},
+    {"reason": "no file \ud800"},
+    {"code": None},
+    {"verified": None},
+    {"pruning_ratio": None},
+    {"status": "great"},
+    {"status": None},
+    {"steps": -5},
+    {"steps": RUN.max_steps + 1},
+    {"seconds": -1.0},
+    {"seconds": math.nan},
+    {"seconds": math.inf},
+    {"pruning_ratio": 7},
+    {"twin_pruning_ratio": -0.1},
+    {"test_accuracy_share_0.3": 1.5},
+    {"norm_median": -1.0},
 ]
+
+
+HONEST_ROWS = [
+    measured(),
+    diverged(),
+    {**diverged(), "status": "failed", "reason": "OSError: no file", "steps": 0, "seconds": 0.0},
+    {**diverged(), "status": "out_of_memory", "steps": 0, "seconds": 0.0},
+    measured(pruning_ratio=1, steps=RUN.max_steps, norm_rms=math.inf, tail_index=math.nan, status="stalled"),
+]
+
+
+@pytest.mark.parametrize("numbers", HONEST_ROWS, ids=lambda numbers: numbers["status"])
+def test_a_row_of_any_status_is_found_as_it_was_kept(numbers, folder):
+    put = outcome(RUN, numbers)
+    store.keep(folder, put)
+    assert repr(store.find(folder, RUN).row) == repr(dict(put.row))
 
 
 @pytest.mark.parametrize("change", FORGED_ROWS, ids=str)
@@ -275,6 +309,26 @@ def test_a_snapshot_of_another_network_is_named_and_its_run_done_again(how, fold
     assert_same(again, undisturbed)
     assert [one.name for one in (folder / "damaged").iterdir()] == [f"snapshots-{path.name}"]
     tried(DAMAGE, ONE_SENTENCE)
+
+
+def test_a_snapshot_with_weights_that_are_no_numbers_is_named_and_its_run_done_again(folder, undisturbed, tried):
+    weights = {name: w.clone() for name, w in undisturbed.weights(RUNS[0]).items()}
+    next(iter(weights.values()))[0, 0] = math.nan
+    store.keep_snapshot(folder, "cpu", Snapshot(RUNS[0], 2, weights))
+    with pytest.warns(
+        UserWarning, match=r"\.safetensors holds weights that are no numbers: set aside in .*done again$"
+    ):
+        again = swept(folder)
+    assert_same(again, undisturbed)
+    tried(DAMAGE, ONE_SENTENCE)
+
+
+@pytest.mark.parametrize(("value", "count"), [(1.0, 3), (math.inf, 3), (math.nan, 0)])
+def test_no_snapshot_is_kept_of_weights_that_are_no_numbers(value, count, monkeypatch):
+    monkeypatch.setattr(two_layer, "weights", lambda *_: {"1.weight": torch.tensor([0.0, value])})
+    kept = []
+    list(trainer.outcomes([RUNS[0]], data={MINE.id: MINE}, progress=False, keep=kept.append, keep_every=0))
+    assert len(kept) == count
 
 
 @pytest.mark.parametrize("make", [*HOSTILE, a_link_to_nothing])
@@ -406,6 +460,28 @@ def test_a_file_that_may_not_grow_is_one_sentence_and_the_next_sweep_goes_on(siz
         swept(folder)
     assert "\n" not in str(told.value)
     assert_same(swept(folder), undisturbed)
+    tried(LIMITS, ONE_SENTENCE)
+
+
+def test_a_store_in_the_home_of_nobody_is_one_sentence_that_names_it(tried):
+    with pytest.raises(
+        ValueError, match=r"^the store ~nobody-at-all/x is in the home of nobody here: correct its name$"
+    ):
+        swept("~nobody-at-all/x")
+    tried(LIMITS, ONE_SENTENCE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers meet at a socket on Linux alone")
+def test_a_folder_of_temporary_files_that_is_too_long_for_a_socket_is_one_sentence(tmp_path, tried):
+    deep = tmp_path / ("d" * 100) / "e"
+    deep.mkdir(parents=True)
+    work = "from heavytail.lab.machine import workers\nwith workers.processes(2): pass"
+    env = {**os.environ, "TMPDIR": str(deep)}
+    done = subprocess.run([sys.executable, "-c", work], env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == (
+        f"RuntimeError: no worker process started (AF_UNIX path too long): they meet in the folder of temporary files "
+        f"{deep}, name a short one that can be written in TMPDIR"
+    )
     tried(LIMITS, ONE_SENTENCE)
 
 

@@ -8,9 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +24,7 @@ from heavytail.lab import bench, results, session, trainer
 from heavytail.lab import store as stores
 from heavytail.lab.bench import Figure, on_gpu
 from heavytail.lab.datasets import dataset
+from heavytail.lab.machine import traces
 from heavytail.lab.measuring import unfinished
 from heavytail.lab.session import checks, earlier, figures, parts, report, tables
 from heavytail.lab.session.tables import Plan, State, Table
@@ -128,6 +131,7 @@ def test_a_call_does_its_parts_one_after_the_other_and_the_next_call_goes_on(roo
     assert "test_fails`: AssertionError: one is not two" in page
     assert "* ecg5000 is not here: it is not in " in page
     assert "All is done" in page
+    assert _traces(tmp_path / "out", root) == []
     with zipfile.ZipFile(tmp_path / "out" / "tables.zip") as archive:
         assert archive.namelist() == ["tiny/b.parquet", "tiny/a.parquet"]
         archive.extractall(tmp_path)
@@ -593,6 +597,50 @@ def test_a_folder_without_tables_of_an_earlier_call_is_refused(damaged, tmp_path
         earlier.take(tmp_path, tmp_path / "store")
 
 
+def _zipped(content, name="tiny/x.parquet"):
+    memory = BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, content)
+    return bytearray(memory.getvalue())
+
+
+def _bad_deflate(path):
+    content = _zipped(bytes(range(256)) * 9)
+    start = 30 + len("tiny/x.parquet")
+    content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+
+
+def _locked(path):
+    content = _zipped(b"x")
+    content[6] |= 1  # a flag: it wants a password
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+
+
+def _no_table(path):
+    path.write_bytes(_zipped(b"PAR1 and no more"))
+
+
+WRONG_ARCHIVES = [
+    (_bad_deflate, r"^\S+/tables-2\.zip is damaged \(Error -3 .*\): name another EARLIER=$"),
+    (_locked, r"^\S+/tables-2\.zip is damaged \(.* is encrypted, .*\): name another EARLIER=$"),
+    (_no_table, r"^x\.parquet in \S+/tables-2\.zip is not a readable results table \(.*\): name another EARLIER=$"),
+    (os.mkfifo, r"^\S+/tables-2\.zip is a pipe and no archive: name another EARLIER=$"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), WRONG_ARCHIVES, ids=["deflate", "locked", "no table", "a pipe"])
+def test_of_archives_with_one_that_is_damaged_nothing_is_taken(make, sentence, tmp_path):
+    rows = results.tabled([unfinished(RUNS[0], tables.datasets.load("digits"), RuntimeError("no kernel")).row])
+    report.write(of(tmp_path), _report(tables=[State("x", rows, 1, 4, (), ())]))
+    make(tmp_path / "out" / "tables-2.zip")
+    with pytest.raises(ValueError, match=sentence) as told:
+        earlier.take(tmp_path / "out", tmp_path / "new")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "new").exists()
+
+
 # what is handed back
 
 
@@ -600,6 +648,37 @@ def _report(**fields):
     machine = {"device": "a made-up GPU", "versions": {"torch": "2.13"}, "system": "Linux", "cores": 4, "memory": 2**34}
     empty = {"machine": machine, "tests": [], "figures": {}, "tables": [], "absent": {}, "taken": {}}
     return report.Report(**{**empty, **fields})
+
+
+def _traces(out, root):
+    """The files of a session that hold a path of this machine."""
+    known = traces.paths(root) | traces.spellings({"the store": root / "store", "Python's folder": sys.prefix})
+    texts = {path.name: path.read_text("utf-8") for path in out.iterdir() if path.suffix != ".zip"}
+    for path in out.glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            tabled = {name: pd.read_parquet(BytesIO(archive.read(name))) for name in archive.namelist()}
+        texts |= {name: frame.to_csv() for name, frame in tabled.items()}
+    return [name for name, text in texts.items() if any(path in text for path in known)]
+
+
+def test_what_is_handed_back_holds_no_path_of_the_machine_and_any_letters(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEAVYTAIL_DATA", "/elsewhere/data")
+    call = of(tmp_path)
+    places = [str(call.root / "x.py"), str(call.store), str(Path.home() / "x"), sys.prefix, "/elsewhere/data", "/tmp/y"]
+    why = "\n".join(f"no {place}:1 -I{place} \udcff" for place in [tempfile.gettempdir(), *places])
+    (call.store / "logs").mkdir(parents=True)
+    (call.store / "logs" / "x.txt").write_text(why, encoding="utf-8", errors="replace")
+    row = unfinished(RUNS[0], tables.datasets.load("digits"), RuntimeError(why.replace("\n", " "))).row
+    told = _report(
+        tests=[{"file": "f", "test": "t", "outcome": "failed", "why": why}],
+        figures={"noise": {"figures": [], "ended": True, "tries": 1, "error": why}},
+        tables=[State("x", results.tabled([row]), 1, 4, (), (why,))],
+        absent={"mnist": why},
+    )
+    report.write(call, told)
+    assert len(list(call.out.iterdir())) == 6
+    assert _traces(call.out, call.root) == []
+    assert "no <the data folder>:1 -I<the data folder>" in (call.out / "log.txt").read_text("utf-8")
 
 
 def test_however_much_there_is_it_goes_into_eight_files_below_the_limit(tmp_path, monkeypatch):

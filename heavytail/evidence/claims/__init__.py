@@ -10,6 +10,8 @@ from heavytail.evidence.claims.ledger import (
     ledger,
     measured,
     named,
+    read,
+    study_of,
     tally,
     tally_cells,
 )
@@ -31,6 +33,8 @@ __all__ = [
     "ledger",
     "measured",
     "named",
+    "read",
+    "study_of",
     "tally",
     "tally_cells",
 ]

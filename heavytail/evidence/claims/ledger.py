@@ -13,9 +13,17 @@ from heavytail.evidence.claims.experiments import EXPERIMENTS
 from heavytail.evidence.claims.law import LAW
 from heavytail.evidence.claims.theory import THEORY
 from heavytail.evidence.scales import scale
+from heavytail.lab import simulations
 from heavytail.lab.results import read_table
 
 CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
+
+#: Of which study the simulations of a table are, by its name; so are those of untrained-..., and others hold runs.
+_STUDIES = {
+    **{name: name for name in ("chaos", "fluctuations", "discretisation", "batches", "surely", "ablation")},
+    **dict.fromkeys(("trained", "rate", "limit-law", "required-width", "roles"), "pruning"),
+    "assumptions": "chaos",
+}
 
 
 def hold(claim: Claim | str, table: pd.DataFrame, profile: str) -> Entry:
@@ -29,19 +37,46 @@ def hold(claim: Claim | str, table: pd.DataFrame, profile: str) -> Entry:
 def ledger(folder: Path | str = "data/results") -> list[Entry]:
     """Every claim against the largest committed table `folder/PROFILE/TABLE.parquet`; "not tested" where there is none.
 
-    Raises FileNotFoundError if there is no such folder.
+    Raises FileNotFoundError if there is no such folder, ValueError for a table that is not what its name promises.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}: run this in a clone, or name it with --results")
-    read = cache(read_table)  # many claims are held against one table
-    return [_against_largest(claim, folder, read) for claim in CLAIMS]
+    once = cache(read)  # many claims are held against one table
+    return [_against_largest(claim, folder, once) for claim in CLAIMS]
 
 
 def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
     """The largest profile for which `folder/PROFILE/TABLE.parquet` exists, and its path."""
     paths = {profile: Path(folder) / profile / f"{table}.parquet" for profile in reversed(PROFILES)}
     return next(((profile, path) for profile, path in paths.items() if path.exists()), None)
+
+
+def study_of(table: str) -> str:
+    """The study of a table of simulations, by its name; empty for a table of trained networks.
+
+    >>> study_of("limit-law"), study_of("untrained-mnist"), study_of("mnist")
+    ('pruning', 'untrained', '')
+    """
+    return "untrained" if table.startswith("untrained-") else _STUDIES.get(table, "")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table that claims know by the name of its file. ValueError where it is of another kind than that."""
+    table, study = read_table(path), study_of(path.stem)
+    if study:
+        whole = "study" in table and (table["study"] == study).all() and len(table)
+        missing = [name for name in simulations.fields_of(study) if name not in table]
+        wanted, verb = f"simulations of study {study}", "simulate"
+    else:
+        whole, missing, wanted, verb = "quantity" not in table, [], "trained networks", "sweep"
+    if not whole or missing:
+        lacks = f" with a column {missing[0]}" if whole else ""
+        raise ValueError(
+            f"{path} is no table of {wanted}{lacks}, as its name promises: move it away, or make it again by "
+            f"`heavytail {verb} data/grids/{path.stem}.toml`"
+        )
+    return table
 
 
 def named(identity: str) -> Claim:
@@ -136,4 +171,13 @@ def _needed(entry: Entry) -> str:
 
 def _against_largest(claim: Claim, folder: Path, read: Callable[[Path], pd.DataFrame]) -> Entry:
     found = largest(folder, claim.table) if claim.measure else None
-    return hold(claim, read(found[1]), found[0]) if found else Entry(claim, None, ())
+    if not found:
+        return Entry(claim, None, ())
+    profile, path = found
+    table = read(path)
+    try:
+        return hold(claim, table, profile)
+    except (ValueError, LookupError, ArithmeticError) as error:  # as of a table whose rows are those of another
+        raise ValueError(
+            f"{path} does not hold what claim {claim.id} is measured from ({error}): make it again by its grid"
+        ) from error

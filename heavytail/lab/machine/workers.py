@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -34,7 +35,14 @@ def processes(count: int) -> Iterator[Executor | None]:
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # a worker, which runs the script once more
         raise SystemExit(1)  # its parent says why
     others = multiprocessing.active_children()
-    pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
+    try:
+        context = _context()
+    except OSError as error:  # a socket's path may have no more than a hundred letters
+        raise RuntimeError(
+            f"no worker process started ({error}): they meet in the folder of temporary files {tempfile.gettempdir()}, "
+            "name a short one that can be written in TMPDIR"
+        ) from error
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_settle)
     try:
         _start(pool)
         yield pool

@@ -25,6 +25,7 @@ from pathlib import Path
 import torch
 
 from heavytail import version
+from heavytail.lab import store as stores
 from heavytail.lab.machine import files
 from heavytail.lab.session import checks, earlier, figures, parts, report, tables
 from heavytail.lab.session.parts import Session
@@ -72,7 +73,7 @@ def run(
             "nobody could say which code made the rows: name its commit by COMMIT=, or in a file COMMIT at the top"
         )
     plan = tables.plan(root / "data" / "grids", profile, only)
-    store = Path(store).expanduser().resolve()
+    store = stores.at(store).resolve()
     whole = 60 * minutes
     session = Session(root, Path(out).resolve(), store, profile, only, device, code, begun + whole - min(20, whole / 8))
     files.check_place(session.out / "summary.md")

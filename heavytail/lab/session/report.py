@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from heavytail import version
 from heavytail.lab import results
-from heavytail.lab.machine import files
+from heavytail.lab.machine import files, traces
 from heavytail.lab.session import figures as benches
 from heavytail.lab.session import parts
 from heavytail.lab.session.parts import Session
@@ -64,8 +66,10 @@ class Report:
 
 
 def write(session: Session, report: Report) -> None:
-    """Write everything into the session's `out`, each file atomically."""
+    """Write everything into the session's `out`, each file atomically and without the paths of this machine."""
     session.out.mkdir(parents=True, exist_ok=True)
+    known = _paths(session)
+    report = _shared(report, known)
     _text(session.out / "summary.md", page(session, report))
     parts.put(session.out / "tests.json", report.tests)
     figures = [figure for known in report.figures.values() for figure in known["figures"]]
@@ -73,10 +77,43 @@ def write(session: Session, report: Report) -> None:
     states = [{"table": s.name, "finished": s.finished, "wanted": s.wanted, "seeds": s.seeds} for s in report.tables]
     told = {"machine": report.machine, "seconds": report.taken, "tables": states, "absent": report.absent}
     parts.put(session.out / "session.json", {"code": session.code, "profile": session.profile, **told})
-    _text(session.out / "log.txt", _said(session.store / "logs"))
+    _text(session.out / "log.txt", traces.without(_said(session.store / "logs"), known))
     for number, content in enumerate(_packs(session, report.tables)):
         place = session.out / (f"tables-{number + 1}.zip" if number else "tables.zip")
         files.write_atomically(place, partial(Path.write_bytes, data=content))
+
+
+def _paths(session: Session) -> dict[str, str]:
+    """Paths that what is handed back does not hold, and what each is."""
+    more: dict[str, str | Path] = {
+        "the store": session.store,
+        "the folder of the report": session.out,
+        "the package's folder": Path(version.__file__).parents[1],
+        "Python's folder": sys.prefix,
+        "Python's own folder": sys.base_prefix,
+    }
+    return traces.spellings(more) | traces.paths(session.root)
+
+
+def _shared(report: Report, known: Mapping[str, str]) -> Report:
+    """A report that says nothing of where on this machine things lie."""
+    told = {name: _cleaned(getattr(report, name), known) for name in ("machine", "tests", "figures", "absent")}
+    states = []
+    for state in report.tables:
+        rows = state.rows
+        if rows is not None and "reason" in rows:
+            rows = rows.assign(reason=[traces.without(reason, known) for reason in rows["reason"].fillna("")])
+        states.append(replace(state, rows=rows, problems=_cleaned(state.problems, known)))
+    return replace(report, **told, tables=states)
+
+
+def _cleaned(told: Any, known: Mapping[str, str]) -> Any:
+    """What was told, however deep, without these paths in its texts."""
+    if isinstance(told, str):
+        return traces.without(told, known)
+    if isinstance(told, dict):
+        return {name: _cleaned(inner, known) for name, inner in told.items()}
+    return type(told)(_cleaned(inner, known) for inner in told) if isinstance(told, list | tuple) else told
 
 
 def page(session: Session, report: Report) -> str:
@@ -173,10 +210,13 @@ def _said(folder: Path) -> str:
     texts = []
     for path in sorted(folder.glob("*.txt")):
         with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
+            if (skipped := path.stat().st_size - TAIL) > 0:
+                file.seek(skipped)
+                file.readline()  # what is left of a line, which may begin in the middle of a path
             texts.append(f"==== {path.stem}\n{file.read().decode('utf-8', 'replace')}")
     return "\n".join(texts)[-MOST:]
 
 
 def _text(path: Path, text: str) -> None:
-    files.write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    content = text.encode("utf-8", "backslashreplace")  # an error's text may hold anything
+    files.write_atomically(path, partial(Path.write_bytes, data=content))

@@ -108,6 +108,9 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
         for simulation in todo:
             if reason := _spoiled(there.get(simulation.key), simulation):
                 warnings.warn(f"{path} {reason}, and it is run again", stacklevel=2)
+                del there[
+                    simulation.key
+                ]  # its columns may be of other types, which no table holds beside the right ones
         for rows in each(todo, device=device):
             there[rows["key"].iloc[0]] = rows
             known = [there[simulation.key] for simulation in wanted if simulation.key in there]
@@ -165,6 +168,16 @@ def read_grid(path: Path | str, profile: str, /, **changes: Any) -> list[Simulat
     return runs.records_of(_MEASURES[study][0], lists, path, profile, changes)
 
 
+def fields_of(study: str) -> tuple[str, ...]:
+    """The fields of a study's simulations, which its tables have as columns.
+
+    >>> fields_of("surely")[:3]
+    ('alpha', 'sigma', 'noise')
+    """
+    kind, _ = _MEASURES[study]
+    return tuple(field.name for field in fields(kind))
+
+
 def simulations_of(table: pd.DataFrame) -> list[Simulation]:
     """The simulations of a table, in its order, so that any number can be traced to the record that makes it again."""
     kind, _ = _MEASURES[table["study"].iloc[0]]
@@ -185,6 +198,7 @@ __all__ = [
     "Surely",
     "Untrained",
     "each",
+    "fields_of",
     "fill",
     "read_grid",
     "simulate",
