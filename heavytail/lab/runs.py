@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from heavytail import noise as noises
 from heavytail.lab.datasets import NAMES, identity
+from heavytail.lab.machine.files import named
 from heavytail.networks import NETWORKS
 from heavytail.noise.kinds import shown
 
@@ -274,7 +275,7 @@ def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
 def read_toml(path: Path | str) -> dict[str, Any]:
     """What a TOML file holds; ValueError names one that is none, FileNotFoundError one that is not there."""
     try:
-        with open(path, "rb") as file:
+        with named(path).open("rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:
             raise ValueError(f"it is longer than {_LONGEST} bytes")

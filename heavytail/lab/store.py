@@ -98,7 +98,7 @@ def prepare(folder: Path | str) -> Path:
 
     A store that is there and may not be written is as it is: it may be finished.
     """
-    folder = Path(folder).expanduser().resolve()
+    folder = files.named(folder).resolve()
     for room, names in _ROOMS.items():
         try:
             with _writing(folder):
