@@ -81,6 +81,7 @@ ERRORS = [
     ZeroDivisionError("division by zero"),
     AssertionError(),
     OSError(5, "Input/output error"),
+    SystemExit(3),
 ]
 CASES = [(where, error, place) for where in PLACES for error in ERRORS for place in (0, 2)]
 
