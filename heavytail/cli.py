@@ -79,8 +79,8 @@ def _open_streams() -> None:
 
 
 def _write_anything(stream: TextIO) -> None:
-    """Let a stream that lacks some letters, as in the C locale, write `\\u03b1` for α."""
-    if isinstance(stream, TextIOWrapper) and not _has_all_letters(stream):
+    """Let a stream write `\\u03b1` for an α that it lacks, as in the C locale, and `\\udcff` for no letter."""
+    if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
 
 
@@ -95,12 +95,14 @@ def _print_json(told: object) -> None:
 def _train(options: argparse.Namespace) -> None:
     from heavytail import train
     from heavytail.lab import results
-    from heavytail.lab.runs import read_grid
+    from heavytail.lab.datasets import references
+    from heavytail.lab.runs import read_grid, settled
 
     runs = read_grid(options.grid, options.profile, **dict(options.set))
     results.check_places(results.table_path(options.out))  # before hours of training, not after
     if options.weights:
-        results.check_places(*results.places(options.weights, runs))
+        ids, _ = references.resolve(run.dataset for run in runs)  # a run of one's own data has no key before
+        results.check_places(*results.places(options.weights, settled(runs, ids)))
     with stopping.saying("stopped; nothing was written: `heavytail sweep` keeps each run as it is finished"):
         outcome = train(runs, device=options.device)
     try:
@@ -224,6 +226,16 @@ def _chapter(options: argparse.Namespace) -> None:
         run_one(options.name, options.out, dict(options.parameter))
 
 
+def _path(text: str) -> Path:
+    """A path, with a home folder for the `~` that a shell leaves alone after `--out=`."""
+    from heavytail.lab.machine.files import named
+
+    try:
+        return named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _assignment(text: str) -> tuple[str, Any]:
     """`NAME=VALUE`; the value is a Python literal where it reads as one, else text."""
     name, equals, value = text.partition("=")
@@ -250,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="verb")
 
     grid = argparse.ArgumentParser(add_help=False)  # what train, sweep and simulate share
-    grid.add_argument("grid", type=Path, metavar="GRID.toml", help="what to run, such as data/grids/digits.toml")
+    grid.add_argument("grid", type=_path, metavar="GRID.toml", help="what to run, such as data/grids/digits.toml")
     grid.add_argument(
         "--profile", default="quick", help="which list of the grid: quick, workstation or paper (default: quick)"
     )
@@ -266,17 +278,17 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     table = argparse.ArgumentParser(add_help=False)  # what train and simulate share
-    table.add_argument("--out", type=Path, required=True, metavar="TABLE.parquet", help="where the table goes")
+    table.add_argument("--out", type=_path, required=True, metavar="TABLE.parquet", help="where the table goes")
 
     train = commands.add_parser("train", parents=[grid, table], help="train every run of a grid and write its table")
-    train.add_argument("--weights", type=Path, metavar="FOLDER", help="also keep every run's weights here")
+    train.add_argument("--weights", type=_path, metavar="FOLDER", help="also keep every run's weights here")
     train.set_defaults(command=_train)
 
     sweep = commands.add_parser(
         "sweep", parents=[grid], help="train every run of a grid into a store; goes on if cut off, on many processes"
     )
-    sweep.add_argument("--store", type=Path, required=True, metavar="FOLDER", help="keeps every finished run")
-    sweep.add_argument("--out", type=Path, metavar="TABLE.parquet", help="also write the table here at the end")
+    sweep.add_argument("--store", type=_path, required=True, metavar="FOLDER", help="keeps every finished run")
+    sweep.add_argument("--out", type=_path, metavar="TABLE.parquet", help="also write the table here at the end")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     sweep.set_defaults(command=_sweep)
 
@@ -296,23 +308,25 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument("--profile", default="paper", help="of which tables are made (default: paper)")
     gpu.add_argument("--only", default="", metavar="TABLES", help="such as 'mnist vgg', in the order they are wanted")
     gpu.add_argument("--commit", help="of a tree without git and without a file COMMIT that says it")
-    gpu.add_argument("--earlier", type=Path, metavar="FOLDER", help="out of a call whose store is gone: its rows count")
-    gpu.add_argument("--store", type=Path, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished")
-    gpu.add_argument("--out", type=Path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
+    gpu.add_argument(
+        "--earlier", type=_path, metavar="FOLDER", help="out of a call whose store is gone: its rows count"
+    )
+    gpu.add_argument("--store", type=_path, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished")
+    gpu.add_argument("--out", type=_path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
     gpu.set_defaults(command=_gpu)
 
     claims = commands.add_parser(
         "claims", help="the ledger: every claim, of the paper and of ours, and what was measured"
     )
     claims.add_argument(
-        "--results", type=Path, default=Path("data/results"), metavar="FOLDER", help="tables (default: data/results)"
+        "--results", type=_path, default=Path("data/results"), metavar="FOLDER", help="tables (default: data/results)"
     )
     claims.add_argument("--json", action="store_true", help="with every cell, as JSON")
     claims.set_defaults(command=_claims)
 
     data = commands.add_parser("data", help="fetch and verify data sets; without a name, say where each is")
     data.add_argument("names", nargs="*", metavar="NAME", help="such as ecg5000 or mnist")
-    data.add_argument("--root", type=Path, metavar="FOLDER", help="instead of HEAVYTAIL_DATA or the platform's cache")
+    data.add_argument("--root", type=_path, metavar="FOLDER", help="instead of HEAVYTAIL_DATA or the platform's cache")
     data.set_defaults(command=_data)
 
     chapter = commands.add_parser("chapter", help="run one chapter by papermill with other parameters")
@@ -327,7 +341,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a parameter of its first cell; again for another",
     )
     chapter.add_argument(
-        "-o", "--out", type=Path, metavar="NOTEBOOK.ipynb", help="default: _build/chapters/custom/NAME.ipynb"
+        "-o", "--out", type=_path, metavar="NOTEBOOK.ipynb", help="default: _build/chapters/custom/NAME.ipynb"
     )
     chapter.set_defaults(command=_chapter, wing="book")
     return parser

@@ -24,6 +24,8 @@ from heavytail.book.page import (
 )
 from heavytail.evidence.claims import PROFILES
 from heavytail.lab.machine import workers
+from heavytail.lab.machine.files import named
+from heavytail.lab.results import check_places
 
 PATIENCE = 300  # seconds after which a kernel that says nothing is lost; a busy machine takes long
 
@@ -45,17 +47,19 @@ def execute(
     papermill, nbclient = need("papermill"), need("nbclient.exceptions")
     notebook = read(page)
     given = changed_parameters(page, notebook, parameters)
+    check_places(output)  # before the chapter runs, not after
     output = output.resolve()
     folder = (folder or output.parent).resolve()
     for needed in (output.parent, folder):
         needed.mkdir(parents=True, exist_ok=True)
     failed = _failed(output)  # papermill writes here as it goes
+    check_places(failed)
     kept = f"what ran is kept in {failed}"
     try:
         with sockets.of_a_kernel() as settings:
             done = papermill.execute_notebook(
                 notebook,
-                failed,
+                str(failed).replace("{", "{{").replace("}", "}}"),  # papermill formats the name of its output
                 given,
                 kernel_name="python3",
                 language="python",
@@ -226,13 +230,14 @@ def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any]
         known = ", ".join(sorted(path.stem for path in pages(root)))
         raise ValueError(f"no chapter {name}; the pages are {known}")
     folder = root / "_build" / "chapters" / "custom"
+    output = None if output is None else named(output)
     if output is not None and output.is_dir():
         raise ValueError(f"{output} is a folder: name the notebook, such as {output / page.stem}.ipynb")
     if output is not None and output.suffix != ".ipynb":
         raise ValueError(f"{output} does not end in .ipynb: name the notebook, such as {page.stem}.ipynb")
-    output = (output or folder / f"{page.stem}.ipynb").resolve()
     if not has_code(read(page)):
         raise ValueError(f"book/{page.name} has no code to run")
+    output = output or folder / f"{page.stem}.ipynb"
     execute(page, output, parameters=parameters or {}, folder=folder)
     print(f"{os.path.relpath(output)}: book/{page.name} as it ran")
-    return output
+    return output.resolve()

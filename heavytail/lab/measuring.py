@@ -55,7 +55,7 @@ def finish(
         try:
             numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset, build)
             numbers |= twin if numbers else {}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if devices.ran_out(error):
                 raise
             one.status, one.reason = "failed", f"it could not be measured: {_said(error)}"
@@ -64,7 +64,7 @@ def finish(
     return Outcome(one.run, measured, weights)
 
 
-def unfinished(run: Run, dataset: Dataset, error: Exception) -> Outcome:
+def unfinished(run: Run, dataset: Dataset, error: BaseException) -> Outcome:
     """A run that could not be trained: there was too little memory for it alone, or it raised an error."""
     if devices.ran_out(error):
         reason = f"it does not fit in memory: {error}".partition("\n")[0]
@@ -72,7 +72,7 @@ def unfinished(run: Run, dataset: Dataset, error: Exception) -> Outcome:
     return Outcome(run, _row(run, dataset, "failed", _said(error)), {})
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """An error in one line, as Python ends a traceback with it; its name alone where it cannot say more."""
     try:
         return f"{type(error).__name__}: {error}".strip().partition("\n")[0]

@@ -14,6 +14,7 @@ from heavytail import networks, streams
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module
 from heavytail.lab.runs import Run, own_network
+from heavytail.networks.watching import told
 
 
 class Build(Protocol):
@@ -68,8 +69,8 @@ def _builder(name: str, given: Mapping[str, Build]) -> Build:
     else:
         try:
             build = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"network {name!r} cannot be imported: {error}") from error
+        except (Exception, SystemExit) as error:  # whatever a module of somebody else raises
+            raise ValueError(f"network {name!r} cannot be imported: {told(error)}".partition("\n")[0]) from error
     if not callable(build):
         raise ValueError(f"network {name!r} is not a function but a {type(build).__name__}")
     return build
@@ -80,8 +81,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     name = run.network
     try:
         model = initial_model(run, dataset, build)
-    except Exception as error:  # whatever a function of somebody else raises
-        raise ValueError(f"network {name!r} cannot be made: {error}".partition("\n")[0]) from error
+    except (Exception, SystemExit) as error:  # whatever a function of somebody else raises
+        raise ValueError(f"network {name!r} cannot be made: {told(error)}".partition("\n")[0]) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"network {name!r} must return a torch.nn.Module, got {type(model).__name__}")
     for layer, module in model.named_modules():
@@ -99,8 +100,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     try:
         with torch.no_grad():
             outputs = model(x)
-    except Exception as error:
-        raise ValueError(f"network {name!r} fails on inputs {tuple(x.shape)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"network {name!r} fails on inputs {tuple(x.shape)}: {told(error)}") from error
     if not isinstance(outputs, Tensor) or outputs.shape != (len(x), dataset.classes):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(f"network {name!r} must return (batch, classes) = {(len(x), dataset.classes)}, got {shape}")
@@ -114,8 +115,10 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     try:
         alone = any_module.stack([model], run.products, run.unit, sample=x)
         any_module.descend(alone, x, y, x.new_zeros(1), {})
-    except Exception as error:
-        raise ValueError(f"network {name!r} cannot make a step of torch.func: {error}".partition("\n")[0]) from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(
+            f"network {name!r} cannot make a step of torch.func: {told(error)}".partition("\n")[0]
+        ) from error
     changed = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
     if changed:
         raise ValueError(f"network {name!r} changes its buffer {changed[0]!r} in training: make it constant")

@@ -61,7 +61,7 @@ def train(
                 groups.append(group[limit:])
                 del group[limit:]
             left = {start.run: start for start in group}
-            lost: Exception | None = None
+            lost: BaseException | None = None
             try:
                 for outcome in _train(group, dataset, own, watch):
                     del left[outcome.run]
@@ -84,7 +84,7 @@ def train(
 class _Lost(Exception):
     """What runs in training raised themselves: not those who watch."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.error = error.with_traceback(None)  # whose frames hold the networks
 
@@ -95,7 +95,7 @@ def _training(run: Run, dataset: Dataset) -> Iterator[None]:
     try:
         with devices.products(run.products, dataset.x_train.device):
             yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a network that ends the program ends its own run
         if devices.broke(error):
             raise
         raise _Lost(error) from None

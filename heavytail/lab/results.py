@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,12 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from heavytail import _sampler, stable
 from heavytail.lab.datasets import NAMES, identity
-from heavytail.lab.machine.files import check_place, kind_of, write_atomically
+from heavytail.lab.machine.files import check_place, kind_of, named, write_atomically
 from heavytail.lab.runs import LATER, Run
 from heavytail.version import described as code_version
 
@@ -173,17 +173,29 @@ class Results:
     def save(self, folder: Path | str) -> None:
         """Write `table.parquet` and one `KEY.safetensors` a run into `folder`, each file atomically.
 
-        A history is written as `history.parquet`; without one, a file of that name is removed. Raises OSError where the
-        folder cannot be written.
+        A history is written as `history.parquet`; without one, a file of that name is removed. What can be written is;
+        then OSError is raised for the first file that cannot, ValueError for weights that are no longer in a store.
         """
-        folder = Path(folder)
-        for key, weights in self._weights.items():
-            content = save({name: tensor.contiguous() for name, tensor in weights.items()})
-            write_atomically(folder / f"{key}.safetensors", partial(_write, content))
-        write_table(self.table, folder / "table.parquet")
+        folder = named(folder)
+        todo: list[Callable[[], object]] = [partial(self._save_weights, folder, key) for key in self._weights]
+        todo += [partial(write_table, self.table, folder / "table.parquet"), partial(self._save_history, folder)]
+        failures = []
+        for write in todo:
+            try:
+                write()
+            except (OSError, ValueError) as error:  # the other files are not to be lost with this one
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def _save_weights(self, folder: Path, key: str) -> None:
+        content = save({name: tensor.contiguous() for name, tensor in self._weights[key].items()})
+        write_atomically(folder / f"{key}.safetensors", partial(_write, content))
+
+    def _save_history(self, folder: Path) -> None:
         looks = folder / "history.parquet"
         if self.history is not None:
-            write_atomically(looks, partial(self.history.to_parquet, index=False))
+            write_atomically(looks, partial(_write, self.history.to_parquet(index=False)))
         elif looks.is_file():
             looks.unlink()
 
@@ -193,7 +205,7 @@ class Results:
 
         Raises FileNotFoundError where there is no table, ValueError for a file that is damaged, by its name.
         """
-        folder = Path(folder)
+        folder = named(folder)
         table = read_table(folder / "table.parquet")
         files = {key: folder / f"{key}.safetensors" for key in table["key"]}
         looks = folder / "history.parquet"
@@ -289,28 +301,29 @@ def write_table(table: pd.DataFrame, path: Path | str) -> None:
     """
     from pyarrow import parquet
 
-    typed = _typed(table)
-    write_atomically(table_path(path), lambda part: parquet.write_table(typed, part, write_page_checksum=True))
+    content = pa.BufferOutputStream()  # pyarrow would read more into a path than a name
+    parquet.write_table(_typed(table), content, write_page_checksum=True)
+    write_atomically(table_path(path), partial(_write, content.getvalue()))
 
 
 def places(folder: Path | str, runs: Iterable[Run]) -> list[Path]:
-    """The files that `Results.save` will write of these runs, as far as their keys are known before the training."""
-    known = [run.key for run in runs if identity.is_settled(run.dataset)] or ["0" * 16]
-    return [Path(folder) / "table.parquet", *(Path(folder) / f"{key}.safetensors" for key in known)]
+    """The files that `Results.save` will write of these runs, whose data sets are settled."""
+    folder = named(folder)
+    return [folder / "table.parquet", *(folder / f"{run.key}.safetensors" for run in runs)]
 
 
 def check_places(*paths: Path | str) -> None:
     """Raise OSError if a file could not be written at one of these, for before hours of work; makes their folders."""
     for path in paths:
         try:
-            check_place(Path(path))
+            check_place(named(path))
         except OSError as error:
             raise OSError(f"{error}: name another place") from error
 
 
 def table_path(path: Path | str) -> Path:
     """The path of a table; ValueError unless its name is one of a table and no folder has it."""
-    path = Path(path)
+    path = named(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name the table, such as {path / 'table.parquet'}")
     if path.suffix != ".parquet":
@@ -337,7 +350,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
     ValueError names a file that cannot be read or lacks columns, FileNotFoundError one that is not there.
     """
-    path = Path(path)
+    path = named(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no results table {path}: make it with `heavytail train GRID.toml`")
     table = _parquet(path)
@@ -378,7 +391,8 @@ def _parquet(path: Path) -> pd.DataFrame:
     if kind := kind_of(path):  # a pipe would never end
         raise ValueError(f"{path} is {kind} and no results table: name another file")
     try:
-        return pd.read_parquet(path, page_checksum_verification=True)  # of pages that have one
+        with path.open("rb") as file:  # pandas takes some names for addresses
+            return pd.read_parquet(file, page_checksum_verification=True)  # of pages that have one
     except PermissionError:
         raise
     except Exception as error:
@@ -387,7 +401,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def _write(content: bytes, part: Path) -> None:
+def _write(content: bytes | pa.Buffer, part: Path) -> None:
     part.write_bytes(content)
 
 
@@ -395,7 +409,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if kind := kind_of(path):
         raise ValueError(f"{path} is {kind} and holds no weights: move it away")
     try:
-        return load_file(path)
+        return load(path.read_bytes())
     except SafetensorError as error:
         raise ValueError(
             f"{path} does not hold readable weights ({_line(error)}): delete it and make it again"

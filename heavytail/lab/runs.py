@@ -275,9 +275,10 @@ def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
 def read_toml(path: Path | str) -> dict[str, Any]:
     """What a TOML file holds; ValueError names one that is none, FileNotFoundError one that is not there."""
     try:
-        if kind := files.kind_of(Path(path)):  # a pipe would wait for its writer
+        path = files.named(path)
+        if kind := files.kind_of(path):  # a pipe would wait for its writer
             raise ValueError(f"it is {kind}")
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:
             raise ValueError(f"it is longer than {_LONGEST} bytes")

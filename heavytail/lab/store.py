@@ -98,7 +98,7 @@ def prepare(folder: Path | str) -> Path:
 
     A store that is there and may not be written is as it is: it may be finished.
     """
-    folder = at(folder).resolve()
+    folder = files.named(folder).resolve()
     for room, names in _ROOMS.items():
         try:
             with _writing(folder):
@@ -112,14 +112,6 @@ def prepare(folder: Path | str) -> Path:
             if re.fullmatch(_ROOMS["locks"], path.name):
                 files.remove_if_free(path)
     return folder
-
-
-def at(folder: Path | str) -> Path:
-    """The path of a store that begins at a home folder, or anywhere; ValueError for the home of nobody."""
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"the store {folder} is in the home of nobody here: correct its name") from error
 
 
 def check_writable(folder: Path) -> None:

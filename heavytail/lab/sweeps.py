@@ -93,7 +93,7 @@ def sweep(
     if executor is None:
         streams.present(device)
     most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else files.at_once(RUNS_AT_ONCE))
-    kept_data = partial(stores.find_data, stores.at(store))
+    kept_data = partial(stores.find_data, files.named(store))
     ids, sets = references.resolve((run.dataset for run in runs), data, kept_data)
     runs = settled(runs, ids)
     task = Task(stores.prepare(store), (), str(device), checkpoint_every, None if executor is None else threads)

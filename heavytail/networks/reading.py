@@ -73,7 +73,7 @@ def _traced(model: nn.Module) -> list[Call]:
     with as_it_was(model):
         try:
             graph = fx.Tracer().trace(model)
-        except Exception as error:  # whatever a network does that a trace cannot follow
+        except (Exception, SystemExit) as error:  # whatever a network does that a trace cannot follow
             raise Unreadable from error
     uses: list[Use] = []
     reads: dict[fx.Node, set[int]] = {}  # the calls whose results a node works on

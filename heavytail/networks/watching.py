@@ -49,13 +49,18 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
         try:
             with watch:
                 result = _call(model, watch, sample)
-        except Exception as error:
-            raise ValueError(f"the model cannot be called with sample=: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise ValueError(f"the model cannot be called with sample=: {told(error)}") from error
         uses = [Use(call, watch.before(nodes)) for call, nodes in watch.seen]
         outputs = watch.upstream(t.grad_fn for t in _tensors(result))
     if not outputs:
         raise ValueError("no output of the model comes from one of its weights: pass the sample= of a training step")
     return ordered(uses, outputs)
+
+
+def told(error: BaseException) -> str:
+    """What an error says; a call for the end of the program says no more than a number."""
+    return f"SystemExit: {error}" if isinstance(error, SystemExit) else str(error)
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

@@ -190,6 +190,30 @@ def test_one_chapter_runs_with_a_readers_parameters(project: Path, tmp_path: Pat
     assert not (project / "_build" / "chapters" / "quick").exists()
 
 
+@pytest.mark.long
+def test_a_notebook_may_have_braces_in_its_name(project: Path, tmp_path: Path) -> None:
+    assert outputs(run_one("one", tmp_path / "{x}.ipynb")) == "quick 6\n"
+    assert [path.name for path in tmp_path.glob("*.ipynb")] == ["{x}.ipynb"]
+
+
+@pytest.mark.parametrize("name", ["mine.ipynb", "mine.failed.ipynb"])
+@pytest.mark.parametrize("target", [None, "/dev/full", "mine.ipynb"], ids=["a pipe", "a device", "a link to itself"])
+def test_a_notebook_that_could_not_be_written_is_refused_before_the_chapter_runs(
+    project: Path, target: str | None, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if target is None:
+        os.mkfifo(name)
+    else:
+        Path(name).symlink_to(name if target == "mine.ipynb" else target)
+    (project / "book" / "one.md").write_text(CHAPTER + "\n```{code-cell}\nopen('ran', 'w')\n```\n")
+    assert cli.main(["chapter", "one", "-o", "mine.ipynb"]) == 2
+    place = Path(name) if name == "mine.ipynb" else Path(name).absolute()
+    said = capsys.readouterr().err
+    assert said.startswith(f"heavytail: {place} cannot be written (")
+    assert said.count("\n") == 1
+    assert not list(project.rglob("ran"))
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

@@ -82,6 +82,7 @@ ERRORS = [
     AssertionError(),
     OSError(5, "Input/output error"),
     ValueError("no file \udcff here"),
+    SystemExit(3),
 ]
 CASES = [(where, error, place) for where in PLACES for error in ERRORS for place in (0, 2)]
 

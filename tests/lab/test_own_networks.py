@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -169,6 +170,7 @@ REFUSED = {
         r"^network ':mine' cannot be made: .* unexpected keyword argument",
     ),
     "an error of its own": (lambda *_, **__: {}["width"], r"^network ':mine' cannot be made: 'width'$"),
+    "an end of the program": (lambda *_, **__: sys.exit(3), r"^network ':mine' cannot be made: SystemExit: 3$"),
     "a weight made of others": (
         lambda shape, classes, **_: nn.Sequential(weight_norm(nn.Linear(shape[0], 4)), nn.Linear(4, classes)),
         r"^network ':mine': the weight of layer '0' is parametrized or masked",
@@ -181,6 +183,35 @@ def test_a_network_that_cannot_be_trained_is_refused_in_one_sentence(how):
     build, sentence = REFUSED[how]
     with pytest.raises(ValueError, match=sentence):
         train(build=build)
+
+
+def test_a_module_that_raises_when_it_is_imported_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (text, said) in enumerate([("raise SystemExit(3)", "SystemExit: 3"), ("1 / 0", "division by zero")]):
+        (tmp_path / f"broken_{number}.py").write_text(text)
+        with pytest.raises(ValueError, match=f"^network 'broken_{number}:f' cannot be imported: {said}$"):
+            trainer.train(Run(dataset="digits", network=f"broken_{number}:f"), data={"digits": TOY}, progress=False)
+
+
+@pytest.mark.parametrize("where", ["made", "called", "measured"])
+def test_a_network_that_ends_the_program_ends_its_own_run_alone(where, monkeypatch):
+    bad = replace(BASE, seed=6)
+
+    class Leaving(Residual):
+        def __init__(self, *shape, generator, **sizes):
+            super().__init__(*shape, generator=generator, **sizes)
+            self.bad = generator.initial_seed() == streams.generator(bad.seed, "weights").initial_seed()
+            if self.bad and where == "made":
+                raise SystemExit(3)
+
+        def forward(self, x):
+            if self.bad and (where == "called" or (where == "measured" and not torch.is_grad_enabled())):
+                raise SystemExit(3)
+            return super().forward(x)
+
+    table = train([bad, BASE], Leaving).table
+    assert list(table["status"]) == ["failed", "max_steps"]
+    assert table["reason"][0].endswith("SystemExit: 3")
 
 
 def test_a_network_that_is_not_there_is_refused_in_one_sentence():

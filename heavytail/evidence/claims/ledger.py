@@ -14,6 +14,7 @@ from heavytail.evidence.claims.law import LAW
 from heavytail.evidence.claims.theory import THEORY
 from heavytail.evidence.scales import scale
 from heavytail.lab import simulations
+from heavytail.lab.machine import files
 from heavytail.lab.results import read_table
 
 CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
@@ -39,7 +40,7 @@ def ledger(folder: Path | str = "data/results") -> list[Entry]:
 
     Raises FileNotFoundError if there is no such folder, ValueError for a table that is not what its name promises.
     """
-    folder = Path(folder)
+    folder = files.named(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}: run this in a clone, or name it with --results")
     once = cache(read)  # many claims are held against one table
@@ -48,7 +49,7 @@ def ledger(folder: Path | str = "data/results") -> list[Entry]:
 
 def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
     """The largest profile for which `folder/PROFILE/TABLE.parquet` exists, and its path."""
-    paths = {profile: Path(folder) / profile / f"{table}.parquet" for profile in reversed(PROFILES)}
+    paths = {profile: files.named(folder) / profile / f"{table}.parquet" for profile in reversed(PROFILES)}
     return next(((profile, path) for profile, path in paths.items() if path.exists()), None)
 
 

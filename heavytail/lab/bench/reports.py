@@ -21,6 +21,7 @@ import torch
 
 from heavytail.lab import results
 from heavytail.lab.bench.timing import Figure
+from heavytail.lab.machine.files import named
 
 Report = tuple[dict[str, Any], pd.DataFrame]  # a machine, and its figures
 
@@ -33,7 +34,7 @@ def report(figures: Iterable[Figure], device: torch.device | str = "cpu") -> dic
 def read(path: Path | str) -> Report:
     """Machine and figures of a report: name, case, value, low, high, unit. ValueError for a file that is none."""
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        told = json.loads(named(path).read_text(encoding="utf-8"))
         figures = pd.DataFrame([asdict(Figure(**figure)) for figure in told["figures"]])
         return told["machine"], figures
     except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -45,7 +46,7 @@ def read_all(folder: Path | str, kind: str) -> dict[str, Report]:
 
     Raises ValueError for a file that is no report.
     """
-    return {path.stem: read(path) for path in sorted(Path(folder).glob(f"{kind}-*.json"))}
+    return {path.stem: read(path) for path in sorted(named(folder).glob(f"{kind}-*.json"))}
 
 
 def machine(device: torch.device | str = "cpu") -> dict[str, Any]:

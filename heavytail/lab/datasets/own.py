@@ -14,6 +14,7 @@ from heavytail.lab.datasets import archives, identity, reading, samples
 from heavytail.lab.datasets.arrays import ARRAYS, DataDamaged, shown
 from heavytail.lab.datasets.dataset import Dataset, sound
 from heavytail.lab.datasets.official import NAMES
+from heavytail.lab.machine.files import named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def from_csv(name: str, train: Path | str, test: Path | str, *, label: str, clas
     ([[1.5, 2.0], [2.5, 1.0]], [[3.0, 1.0]], [1])
     """
     _free(name)
-    frames = [_csv(Path(path), label) for path in (train, test)]
+    frames = [_csv(named(path), label) for path in (train, test)]
     columns = [column for column in frames[0].columns if column != label]
     if set(frames[1].columns) != {*columns, label}:
         odd = shown(", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)})))
@@ -105,7 +106,7 @@ def from_npz(path: Path | str) -> Dataset:
     >>> dataset.name, dataset.classes
     ('mine', 3)
     """
-    path = Path(path)
+    path = named(path)
     if not reading.stands(path):
         raise FileNotFoundError(f"there is no file {path}: a data set is the path of a NumPy archive, or a name")
     try:

@@ -39,6 +39,20 @@ class Unwritable(OSError):
         return f"{self.filename} cannot be written ({self.strerror})"
 
 
+def named(path: Path | str) -> Path:
+    """The path of a file that somebody names: a home folder in the place of its `~`, and nothing else means more.
+
+    A lone `~x` where nobody is called x is a name as any other. ValueError for a folder in the home of nobody here.
+    """
+    path = Path(path)
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        if len(path.parts) == 1:
+            return path
+        raise ValueError(f"{path} is in the home of nobody here: correct its name") from error
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then put it in place in one move; on failure leave no trace.
 

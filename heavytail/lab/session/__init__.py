@@ -25,7 +25,6 @@ from pathlib import Path
 import torch
 
 from heavytail import version
-from heavytail.lab import store as stores
 from heavytail.lab.machine import files
 from heavytail.lab.session import checks, earlier, figures, parts, report, tables
 from heavytail.lab.session.parts import Session
@@ -73,16 +72,18 @@ def run(
             "nobody could say which code made the rows: name its commit by COMMIT=, or in a file COMMIT at the top"
         )
     plan = tables.plan(root / "data" / "grids", profile, only)
-    store = stores.at(store).resolve()
+    store = files.named(store).resolve()
     whole = 60 * minutes
-    session = Session(root, Path(out).resolve(), store, profile, only, device, code, begun + whole - min(20, whole / 8))
+    session = Session(
+        root, files.named(out).resolve(), store, profile, only, device, code, begun + whole - min(20, whole / 8)
+    )
     files.check_place(session.out / "summary.md")
     store.mkdir(parents=True, exist_ok=True)
     with files.locked(store / "session.lock") as mine:
         if not mine:
             raise ValueError(f"another call is at {store}: wait until it is done, or name another STORE=")
         if before is not None:
-            earlier.take(before, store)
+            earlier.take(files.named(before), store)
         return _all(session, plan, begun, say)
 
 
