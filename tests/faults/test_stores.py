@@ -464,9 +464,7 @@ def test_a_file_that_may_not_grow_is_one_sentence_and_the_next_sweep_goes_on(siz
 
 
 def test_a_store_in_the_home_of_nobody_is_one_sentence_that_names_it(tried):
-    with pytest.raises(
-        ValueError, match=r"^~nobody-at-all/x is in the home of nobody here: correct its name$"
-    ):
+    with pytest.raises(ValueError, match=r"^~nobody-at-all/x is in the home of nobody here: correct its name$"):
         swept("~nobody-at-all/x")
     tried(LIMITS, ONE_SENTENCE)
 
