@@ -521,3 +521,9 @@ def test_records_with_tensors_are_told_apart_by_identity() -> None:
     assert len({one, other}) == 2
     assert LevyPath(weights, 1.0) != LevyPath(weights, 1.0)
     assert Problem(torch.ones(2, 3), torch.ones(2, 1)) != Problem(torch.ones(2, 3), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize("change", [{"horizon": None}, {"steps": None}, {"steps": 1.5}])
+def test_a_path_of_no_numbers_says_what_it_needs(change):
+    with pytest.raises(TypeError, match=r"^a path needs a horizon and a whole number of steps, got "):
+        sde.levy_path(1.5, "shared", (3, 2), **{"horizon": 1.0, "steps": 8, **change}, generator=torch.Generator())
