@@ -129,7 +129,9 @@ def levy_path(
     """
     if not isinstance(horizon, Real) or isinstance(steps, bool) or not isinstance(steps, Integral):
         raise TypeError(f"a path needs a horizon and a whole number of steps, got {shown(horizon)} and {shown(steps)}")
-    if not (0 < as_float(horizon) < math.inf and steps >= 1):
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"the shape of the particles is a sequence (..., n, d) of whole numbers, not {shown(shape)}")
+    if not (0 < as_float(horizon) < math.inf and 1 <= as_float(steps) < math.inf):
         told = f"{as_float(horizon):g} and {shown(steps)}"
         raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {told}")
     eta = horizon / steps

@@ -48,9 +48,15 @@ class LimitLaw:
         return top / stable.positive(self.alpha / 2, size, generator=generator, dtype=torch.float64)
 
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
-        """P(value <= x) for x > 0, to about 12 digits however small."""
+        """P(value <= x) for x > 0, to about 12 digits however small. Raises ValueError for any other x."""
+        try:
+            at = np.asarray(x, dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"the law is asked at numbers above 0, not at {shown(x)}") from None
+        if not (at > 0).all():
+            raise ValueError(f"the law is asked at numbers above 0, not at {at[~(at > 0)].flat[0]:g}")
         law = _positive(self.alpha)
-        y = law.power * (self._log_top - np.log(np.asarray(x, dtype=float)))
+        y = law.power * (self._log_top - np.log(at))
         value = law.of("above", y)
         return np.where(value < 0.5, value, 1 - law.of("below", y))
 
