@@ -41,8 +41,8 @@ def perturb(
     """Add heavy-tailed noise to the hidden weights after every `optimizer.step()`.
 
     Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr that the weight's own group has at that
-    moment: one kick a step, however often a closure is called; none if a GradScaler skips the step. Biases and norm
-    layers get none. Source: the paper's code [C].
+    moment: one kick a step, however often it calls a closure or its base class; none if a GradScaler skips it. Biases
+    and norm layers get none. Source: the paper's code [C].
 
     optimizer  a torch.optim.Optimizer, also in a compiled step; another library's wrapper is refused
     model      whose weights it holds: kicked are `heavytail.hidden_weights(model, sample)`, as far as the optimizer
