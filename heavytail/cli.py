@@ -247,6 +247,13 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _folder(text: str) -> Path:
+    """A folder by its name: of no name, a path would be this folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty: say '.' for this one")
+    return _path(text)
+
+
 class _Version(argparse.Action):
     """Asks git, in a checkout, only when the version is asked for."""
 
@@ -287,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser(
         "sweep", parents=[grid], help="train every run of a grid into a store; goes on if cut off, on many processes"
     )
-    sweep.add_argument("--store", type=_path, required=True, metavar="FOLDER", help="keeps every finished run")
+    sweep.add_argument("--store", type=_folder, required=True, metavar="FOLDER", help="keeps every finished run")
     sweep.add_argument("--out", type=_path, metavar="TABLE.parquet", help="also write the table here at the end")
     sweep.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     sweep.set_defaults(command=_sweep)
@@ -311,7 +318,9 @@ def _parser() -> argparse.ArgumentParser:
     gpu.add_argument(
         "--earlier", type=_path, metavar="FOLDER", help="out of a call whose store is gone: its rows count"
     )
-    gpu.add_argument("--store", type=_path, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished")
+    gpu.add_argument(
+        "--store", type=_folder, default=Path("_build/gpu-store"), metavar="FOLDER", help="what is finished"
+    )
     gpu.add_argument("--out", type=_path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
     gpu.set_defaults(command=_gpu)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from heavytail import noise as noises
 from heavytail import stable
+from heavytail.noise.kinds import as_float, shown
 
 Loss = Literal["squared", "logistic", "cross_entropy"]
 LOSSES: tuple[Loss, ...] = get_args(Loss)
@@ -125,8 +127,13 @@ def levy_path(
     >>> path.increments.shape, path.coarsen(4).increments.shape
     (torch.Size([16, 50, 2]), torch.Size([4, 50, 2]))
     """
-    if not (0 < horizon < math.inf and steps >= 1):
-        raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {horizon:g} and {steps}")
+    if not isinstance(horizon, Real) or isinstance(steps, bool) or not isinstance(steps, Integral):
+        raise TypeError(f"a path needs a horizon and a whole number of steps, got {shown(horizon)} and {shown(steps)}")
+    if not isinstance(shape, Sequence):
+        raise TypeError(f"the shape of the particles is a sequence (..., n, d) of whole numbers, not {shown(shape)}")
+    if not (0 < as_float(horizon) < math.inf and 1 <= as_float(steps) < math.inf):
+        told = f"{as_float(horizon):g} and {shown(steps)}"
+        raise ValueError(f"a path needs a finite horizon above 0 and at least one step, got {told}")
     eta = horizon / steps
     unit = noises.vectors(alpha, noise, (steps, *shape), generator=generator, dtype=dtype)
     index = torch.as_tensor(alpha, dtype=torch.float64, device=generator.device).unsqueeze(-1)

@@ -114,10 +114,14 @@ def characteristic_function(alpha: float, u: Tensor | np.ndarray | float) -> Ten
     >>> characteristic_function(1.5, torch.tensor([0.0, 1.0]))
     tensor([1.0000, 0.3679])
     """
-    _check_number(alpha)
-    if not 0 < alpha <= 2:
-        raise ValueError(f"the stability index alpha must lie in (0, 2], got {alpha:g}")
-    return torch.exp(-(torch.as_tensor(u).abs() ** alpha))
+    index = _number(alpha)
+    if not 0 < index <= 2:
+        raise ValueError(f"the stability index alpha must lie in (0, 2], got {index:g}")
+    try:
+        real = torch.as_tensor(u)
+    except (TypeError, ValueError, RuntimeError):  # each kind of thing that is no tensor has its own
+        raise TypeError(f"u is a real number, or a tensor or array of them, not a {type(u).__name__}") from None
+    return torch.exp(-(real.abs() ** alpha))
 
 
 def tail_constant(alpha: float) -> float:
@@ -129,9 +133,8 @@ def tail_constant(alpha: float) -> float:
     >>> round(tail_constant(1.5), 3)  # a draw exceeds x in size with a chance of about 0.399 x^-1.5
     0.399
     """
-    _check_number(alpha)
-    if not 0 < alpha < 2:
-        raise ValueError(f"a power-law tail needs alpha in (0, 2), got {alpha}: at alpha = 2 the law is Gaussian")
+    if not 0 < (index := _number(alpha)) < 2:
+        raise ValueError(f"a power-law tail needs alpha in (0, 2), got {index:g}: at alpha = 2 the law is Gaussian")
     if alpha < 1e-8:  # Γ(alpha) may exceed a float: 2 sin(pi alpha / 2) / (pi alpha) is 1 to every digit
         return math.gamma(1 + alpha)
     return 2 * math.gamma(alpha) * math.sin(math.pi * min(alpha, 2 - alpha) / 2) / math.pi
@@ -210,13 +213,15 @@ def _checked(
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"stable draws are float32 or float64, not {dtype}: draw float32 and convert the result")
     if isinstance(alpha, Tensor | np.ndarray):
-        tensor = torch.as_tensor(alpha, device=generator.device).detach()
+        try:
+            tensor = torch.as_tensor(alpha, device=generator.device).detach()
+        except (TypeError, ValueError):  # of an array that holds no numbers
+            raise TypeError(f"the stability index alpha is real, got an array of {alpha.dtype}") from None
         if tensor.is_complex():
             raise TypeError(f"the stability index alpha is real, got {tensor.dtype}")
         tensor = tensor.double()
     else:
-        _check_number(alpha)
-        tensor = torch.tensor(float(alpha), dtype=torch.float64, device=generator.device)
+        tensor = torch.tensor(_number(alpha), dtype=torch.float64, device=generator.device)
     inside = (tensor > 0) & ((tensor <= upper) if closed else (tensor < upper))
     if not bool(inside.all()):
         worst = tensor[~inside].flatten()[0].item()
@@ -227,6 +232,11 @@ def _checked(
     return tensor.clamp(min=_SMALLEST_ALPHA)
 
 
-def _check_number(alpha: Any) -> None:
+def _number(alpha: Any) -> float:
+    """Alpha as a float, infinite where it is larger than any, or one sentence."""
     if not isinstance(alpha, Real):
         raise TypeError(f"the stability index alpha is a number, a tensor or an array, got {type(alpha).__name__}")
+    try:
+        return float(alpha)
+    except OverflowError:
+        return math.inf  # an integer or fraction of hundreds of digits, out of range whatever its sign

@@ -44,12 +44,16 @@ def key(seed: int, stream: str, *about: str | int) -> int:
 
 
 def word(generator: torch.Generator) -> int:
-    """The next 63 bits of a generator, to serve as a key."""
+    """The next 63 bits of a generator, to serve as a key. Raises TypeError for what is no torch.Generator."""
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"a word is drawn from a torch.Generator, not from a {type(generator).__name__}")
     return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
 
 
 def present(device: torch.device | str) -> torch.device:
-    """The device, or ValueError if it is not there, or cannot give a number back."""
+    """The device, or ValueError if it is not there, or cannot give a number back; TypeError for no name of one."""
+    if not isinstance(device, torch.device | str | int):
+        raise TypeError(f"a device is a torch.device or a name such as 'cpu', not a {type(device).__name__}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of device names that torch gives up: the sentence below is enough

@@ -11,7 +11,7 @@ import torch
 from made_up_results import measured, table
 
 import heavytail
-from heavytail import Results, Run
+from heavytail import Results, Run, cli
 from heavytail.cli import main
 from heavytail.evidence import claims
 from heavytail.lab import datasets, results, simulations
@@ -381,3 +381,25 @@ def test_the_module_runs_as_a_program_and_passes_its_status_on(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("heavytail: there is no results folder")
     assert "Traceback" not in done.stderr
+
+
+def test_a_commit_that_is_none_is_one_sentence_where_the_version_is_asked_for(monkeypatch, capsys):
+    def named():
+        raise ValueError("HEAVYTAIL_COMMIT must name a commit by 7 to 40 hexadecimal digits, not 'zzz'")
+
+    monkeypatch.setattr(cli, "described", named)
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "heavytail: HEAVYTAIL_COMMIT must name a commit by 7 to 40 hexadecimal digits, not 'zzz'\n"
+    )
+
+
+def test_a_store_without_a_name_is_not_this_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(["sweep", "grid.toml", "--store", ""])
+    assert stopped.value.code == 2
+    assert "the name of the folder is empty" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -600,3 +600,25 @@ def test_a_shrunk_mean_field_network_keeps_its_living_particles_and_their_signs(
     assert torch.equal(shrunk.hidden.weight, pruned.hidden.weight[living])
     assert torch.equal(shrunk.signs, pruned.signs[:, living])
     assert (shrunk.hidden.out_features, shrunk.signs.untyped_storage().nbytes()) == (6, 3 * 6 * 4)
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300, 5e-324])
+def test_weights_whose_squares_are_no_floats_have_the_error_of_others(size):
+    weight = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(compress.error_curve(weight * size), compress.error_curve(weight))
+    assert compress.order(weight * size).tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize("work", [lambda model: compress.prune(model, keep=0.5), compress.shrink])
+def test_a_model_without_values_is_refused(work):
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match=r"^'0.weight' is on the meta device and has no values: load or draw them fir"):
+        work(model)
+    with pytest.raises(ValueError, match=r"^a weight on the meta device has no values"):
+        compress.norms(model[0].weight)
+
+
+def test_a_share_of_hundreds_of_digits_is_out_of_range():
+    with pytest.raises(ValueError, match=r"^keep is a share of units in \[0, 1\], got inf$"):
+        compress.count(torch.ones(3, 2), keep=10**400)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from heavytail import laws, noise, stable
-from heavytail.laws import LimitLaw
+from heavytail.laws import LimitLaw, columns
 from heavytail.laws._positive import Side, positive_law
 
 INDICES = (1.2, 1.5, 1.75)
@@ -747,3 +747,68 @@ def test_bad_input_is_told_in_one_sentence(call: Callable[[], object], sentence:
 def test_a_draw_of_the_limit_law_needs_a_generator() -> None:
     with pytest.raises(TypeError, match="generator"):
         LimitLaw(1.5, 1.0, 1.0).draw(5)
+
+
+# ---- many inputs
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.5, 1.999])
+def test_the_quotient_of_gammas_is_exact_at_every_number_of_inputs(alpha: float) -> None:
+    for inputs in (1, 3072, columns._MANY_INPUTS - 1, columns._MANY_INPUTS, 10**6, 10**13, 10**16):
+        with mpmath.workdps(50):
+            z, a = mpmath.mpf(inputs) / 2, mpmath.mpf(alpha) / 2
+            exact = float(mpmath.loggamma(z + a) - mpmath.loggamma(z))
+        assert columns.log_gammas(alpha, inputs) == pytest.approx(exact, rel=1e-11)
+
+
+def test_with_many_inputs_the_width_of_isotropic_noise_tends_to_a_number() -> None:
+    limit = 1495171.71484
+    for inputs in (10**10, 10**13, 10**14, 10**16, 10**20):
+        assert laws.required_width(1.5, KEEP, 0.1, noise="isotropic", inputs=inputs) == pytest.approx(limit, rel=1e-8)
+
+
+@pytest.mark.parametrize(("alpha", "keep"), [(1.5, 0.1), (1.999, 0.1), (1.999, 0.001), (1.99999, 0.9)])
+def test_with_many_inputs_entrywise_noise_needs_the_width_of_isotropic_noise(alpha: float, keep: float) -> None:
+    for inputs in (columns._ALIKE, columns._ALIKE + 1, 3 * 10**6, 10**9):
+        logs = [
+            laws.log_required_width(alpha, keep, 0.1, noise=kind, inputs=inputs) for kind in ("entrywise", "isotropic")
+        ]
+        assert logs[0] == pytest.approx(logs[1], rel=2e-6)
+
+
+def test_the_bulk_of_entrywise_noise_has_no_step_where_its_law_becomes_too_narrow() -> None:
+    for alpha, keep in ((1.5, 0.1), (1.999, 0.001), (1.999, 0.5)):
+        held = [laws.bulk(alpha, keep, "entrywise", n) / n ** (2 / alpha) for n in (columns._ALIKE, columns._ALIKE + 1)]
+        assert held[0] == pytest.approx(held[1], rel=1e-5)
+
+
+def test_the_least_alpha_has_a_width() -> None:
+    assert laws.required_width(5e-324, KEEP, 0.1) == pytest.approx(laws.required_width(1e-300, KEEP, 0.1))
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: laws.required_width(HUGE, 0.1, 0.1), r"^this law needs .* in \(0, 2\), got inf$"),
+        (lambda: laws.bulk(1.5, HUGE), r"^keep must lie in \(0, 1\), got inf$"),
+        (lambda: laws.required_width(1.5, 0.1, 0.1, rest=HUGE), r"^rest is a mean square: .* got inf$"),
+        (lambda: laws.bulk(1.5, 0.1, "isotropic", HUGE), r"^inputs counts .*: more than any float holds is too many$"),
+        (lambda: laws.step_condition(1.5, HUGE), r"^width must be finite and above 0, got inf$"),
+        (lambda: laws.LimitLaw(1.5, HUGE, 1.0), r"^bulk and tail must be finite and above 0, got inf and 1$"),
+        (lambda: laws.compressibility_bound(torch.ones(2, 2), HUGE, 0.5), r"^drift is .* got inf$"),
+        (lambda: laws.required_width(1.5, 0.1, 0.1, law=3), r"^a law is what laws.limit_law .* gives, not 3$"),
+        (lambda: laws.pruning_error(None, 10), r"^a law is what laws.limit_law .* gives, not None$"),
+        (lambda: laws.LimitLaw(1.5, 1.0, 1.0).cdf(HUGE), r"^the law is asked at numbers above 0, not at 1000"),
+        (lambda: laws.LimitLaw(1.5, 1.0, 1.0).cdf([1.0, -1.0]), r"^the law is asked at numbers above 0, not at -1$"),
+        (lambda: laws.LimitLaw(1.5, 1.0, 1.0).cdf("a"), r"^the law is asked at numbers above 0, not at 'a'$"),
+        (lambda: laws.bulk_of(None, 0.1), r"^norms= is a tensor, an array or a list of numbers, not None$"),
+        (lambda: laws.required_width(2 + 1e-9, 0.1, 0.1), r"got 2.000000001$"),
+        (lambda: laws.required_width(1e-9, 0.1, 0.1, noise="entrywise", inputs=9), r"the floats: take a larger alpha$"),
+    ],
+)  # fmt: skip
+def test_what_no_law_takes_is_told_in_one_sentence(call: Callable[[], object], sentence: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        call()

@@ -275,6 +275,12 @@ def test_a_tiny_squared_error_of_many_inputs_is_a_tiny_share(kind):
         assert laws.predicted_ratio(alpha, 5000, 1e-9, **layer) < 0.01
 
 
+@pytest.mark.parametrize("inputs", [10**6, 10**7])
+def test_where_all_norms_are_alike_pruning_loses_its_share(inputs):
+    error = laws.predicted_error(2.0, 1000, 0.1, noise="isotropic", inputs=inputs, spread=0.1, scale=0.001)
+    assert error == pytest.approx(math.sqrt(0.9), rel=1e-3)
+
+
 def test_a_layer_always_keeps_a_neuron_and_a_tiny_share_is_none():
     layer = {"inputs": 3, "spread": 1.0, "scale": 1.0}
     assert laws.predicted_ratio(0.5, 50, noise="shared", **layer) == 49 / 50

@@ -529,3 +529,8 @@ def test_noise_that_cannot_be_added_is_refused_in_one_sentence(wrong: dict, sent
     with pytest.raises((ValueError, TypeError), match=sentence):
         noise.add(weight, alpha, kind, 1.0, **settings)
     assert (weight == 0).all()
+
+
+def test_a_kick_is_told_from_what_is_none():
+    with pytest.raises(TypeError, match=r"^a kick is a heavytail.noise.Kick, not None$"):
+        noise.kick(torch.zeros(2, 2), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -555,7 +556,36 @@ class Chained(SharpnessAware):
             optimizer.step(closure)
 
 
-@pytest.mark.parametrize("wrapper", [Facade, Subclass, SharpnessAware, Chained])
+class Hiding(torch.optim.Optimizer):
+    """One that steps by another, which it keeps in something else."""
+
+    hide, found = staticmethod(lambda inner: (inner,)), staticmethod(lambda hidden: hidden[0])
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__([p for group in optimizer.param_groups for p in group["params"]], {"lr": 0.1})
+        self.hidden = self.hide(optimizer)
+
+    def step(self, closure: Any = None) -> None:
+        self.found(self.hidden).step(closure)
+
+
+class Deep(Hiding):
+    hide = staticmethod(lambda inner: {"chain": types.SimpleNamespace(inner=[inner])})
+    found = staticmethod(lambda hidden: hidden["chain"].inner[0])
+
+
+class BehindMethod(Hiding):
+    hide, found = staticmethod(lambda inner: inner.step), staticmethod(lambda hidden: hidden.__self__)
+
+
+class BehindFunction(Hiding):
+    hide, found = staticmethod(lambda inner: lambda: inner), staticmethod(lambda hidden: hidden())
+
+
+WRAPPERS = [Facade, Subclass, SharpnessAware, Chained, Hiding, Deep, BehindMethod, BehindFunction]
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_an_optimizer_that_wraps_another_is_refused_and_that_which_it_wraps_is_not(wrapper: Any) -> None:
     model = small_network()
     inner = sgd(model)
@@ -569,6 +599,14 @@ def test_an_optimizer_that_wraps_another_is_refused_and_that_which_it_wraps_is_n
     assert moved(model, before) == {"1.weight", "3.weight"}
 
 
+def test_an_optimizer_that_knows_one_of_other_weights_is_not_taken_for_a_wrapper() -> None:
+    model = small_network()
+    optimizer = sgd(model)
+    optimizer.rivals = (sgd(small_network()), optimizer)  # type: ignore[attr-defined]
+    noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+    assert moved_by_a_step(model, optimizer) == {"1.weight", "3.weight"}
+
+
 @pytest.mark.parametrize("lr", [None, -0.1, math.nan])
 def test_an_optimizer_without_a_step_size_is_refused(lr: float | None) -> None:
     class NoRate(torch.optim.Optimizer):
@@ -577,6 +615,84 @@ def test_an_optimizer_without_a_step_size_is_refused(lr: float | None) -> None:
     optimizer = NoRate(small_network().parameters(), {} if lr is None else {"lr": lr})
     with pytest.raises(ValueError, match=r"^group 0 of the optimizer has no lr >= 0, with which the noise grows$"):
         noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+
+
+@pytest.mark.parametrize("lr", [None, "0.1"])
+def test_an_lr_that_is_no_number_is_refused_also_when_it_comes_later(lr: Any) -> None:
+    model = small_network()
+    optimizer = sgd(model)
+    handle = noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+    optimizer.param_groups[0]["lr"] = lr
+    sentence = r"^group 0 of the optimizer has no lr >= 0, with which the noise grows$"
+    with pytest.raises(ValueError, match=sentence):
+        noise.perturb(sgd_with(small_network(), lr), generator=generator(9), **SETTINGS)
+    with pytest.raises(ValueError, match=sentence):
+        optimizer.step()  # without a gradient it needs no lr itself
+    del optimizer.param_groups[0]["lr"]
+    assert handle.names == ["group 0, parameter 0", "group 0, parameter 1"]
+
+
+def sgd_with(model: nn.Module, lr: Any) -> torch.optim.SGD:
+    optimizer = sgd(model)
+    optimizer.param_groups[0]["lr"] = lr
+    return optimizer
+
+
+class Derived(torch.optim.Adam):
+    """One that steps as its base class does, twice if it is told to."""
+
+    calls = 1
+
+    def step(self, closure: Any = None) -> Any:
+        for _ in range(self.calls):
+            loss = super().step(closure)
+        return loss
+
+
+@pytest.fixture
+def derived() -> tuple[nn.Module, torch.optim.Optimizer, noise.Perturbation]:
+    torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # from now on the step of the base class calls hooks too
+    model = small_network()
+    optimizer = Derived(model.parameters())
+    return model, optimizer, noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_a_step_that_calls_that_of_the_base_class_gets_one_kick(calls: int, derived: Any) -> None:
+    model, optimizer, handle = derived
+    optimizer.calls = calls
+
+    def closure() -> Tensor:
+        gradients(model)
+        return torch.zeros(())
+
+    for k, given in enumerate([None, closure, closure], start=1):
+        optimizer.step(given)
+        assert handle.state_dict()["step"] == k
+
+
+def test_a_step_after_one_that_failed_gets_one_kick(derived: Any) -> None:
+    model, optimizer, handle = derived
+
+    def failing() -> Tensor:
+        raise RuntimeError("stop")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="stop"):
+            optimizer.step(failing)
+    assert handle.state_dict()["step"] == 0
+    assert moved_by_a_step(model, optimizer) == {"1.weight", "3.weight"}
+    assert handle.state_dict()["step"] == 1
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_step_that_calls_that_of_the_base_class_gets_one_kick(backend: str, derived: Any) -> None:
+    model, optimizer, handle = derived
+    gradients(model)
+    step = torch.compile(optimizer.step, backend=backend)
+    for k in (1, 2, 3):
+        step()
+        assert handle.state_dict()["step"] == k
 
 
 def test_what_is_refused_leaves_the_optimizer_and_the_generator_alone() -> None:

@@ -521,3 +521,20 @@ def test_records_with_tensors_are_told_apart_by_identity() -> None:
     assert len({one, other}) == 2
     assert LevyPath(weights, 1.0) != LevyPath(weights, 1.0)
     assert Problem(torch.ones(2, 3), torch.ones(2, 1)) != Problem(torch.ones(2, 3), torch.ones(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"horizon": None}, r"^a path needs a horizon and a whole number of steps, got None and 8$"),
+        ({"steps": None}, r"^a path needs a horizon and a whole number of steps, got 1.0 and None$"),
+        ({"steps": 1.5}, r"^a path needs a horizon and a whole number of steps, got 1.0 and 1.5$"),
+        ({"steps": 10**400}, r"^a path needs a finite horizon above 0 and at least one step, got 1 and 1000"),
+        ({"horizon": 10**400}, r"^a path needs a finite horizon above 0 and at least one step, got inf and 8$"),
+        ({"shape": None}, r"^the shape of the particles is a sequence \(..., n, d\) of whole numbers, not None$"),
+    ],
+)
+def test_a_path_of_no_numbers_says_what_it_needs(change, sentence):
+    given = {"alpha": 1.5, "noise": "shared", "shape": (3, 2), "horizon": 1.0, "steps": 8, **change}
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        sde.levy_path(**given, generator=torch.Generator())

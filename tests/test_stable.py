@@ -658,3 +658,18 @@ def test_the_tail_constant_is_that_of_mpmath_at_every_index(alpha: float) -> Non
         a = mpmath.mpf(alpha)
         expected = float(2 * mpmath.gamma(a) * mpmath.sin(mpmath.pi * a / 2) / mpmath.pi)
     assert stable.tail_constant(alpha) == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda g: stable.symmetric(np.array(["a"]), 1, generator=g), r"^the stability index alpha is real, got an ar"),
+        (lambda g: stable.symmetric(10**400, 1, generator=g), r"^the stability index alpha must lie in .*, got inf$"),
+        (lambda g: stable.characteristic_function(1.5, None), r"^u is a real number, .* not a NoneType$"),
+        (lambda g: stable.characteristic_function(10**400, 1.0), r"alpha must lie in \(0, 2\], got inf$"),
+        (lambda g: stable.tail_constant(10**400), r"^a power-law tail needs alpha in \(0, 2\), got inf: "),
+    ],
+)
+def test_what_is_no_index_and_no_argument_is_told_in_one_sentence(call, sentence):
+    with pytest.raises((TypeError, ValueError), match=sentence):
+        call(torch.Generator())

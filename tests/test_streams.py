@@ -169,3 +169,10 @@ def test_the_bits_of_a_key_are_fair() -> None:
 def test_a_key_that_does_not_exist_is_refused(address: tuple[int, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         streams.key(*address)
+
+
+def test_a_word_and_a_device_say_what_they_are_made_of():
+    with pytest.raises(TypeError, match=r"^a word is drawn from a torch.Generator, not from a NoneType$"):
+        streams.word(None)
+    with pytest.raises(TypeError, match=r"^a device is a torch.device or a name such as 'cpu', not a NoneType$"):
+        streams.present(None)

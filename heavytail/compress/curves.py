@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heavytail.noise.kinds import Unit, check_unit
+from heavytail.noise.kinds import Unit, as_float, check_unit
 
 Weight = Tensor | np.ndarray | Sequence[Any]
 
 SQUARED_ERROR = 0.1  # the paper's criterion: smallest columns go while the squared relative error is at most this [C]
+
+_SMALL = 1e-150  # the squares of sizes from here to its inverse are what float64 holds
 
 
 def norms(weight: Weight, unit: Unit = "filter") -> Tensor:
@@ -29,7 +31,13 @@ def norms(weight: Weight, unit: Unit = "filter") -> Tensor:
     >>> norms(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor([5., 1.], dtype=torch.float64)
     """
-    return units(weight, unit).to(torch.float64).norm(dim=1)
+    matrix = units(weight, unit).to(torch.float64)
+    sizes = matrix.norm(dim=1)
+    if len(sizes) and not _SMALL < float(sizes.max()) < 1 / _SMALL and matrix.numel():
+        largest = matrix.abs().max()
+        if torch.isfinite(largest) and largest > 0:  # whose square is none of float64
+            return (matrix / largest).norm(dim=1) * largest
+    return sizes
 
 
 def error_curve(weight: Weight, unit: Unit = "filter") -> Tensor:
@@ -82,9 +90,9 @@ def check_criterion(squared_error: float | None, keep: float | None) -> None:
     if not isinstance(value, Real):
         raise TypeError(f"{name}= is one number, got {type(value).__name__}")
     if squared_error is not None and not 0 <= squared_error < 1:
-        raise ValueError(f"squared_error is a squared relative error in [0, 1), got {squared_error:g}")
+        raise ValueError(f"squared_error is a squared relative error in [0, 1), got {as_float(squared_error):g}")
     if keep is not None and not 0 <= keep <= 1:
-        raise ValueError(f"keep is a share of units in [0, 1], got {keep:g}")
+        raise ValueError(f"keep is a share of units in [0, 1], got {as_float(keep):g}")
 
 
 def units(weight: Weight, unit: Unit) -> Tensor:
@@ -93,6 +101,8 @@ def units(weight: Weight, unit: Unit) -> Tensor:
     tensor = weight.detach() if isinstance(weight, Tensor) else _tensor(weight)
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise TypeError(f"a weight holds real numbers, not {tensor.dtype}")
+    if tensor.is_meta:
+        raise ValueError("a weight on the meta device has no values: load or draw them first")
     if tensor.layout != torch.strided:
         raise TypeError("a weight is a dense tensor: call to_dense() on this one first")
     if tensor.ndim == 0:

@@ -124,6 +124,8 @@ def _check(model: nn.Module, weights: Mapping[str, Tensor], by_error: bool) -> N
     for name, weight in weights.items():
         if id(weight) in turned:
             raise ValueError(f"{name!r} is of a transposed convolution, whose rows are its inputs: it cannot be pruned")
+        if weight.is_meta:
+            raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
         if not len(weight):
             raise ValueError(f"{name!r} has no units to prune")
         if not bool(torch.isfinite(weight.detach()).all()):

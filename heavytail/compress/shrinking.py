@@ -54,6 +54,9 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     (torch.Size([10, 20]), True)
     """
     _refuse_hidden_ways(model)
+    for name, p in model.named_parameters():
+        if p.is_meta:
+            raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
     small = smaller(copy.deepcopy(model))
     whole = _exact(model)
     _compare(whole, smaller(copy.deepcopy(whole)), sample)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from heavytail import compress, noise, tails
-from heavytail.lab import results, robustness, tuning
+from heavytail.lab import models, results, robustness, tuning
 from heavytail.lab.datasets import Dataset
+from heavytail.lab.engines import any_module
 from heavytail.lab.engines.protocol import Criterion, Engine, Measured, Networks
 from heavytail.lab.machine import devices
 from heavytail.lab.models import Build
@@ -23,6 +24,7 @@ BY_ERROR = Criterion(squared_error=compress.SQUARED_ERROR)
 BY_SHARE = {share: Criterion(keep=1 - share) for share in results.SHARES}
 CRITERIA = (BY_ERROR, *BY_SHARE.values())
 RANDOM = tuple(BY_SHARE[share] for share in results.MIDDLE)
+_HALF = Criterion(keep=0.5)  # unlike a squared error it can be had of a network that starts at 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,21 @@ def finish(
     seconds = one.seconds + time.perf_counter() - started
     measured = _row(one.run, dataset, one.status, one.reason, steps=one.step, seconds=seconds, **numbers)
     return Outcome(one.run, measured, weights)
+
+
+def check(run: Run, dataset: Dataset, build: Build) -> None:
+    """Measure a network of one's own before its first step, on two samples. Raises ValueError that says what fails."""
+    train, test = (dataset.x_train[:2], dataset.y_train[:2]), (dataset.x_test[:2], dataset.y_test[:2])
+    few = replace(dataset, x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
+    once = replace(run, batch_size=None, tune_steps=min(run.tune_steps, 1), robustness=run.robustness and 2)
+    try:
+        alone = any_module.stack([models.initial_model(run, few, build)], run.products, run.unit, sample=train[0])
+        weights = any_module.weights(alone, 0)
+        any_module.measure(alone, train, test, [_HALF], [_HALF], run.seed)
+        tuning.measure(once, weights, few, build, any_module)
+        robustness.measure(once, weights, few, build)
+    except (Exception, SystemExit) as error:  # whatever a module of somebody else raises
+        raise ValueError(f"network {run.network!r} cannot be measured: {_said(error)}") from error
 
 
 def unfinished(run: Run, dataset: Dataset, error: BaseException) -> Outcome:

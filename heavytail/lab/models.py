@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from heavytail import networks, streams
 from heavytail.lab.datasets import Dataset
@@ -91,6 +92,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
             raise ValueError(f"{kind} draws random numbers that no seed names: leave it out")
         if isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None:
             raise ValueError(f"{kind} keeps running statistics: set track_running_stats=False")
+        if any(is_lazy(held) for held in (*module._parameters.values(), *module._buffers.values())):
+            raise ValueError(f"{kind} has no shape before its first call, nor weights that a seed names: give it sizes")
     wrong = [key for key, p in model.named_parameters() if p.dtype != torch.float32]
     if wrong:
         raise ValueError(

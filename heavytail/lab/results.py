@@ -22,6 +22,7 @@ from heavytail import _sampler, stable
 from heavytail.lab.datasets import NAMES, identity
 from heavytail.lab.machine.files import check_place, kind_of, named, write_atomically
 from heavytail.lab.runs import LATER, Run
+from heavytail.noise.kinds import shown
 from heavytail.version import described as code_version
 
 SHARES = tuple(k / 10 for k in range(11))  # pruned shares at which accuracy is measured again [C]
@@ -153,6 +154,8 @@ class Results:
         A run of your own data may call them as it did when it was trained, or by the id in `table`. Raises KeyError for
         a run that is not here, or a name that several ids in `table` begin with.
         """
+        if not isinstance(run, Run):
+            raise TypeError(f"weights are those of a Run, not of {shown(run)}")
         keys = {settled.key for settled in self._meant(run)}
         if len(keys) > 1:
             raise KeyError(f"data of several contents are called {run.dataset!r} here: name one as the table does")

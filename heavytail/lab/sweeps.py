@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,9 +88,13 @@ def sweep(
     for run in runs:
         if run.network.startswith(":"):
             raise ValueError(f"network {run.network!r} is known here alone: name it in a sweep as 'module:function'")
-    for name, value in (("runs_per_task", runs_per_task), ("threads", threads)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    for name, value in (("runs_per_task", 1 if runs_per_task is None else runs_per_task), ("threads", threads)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be at least 1, got {shown(value)}: give a whole number")
+    if not isinstance(checkpoint_every, Real) or not checkpoint_every >= 0:
+        raise ValueError(f"checkpoint_every is a number of seconds, 0 or more, got {shown(checkpoint_every)}")
+    if os.fspath(store) == "":
+        raise ValueError("store= is the path of a folder, and empty: name one, or '.' for this folder")
     if executor is None:
         streams.present(device)
     most = runs_per_task or (1 if executor is not None and str(device) == "cpu" else files.at_once(RUNS_AT_ONCE))

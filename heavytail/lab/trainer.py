@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from heavytail import streams
-from heavytail.lab import datasets, models, parts, queue, results
+from heavytail.lab import datasets, measuring, models, parts, queue, results
 from heavytail.lab.datasets import Dataset, references
 from heavytail.lab.measuring import Outcome
 from heavytail.lab.models import Build, final_model, initial_model
@@ -111,9 +111,10 @@ def outcomes(
     for run in runs:
         _fits(run, sets[run.dataset])
     own = models.builders((run.network for run in runs), networks)
-    tried = {(run.network, run.width, run.depth, run.dataset, run.products): run for run in runs if run.network in own}
+    tried = {_tried(run): run for run in runs if run.network in own}
     for run in tried.values():
         models.check(run, sets[run.dataset], own[run.network])
+        measuring.check(run, sets[run.dataset], own[run.network])
     starts = {run: Snapshot(run, 0, {}) for run in runs} | {s.run: s for s in snapshots}
     with tqdm(total=sum(run.max_steps for run in runs), unit="step", disable=None if progress else True) as bar:
         bar.update(sum(starts[run].step for run in runs))
@@ -121,6 +122,12 @@ def outcomes(
         for done, outcome in enumerate(queue.train([starts[run] for run in runs], sets, own, watch), start=1):
             bar.set_postfix_str(f"{done}/{len(runs)} runs")
             yield outcome
+
+
+def _tried(run: Run) -> tuple[object, ...]:
+    """What decides whether a network of one's own can be trained and measured."""
+    measured = run.unit, run.tune_steps > 0, run.robustness is None
+    return run.network, run.width, run.depth, run.dataset, run.products, *measured
 
 
 def _fits(run: Run, dataset: Dataset) -> None:

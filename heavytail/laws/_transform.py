@@ -45,9 +45,12 @@ class Column:
 
         Raises OverflowError where it is outside the floats.
         """
-        about = self.inputs * (columns * self.spread**2 + columns ** (2 / self.alpha))
-        found, settled = _quantile(lambda s: np.exp(columns * self.log_transform(s)), probability, about)
+        found, settled = self._sum_at(probability, columns)
         return found if settled or probability == 0.5 else self.sum_at(0.5, columns)
+
+    def _sum_at(self, probability: float, columns: int) -> tuple[float, bool]:
+        about = self.inputs * (columns * self.spread**2 + columns ** (2 / self.alpha))
+        return _quantile(lambda s: np.exp(columns * self.log_transform(s)), probability, about)
 
     def share_below(self, squared_norm: float) -> float:
         """P(R² <= squared_norm)."""
@@ -58,6 +61,11 @@ class Column:
         if self.alpha == 2 and bulk >= self.inputs * (self.spread**2 + 2):
             return math.inf
         return _quantile(self.mean_transform, bulk, self.inputs * (self.spread**2 + 1))[0]
+
+    def bulk_of(self, share: float) -> float | None:
+        """E[R²; R² below its quantile `share`]; None where the law is too narrow to tell its quantiles apart."""
+        below, settled = self._sum_at(share, 1)
+        return self.bulk(below) if settled else None
 
     def bulk(self, below: float) -> float:
         """E[R²; R² <= below]."""

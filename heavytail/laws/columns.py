@@ -15,7 +15,10 @@ from heavytail import stable
 from heavytail.laws._checks import exp, share, stability, whole
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._transform import RAREST, Column
-from heavytail.noise.kinds import Noise, check
+from heavytail.noise.kinds import Noise, check, shown
+
+_MANY_INPUTS = 10_000  # from here on a series tells Γ((d+α)/2) / Γ(d/2) to 12 digits
+_ALIKE = 10**6  # with more inputs the norms of entrywise and isotropic noise have one law to six digits
 
 
 def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> float:
@@ -37,8 +40,16 @@ def tail_constant(alpha: float, noise: Noise = "shared", inputs: int = 1) -> flo
         return float(inputs ** (alpha / 2) * stable.tail_constant(alpha))
     if noise == "entrywise":
         return inputs * stable.tail_constant(alpha)
-    gammas = math.lgamma((inputs + alpha) / 2) - math.lgamma(inputs / 2) - math.lgamma(1 - alpha / 2)
-    return math.exp(alpha * math.log(2) + gammas)
+    return math.exp(alpha * math.log(2) + log_gammas(alpha, inputs) - math.lgamma(1 - alpha / 2))
+
+
+def log_gammas(alpha: float, inputs: int) -> float:
+    """log(Γ((d+α)/2) / Γ(d/2)); of many inputs by its series in 1/d, for there the two differ by their rounding."""
+    if inputs < _MANY_INPUTS:
+        return math.lgamma((inputs + alpha) / 2) - math.lgamma(inputs / 2)
+    z, a = inputs / 2, alpha / 2
+    series = a * (a - 1) / (2 * z) - a * (a - 1) * (2 * a - 1) / (12 * z**2)
+    return a * math.log(z) + series
 
 
 def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) -> float:
@@ -47,7 +58,8 @@ def bulk(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 1) ->
     `keep` = κ is the share of the columns kept, in (0, 1), `inputs` = d the entries of a column. The squared norm of
     "shared" and "isotropic" noise is `2 A χ²_d` with A positive α/2-stable, so `m = E[2 A d F_{d+2}(q²/2A)]` with F_k
     the χ²_k distribution function and q the quantile 1 - κ of the norm. That of "entrywise" noise is known by its
-    Laplace transform, `(E exp(-(2λ)^(α/2) |G|^α))^d` with G standard normal, which is inverted, to some six digits. inf
+    Laplace transform, `(E exp(-(2λ)^(α/2) |G|^α))^d` with G standard normal, which is inverted, to some six digits; of
+    more than a million inputs it is that of "isotropic" noise with the same tail, as then to six digits too. inf
     where the number exceeds a float, as it does for small alpha. [D]
 
     Raises ValueError for an alpha outside (0, 2), a keep outside (0, 1), an unknown noise, inputs that are no whole
@@ -79,13 +91,18 @@ def independent(noise: Noise, inputs: int) -> int:
 def _entrywise_bulk(alpha: float, keep: float, inputs: int) -> float:
     if not RAREST <= keep <= 1 - RAREST:
         raise ValueError(f"of entrywise noise keep must be {RAREST:g} away from 0 and 1 at least, got {keep!r}")
-    column = Column(alpha, "entrywise", inputs, 0.0)
-    try:
-        return column.bulk(column.squared_norm_at(1 - keep))
-    except OverflowError:
-        if keep < 0.5:
-            return math.inf
-        raise ValueError(f"at alpha = {alpha:g} and keep = {keep:g} the bulk is below the floats") from None
+    found = None
+    if inputs <= _ALIKE:
+        try:
+            found = Column(alpha, "entrywise", inputs, 0.0).bulk_of(1 - keep)
+        except OverflowError:
+            if keep < 0.5:
+                return math.inf
+            raise ValueError(f"at alpha = {alpha:g} and keep = {keep:g} the bulk is below the floats") from None
+    if found is None:  # both laws tend to one, but for their scale, and differ as 1/d
+        scale = math.log(tail_constant(alpha, "entrywise", inputs) / tail_constant(alpha, "isotropic", inputs))
+        found = exp((log_bulk(alpha, keep, inputs) * (2 - alpha) + 2 * scale) / alpha)
+    return found
 
 
 def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:
@@ -97,7 +114,10 @@ def bulk_of(norms: Tensor | np.ndarray | Sequence[float], keep: float) -> float:
     3.5
     """
     share("keep", keep)
-    squares = torch.as_tensor(norms).detach().flatten().double().square().sort().values
+    try:
+        squares = torch.as_tensor(norms).detach().flatten().double().square().sort().values
+    except (TypeError, ValueError, RuntimeError):  # each kind of thing that is no tensor has its own
+        raise TypeError(f"norms= is a tensor, an array or a list of numbers, not {shown(norms)}") from None
     if not (len(squares) and bool(torch.isfinite(squares).all())):
         raise ValueError("the bulk is one of a sample of finite norms, one at least, whose squares are finite")
     return float(squares[: len(squares) - round(keep * len(squares))].sum() / len(squares))

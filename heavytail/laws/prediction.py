@@ -121,7 +121,8 @@ def _sum_at(column: Column, quantile: float, width: int) -> float:
 @lru_cache(maxsize=4096)
 def _error(column: Column, total: float, width: int, kept: int) -> float:
     gone = 1 - kept / width
-    held = width * column.bulk(column.squared_norm_at(gone))
+    bulk = column.bulk_of(gone)
+    held = width * (gone * column.squared_norm_at(0.5) if bulk is None else bulk)  # narrow: all are as large
     return min(math.sqrt(held / total), math.sqrt(gone))  # the smallest hold no more than their share
 
 

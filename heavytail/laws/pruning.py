@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import above, exp, mean_square, share, stability, whole
+from heavytail.laws._checks import above, exp, mean_square, number, share, stability, told, whole
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
-from heavytail.laws.columns import bulk, independent, tail_constant
-from heavytail.noise.kinds import Noise, check
+from heavytail.laws.columns import bulk, independent, log_gammas, tail_constant
+from heavytail.noise.kinds import Noise, as_float, check, shown
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class LimitLaw:
 
     def __post_init__(self) -> None:
         stability(self.alpha, 0, 2, closed=False)
-        if not (0 < self.bulk < math.inf and 0 < self.tail < math.inf):
-            raise ValueError(f"bulk and tail must be finite and above 0, got {self.bulk:g} and {self.tail:g}")
+        number("bulk", self.bulk)
+        number("tail", self.tail)
+        if not (0 < as_float(self.bulk) < math.inf and 0 < as_float(self.tail) < math.inf):
+            raise ValueError(f"bulk and tail must be finite and above 0, got {told(self.bulk)} and {told(self.tail)}")
 
     def draw(self, size: stable.Size, *, generator: torch.Generator) -> Tensor:
         """Independent draws, float64, of this size, on the generator's device."""
@@ -46,9 +48,15 @@ class LimitLaw:
         return top / stable.positive(self.alpha / 2, size, generator=generator, dtype=torch.float64)
 
     def cdf(self, x: np.ndarray | float) -> np.ndarray:
-        """P(value <= x) for x > 0, to about 12 digits however small."""
+        """P(value <= x) for x > 0, to about 12 digits however small. Raises ValueError for any other x."""
+        try:
+            at = np.asarray(x, dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(f"the law is asked at numbers above 0, not at {shown(x)}") from None
+        if not (at > 0).all():
+            raise ValueError(f"the law is asked at numbers above 0, not at {at[~(at > 0)].flat[0]:g}")
         law = _positive(self.alpha)
-        y = law.power * (self._log_top - np.log(np.asarray(x, dtype=float)))
+        y = law.power * (self._log_top - np.log(at))
         value = law.of("above", y)
         return np.where(value < 0.5, value, 1 - law.of("below", y))
 
@@ -75,8 +83,8 @@ def limit_law(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 
     held = bulk(alpha, keep, noise, inputs)
     if not 0 < held < math.inf:
         raise ValueError(
-            f"at alpha = {alpha:g} and keep = {keep:g} the bulk, {held:g}, is outside the floats: "
-            "log_required_width works there without a law, but for entrywise noise"
+            f"at alpha = {told(alpha)} and keep = {told(keep)} the bulk, {held:g}, is outside the floats: "
+            f"{'take a larger alpha' if noise == 'entrywise' else 'log_required_width works there without a law'}"
         )
     return LimitLaw(alpha, held, tail_constant(alpha, noise, inputs))
 
@@ -92,6 +100,7 @@ def pruning_error(law: LimitLaw, width: float, probability: float = 0.5, rest: f
     >>> pruning_error(law, 1000) > pruning_error(law, 1_000_000)
     True
     """
+    _check_law(law)
     mean_square(rest)
     above("width", width)
     share("a probability", probability)
@@ -165,6 +174,8 @@ def log_required_width(
     check(alpha, 0.0, noise)
     whole("inputs", inputs, "the entries of a noise vector")
     power = _power(alpha)
+    if law is not None:
+        _check_law(law)
     if law is None:
         if noise == "entrywise" and inputs > 1:
             own = limit_law(alpha, keep, noise, inputs)
@@ -177,12 +188,17 @@ def log_required_width(
     elif law.alpha == alpha:
         held, points = power * math.log(law.bulk), _log_points(alpha, law.tail)
     else:
-        raise ValueError(f"the law is one of alpha = {law.alpha:g}, not of {alpha:g}")
+        raise ValueError(f"the law is one of alpha = {told(law.alpha)}, not of {told(alpha)}")
     given = rest and exp(math.log(rest) + 2 * math.log(error) - held / power)  # what the rest alone keeps off the error
     if given >= 1:
         return 0.0
     needed = power * (math.log1p(-given) - 2 * math.log(error)) + held
     return max(0.0, needed - points * 2 / (2 - alpha) - _top(alpha, probability))
+
+
+def _check_law(law: object) -> None:
+    if not isinstance(law, LimitLaw):
+        raise TypeError(f"a law is what laws.limit_law or laws.LimitLaw gives, not {shown(law)}")
 
 
 def _power(alpha: float) -> float:
@@ -203,7 +219,7 @@ def _top(alpha: float, probability: float) -> float:
 def _log_points(alpha: float, tail: float | None = None, inputs: int = 1) -> float:
     """log(c Γ(1-α/2)); without c, that of isotropic noise with d inputs, which is 2^α Γ((d+α)/2) / Γ(d/2)."""
     if tail is None and inputs == 1:  # the same, by Legendre's duplication
-        return math.log(2) + math.lgamma(alpha) - math.lgamma(alpha / 2)
+        return math.lgamma(1 + alpha) - math.lgamma(1 + alpha / 2)
     if tail is None:
-        return alpha * math.log(2) + math.lgamma((inputs + alpha) / 2) - math.lgamma(inputs / 2)
+        return alpha * math.log(2) + log_gammas(alpha, inputs)
     return math.log(tail) + math.lgamma((2 - alpha) / 2)

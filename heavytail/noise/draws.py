@@ -13,7 +13,17 @@ import torch
 from torch import Tensor
 
 from heavytail import _sampler, stable
-from heavytail.noise.kinds import Noise, Unit, as_float, check, check_alpha, check_generator, check_noise, check_unit
+from heavytail.noise.kinds import (
+    Noise,
+    Unit,
+    as_float,
+    check,
+    check_alpha,
+    check_generator,
+    check_noise,
+    check_unit,
+    shown,
+)
 
 _FLOAT32 = torch.finfo(torch.float32)
 _LOG_FLOAT64 = 700.0  # e to the power of less, up or down, is a normal float64
@@ -98,6 +108,8 @@ class Kick:
 
 def kick(weight: Tensor, kick: Kick, *, layer: int = 0, units: slice = slice(None)) -> None:
     """Add a kick to the weight of a layer; see `add`."""
+    if not isinstance(kick, Kick):
+        raise TypeError(f"a kick is a heavytail.noise.Kick, not {shown(kick)}")
     at = {"key": kick.key, "step": kick.step, "layer": layer}
     add(weight, kick.alpha, kick.noise, kick.scale, **at, unit=kick.unit, units=units, along=kick.along)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import sys
+import types
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping
@@ -17,6 +20,10 @@ from heavytail.noise import targets
 from heavytail.noise.draws import Kick, kick, scale
 from heavytail.noise.kinds import Noise, Unit, check, check_generator
 from heavytail.noise.targets import Target
+
+_HOOKED = torch.optim.Optimizer.profile_hook_step(len).__code__  # of what calls a `step` and its hooks
+_FAR = 10_000
+_PLAIN = (Tensor, nn.Module, type, types.ModuleType, str, bytes, int, float, types.FrameType)  # hold no optimizer
 
 
 def perturb(
@@ -34,8 +41,8 @@ def perturb(
     """Add heavy-tailed noise to the hidden weights after every `optimizer.step()`.
 
     Each step adds `sigma * lr^(1/alpha)` times a fresh unit draw, with the lr that the weight's own group has at that
-    moment: one kick a step, however often a closure is called; none if a GradScaler skips the step. Biases and norm
-    layers get none. Source: the paper's code [C].
+    moment: one kick a step, however often it calls a closure or its base class; none if a GradScaler skips it. Biases
+    and norm layers get none. Source: the paper's code [C].
 
     optimizer  a torch.optim.Optimizer, also in a compiled step; another library's wrapper is refused
     model      whose weights it holds: kicked are `heavytail.hidden_weights(model, sample)`, as far as the optimizer
@@ -95,7 +102,7 @@ def perturb(
     if sample is not None and model is None:
         raise ValueError("sample= is a batch for model=: name the model too")
     chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample)
-    held = _rates(optimizer)
+    held = _groups(optimizer)
     taken = [target for target in chosen if id(target.weight) in held and target.weight.requires_grad]
     if not taken:
         wanted = "name them in params=" if model is None else "make it from the parameters of this model"
@@ -138,7 +145,7 @@ class Perturbation:
         by their places, as in "group 0, parameter 2".
         """
         optimizer = self._optimizer()
-        held = _rates(optimizer) if optimizer is not None and self._hook is not None else {}
+        held = _groups(optimizer) if optimizer is not None and self._hook is not None else {}
         return [target.name for target in self._targets if id(target.weight) in held and target.weight.requires_grad]
 
     def remove(self) -> None:
@@ -206,15 +213,15 @@ class Perturbation:
     @torch.no_grad()
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         skipped = getattr(optimizer, "found_inf", None)  # a GradScaler lets fused optimizers skip the step themselves
-        if skipped is not None and float(skipped) != 0:
+        if (skipped is not None and float(skipped) != 0) or _steps_under_way(optimizer) > 1:
             return
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
             raise RuntimeError("a captured CUDA graph would repeat one kick for ever: step outside of the capture")
-        rates = _rates(optimizer)  # looked up at every step: loading a state makes new groups
+        groups = _groups(optimizer)  # looked up at every step: loading a state makes new groups
         sizes = {  # all before the first kick: a step is refused whole
-            number: scale(self._unit.alpha, self._unit.scale, rates[id(target.weight)])
+            number: scale(self._unit.alpha, self._unit.scale, _rate(optimizer, groups[id(target.weight)]))
             for number, target in enumerate(self._targets)
-            if id(target.weight) in rates and target.weight.requires_grad
+            if id(target.weight) in groups and target.weight.requires_grad
         }
         for number, size in sizes.items():
             self._kick(number, self._targets[number], size)
@@ -263,9 +270,32 @@ def _store(weight: Tensor, move: Tensor, rest: Tensor | None) -> Tensor:
     return torch.where(rest.isfinite(), rest, 0.0)
 
 
-def _rates(optimizer: torch.optim.Optimizer) -> dict[int, float]:
-    """The present step size of each parameter that an optimizer holds, by identity."""
-    return {id(p): float(group["lr"]) for group in optimizer.param_groups for p in group["params"]}
+def _groups(optimizer: torch.optim.Optimizer) -> dict[int, int]:
+    """The number of the group of each parameter that an optimizer holds, by identity."""
+    return {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
+
+
+def _rate(optimizer: torch.optim.Optimizer, number: int) -> float:
+    """The present step size of a group."""
+    rate: Any = optimizer.param_groups[number].get("lr")
+    # Anything that floats: a number, an array or a tensor of one.
+    size = float(rate) if hasattr(rate, "__float__") else math.nan
+    if not size >= 0:
+        raise ValueError(f"group {number} of the optimizer has no lr >= 0, with which the noise grows")
+    return size
+
+
+def _steps_under_way(optimizer: torch.optim.Optimizer) -> int:
+    """How many calls of `step` the hooks of an optimizer are called in: several where one calls that of its base class.
+
+    Read off the stack, as nothing that was counted would be right after an error. A compiled call is on it too.
+    """
+    count, frame = 0, sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        code = frame.f_code
+        if code.co_name == _HOOKED.co_name and code.co_filename == _HOOKED.co_filename:
+            count += (frame.f_locals.get("args") or (None,))[0] is optimizer
+    return count
 
 
 def _shared(key: int) -> int:
@@ -284,11 +314,36 @@ def _check_optimizer(optimizer: Any) -> None:
             f"perturb needs an optimizer of torch.optim, not a {type(optimizer).__name__}: pass the torch optimizer "
             "that it wraps"
         )
-    inner = [part for value in vars(optimizer).values() for part in (value if isinstance(value, list) else [value])]
-    if any(isinstance(part, torch.optim.Optimizer) for part in inner):
+    if _wraps_another(optimizer):
         raise TypeError(f"a {type(optimizer).__name__} wraps another optimizer: pass the torch optimizer that it wraps")
     if isinstance(vars(optimizer).get("__getstate__"), _Bare):
         raise ValueError("this optimizer has noise already: call remove() of the handle before you perturb it again")
-    for number, group in enumerate(optimizer.param_groups):
-        if not float(group.get("lr", math.nan)) >= 0:
-            raise ValueError(f"group {number} of the optimizer has no lr >= 0, with which the noise grows")
+    for number in range(len(optimizer.param_groups)):
+        _rate(optimizer, number)
+
+
+def _wraps_another(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether another optimizer of the same weights is reached from one, which then may step by it.
+
+    What lies far off, behind more than _FAR other things, is not looked for.
+    """
+    own = _groups(optimizer).keys()
+    left = [value for name, value in vars(optimizer).items() if name not in ("param_groups", "state", "defaults")]
+    seen: dict[int, Any] = {}  # kept, so that no identity is given twice
+    for part in left:  # which grows
+        if id(part) in seen or part is optimizer or isinstance(part, _PLAIN):
+            continue
+        seen[id(part)] = part
+        if isinstance(part, torch.optim.Optimizer) and own & _groups(part).keys():
+            return True
+        if len(seen) > _FAR:
+            break
+        left += _parts(part)
+    return False
+
+
+def _parts(thing: Any) -> list[Any]:
+    """What a thing holds; of a function what was given to it, and not all of its module."""
+    if isinstance(thing, types.FunctionType):
+        return [*(thing.__closure__ or ()), *(thing.__defaults__ or ())]
+    return gc.get_referents(thing)

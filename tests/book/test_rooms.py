@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import matplotlib.pyplot as plt
 import pytest
 
+from heavytail import Run, grid, train
 from heavytail.book import figures, rooms
 
 
@@ -68,6 +72,54 @@ def test_the_way_of_the_data_that_was_drawn_by_hand_names_rooms_alone():
     named = {word for line in drawing.splitlines() if line.startswith(" ") for word in re.findall(r"[a-z_]{2,}", line)}
     assert len(named) > 20
     assert named <= set().union(*(here(wing) for wing in (None, "lab", "evidence", "book")))
+
+
+def heights() -> dict[tuple[str, ...], tuple[int, ...]]:
+    """How high each room lies in the picture of the top level, and those of the lab in their own."""
+    top, lab = rooms.floors(here()), rooms.floors(here("lab"))
+    found: dict[tuple[str, ...], tuple[int, ...]] = {(n,): (k,) for k, floor in enumerate(top) for n in floor}
+    return found | {("lab", n): (*found["lab",], k) for k, floor in enumerate(lab) for n in floor}
+
+
+def holds_a_run(value: object, depth: int = 2) -> bool:
+    """Whether something is a run, has one, or is a collection of such things."""
+    if isinstance(value, Run) or isinstance(getattr(value, "run", None), Run):
+        return True
+    return depth > 0 and isinstance(value, list | tuple | dict) and any(holds_a_run(one, depth - 1) for one in value)
+
+
+def handed_up(work: Callable[[], object]) -> set[tuple[str, str, str]]:
+    """Which calls meanwhile hand a run to a room above that of the caller: from a room, to a room, what is called."""
+    height, found = heights(), set()
+
+    def room(frame: FrameType) -> tuple[str, ...]:
+        house, *inside = frame.f_globals.get("__name__", "").split(".")
+        return tuple(inside[: 2 if inside[:1] == ["lab"] else 1]) if house == "heavytail" else ()
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event != "call" or frame.f_back is None:
+            return
+        caller, called = room(frame.f_back), room(frame)
+        if caller in height and called in height and height[called] > height[caller]:
+            count = frame.f_code.co_argcount + frame.f_code.co_kwonlyargcount
+            if any(holds_a_run(frame.f_locals.get(name)) for name in frame.f_code.co_varnames[:count]):
+                found.add((caller[-1], called[-1], frame.f_code.co_name))
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+def test_from_train_on_runs_are_handed_back_up_three_times_at_most():
+    settings = {"width": 5, "lr": 0.1, "max_steps": 4, "eval_every": 2, "tune_steps": 1, "robustness": 5}
+    runs = grid(dataset="digits", **settings, validation=100, depth=[1, 2], noise="shared", alpha=1.5, sigma=0.01)
+    found = handed_up(lambda: train(runs, progress=False, history=True, on_look=lambda *_: None))
+    assert ("queue", "trainer", "look") in found  # who asked for looks is told of them
+    assert len(found) <= 3
 
 
 @PLANS

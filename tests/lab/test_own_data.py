@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -112,6 +113,16 @@ def test_a_published_data_set_that_is_replaced_does_not_pass_for_itself():
     assert replaced.table["key"][0] != run.key
     assert not replaced.table["verified"][0]
     assert replaced.weights(run).keys() == official.weights(run).keys()
+
+
+@pytest.mark.parametrize("split", ["x_train", "y_train", "x_test", "y_test"])
+def test_published_data_that_numpy_changed_do_not_pass_for_themselves(split):
+    changed, run = datasets.load("digits"), Run(dataset="digits", width=4, max_steps=2)
+    getattr(changed, split).numpy()[:5] = 0
+    for given in (changed, changed.to("cpu"), pickle.loads(pickle.dumps(changed))):
+        table = train(run, data={"digits": given}, progress=False).table
+        assert table["dataset"][0] == given.id != "digits"
+        assert not table["verified"][0]
 
 
 def test_a_name_with_several_contents_in_a_table_does_not_name_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -144,7 +145,73 @@ class DropsByItself(nn.Module):
         return self.second(nn.functional.dropout(self.first(x), 0.5))
 
 
+class Images(nn.Module):
+    """Convolutions on inputs that come as a row, in a module that is no chain."""
+
+    def __init__(self, width, classes):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, width, 2), nn.Conv2d(width, width, 1)
+        self.last = nn.Linear(2 * width, classes)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.second(torch.relu(self.first(x.view(-1, 1, 2, 3))))).flatten(1))
+
+
+CONVOLUTIONAL = {
+    "a chain": lambda shape, classes, *, width, **_: nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, width, 2), nn.ReLU(), nn.Conv2d(width, width, 1),
+        nn.Flatten(), nn.Linear(2 * width, classes),
+    ),
+    "no chain": lambda shape, classes, *, width, **_: Images(width, classes),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_convolutions_on_flat_inputs_are_trained_and_measured(name):
+    table = train(build=CONVOLUTIONAL[name]).table
+    assert list(table.status) == ["max_steps"]
+    assert 0 < table.pruning_ratio[0] < 1
+
+
+class Deaf(nn.Module):
+    """What says the same of every input, to the gradient."""
+
+    def __init__(self, inputs, width, classes):
+        super().__init__()
+        self.first, self.second = nn.Linear(inputs, width), nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.second(self.first(x.detach()))
+
+
+def deaf(shape, classes, *, width, **_):
+    return Deaf(shape[0], width, classes)
+
+
+def locked(shape, classes, **rest):
+    model = deaf(shape, classes, **rest)
+    model.lock = threading.Lock()  # no copy of it can be made
+    return model
+
+
+UNMEASURED = {
+    "cannot be copied": (BASE, locked, "TypeError: cannot pickle '_thread.lock' object"),
+    "has no gradient by its inputs": (replace(BASE, robustness=5), deaf, "RuntimeError: "),
+}
+
+
+@pytest.mark.parametrize("how", UNMEASURED)
+def test_a_network_that_cannot_be_measured_is_refused_before_it_is_trained(how):
+    run, build, sentence = UNMEASURED[how]
+    with pytest.raises(ValueError, match=rf"^network ':mine' cannot be measured: {sentence}"):
+        train(run, build)
+
+
 REFUSED = {
+    "a layer without a shape": (
+        sequential(nn.LazyLinear(8)),
+        r"the layer '1', a LazyLinear, which has no shape before its first call",
+    ),
     "random numbers in a call": (
         lambda shape, classes, *, width, **_: DropsByItself(shape[0], width, classes),
         r"cannot make a step of torch.func: .*random",

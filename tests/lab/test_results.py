@@ -448,3 +448,8 @@ def test_the_line_of_provenance_counts_simulations_numbers_and_what_is_not_finit
     assert line.startswith("2 simulations, 8 numbers, 2 of them not finite, heavytail ")
     assert f"torch {torch.__version__}, cpu" in line
     assert "\n" not in line
+
+
+def test_weights_of_what_is_no_run_are_refused():
+    with pytest.raises(TypeError, match=r"^weights are those of a Run, not of None$"):
+        results.Results(results.tabled([]), {}).weights(None)

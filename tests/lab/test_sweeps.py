@@ -319,3 +319,20 @@ def test_after_an_exception_nothing_is_held_even_while_its_traceback_lives(swept
             sweep(more, store=swept, progress=False)
     assert kept.tb is not None
     assert all(store.is_free(swept, run) for run in more)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"threads": "a"}, "^threads must be at least 1, got 'a': give a whole number$"),
+        ({"runs_per_task": "a"}, "^runs_per_task must be at least 1, got 'a'"),
+        ({"runs_per_task": 1.5}, "^runs_per_task must be at least 1, got 1.5: give a whole number$"),
+        ({"checkpoint_every": None}, "^checkpoint_every is a number of seconds, 0 or more, got None$"),
+        ({"store": ""}, "^store= is the path of a folder, and empty"),
+    ],
+)
+def test_what_a_sweep_cannot_be_told_is_refused_before_anything_is_made(given, sentence, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=sentence):
+        sweep(Run(dataset="digits", width=4, max_steps=1), progress=False, **{"store": "kept", **given})
+    assert list(tmp_path.iterdir()) == []

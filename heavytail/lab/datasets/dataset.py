@@ -49,9 +49,10 @@ class Dataset:
     classes: int
     verified: bool  # both splits have the official digest
     source: str  # the file or folder it was read from, or "scikit-learn"
-    # Set when the tensors were found sound, to how often each had been changed in place; a changed copy has neither.
+    # Set when the tensors were found sound, to how often each had been changed in place, and, by `load`, to the
+    # identity of what was read; a changed copy has neither.
     _sound: tuple[int, ...] | None = field(default=None, init=False, repr=False)
-    _loaded: bool = field(default=False, init=False, repr=False)
+    _loaded: str | None = field(default=None, init=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -60,10 +61,19 @@ class Dataset:
         The digest is 12 hexadecimal digits of the SHA-256 of all that it holds, read anew each time. Raises ValueError
         if it holds anything else than inputs and labels; see `from_arrays`.
         """
-        sound = self.checked()
-        if sound._loaded and sound.verified and self.classes == OFFICIAL[self.name].classes[0]:
-            return self.name
-        return identity.identity(self.name, sound.tensors(), sound.classes)
+        return self.identified()[0]
+
+    def identified(self) -> tuple[str, Dataset]:
+        """Its `id`, and this data set if it is known to be sound and as it was loaded, else a checked one of your own.
+
+        Raises ValueError with one sentence; see `from_arrays`.
+        """
+        known = self.checked()
+        identity_now = identity.identity(known.name, known.tensors(), known.classes)
+        if known._loaded is not None and known._loaded != identity_now:  # NumPy and `.data` change values uncounted
+            known = known._as_own()
+        official = known._loaded is not None and known.verified and known.classes == OFFICIAL[known.name].classes[0]
+        return known.name if official else identity_now, known
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs and labels of the train split, then of the test split."""
@@ -79,6 +89,9 @@ class Dataset:
             samples.in_range(f"y_train of {self.name}", self.y_train, self.classes)
             samples.in_range(f"y_test of {self.name}", self.y_test, self.classes)
             return self
+        return self._as_own()
+
+    def _as_own(self) -> Dataset:
         values = dict(zip(ARRAYS, self.tensors(), strict=True))
         return sound(self.name, values, self.classes, source=str(self.source))
 
@@ -117,10 +130,10 @@ def sound(
 ) -> Dataset:
     """A data set of one's own with these values, once they are found sound; see `from_arrays`."""
     tensors, count = samples.checked(name, values, classes, copy)
-    return _mark(Dataset(name, **tensors, classes=count, verified=verified, source=source), loaded=False)
+    return _mark(Dataset(name, **tensors, classes=count, verified=verified, source=source), loaded=None)
 
 
-def _mark(dataset: Dataset, *, loaded: bool) -> Dataset:
+def _mark(dataset: Dataset, *, loaded: str | None) -> Dataset:
     object.__setattr__(dataset, "_sound", _changes(dataset.tensors()))
     object.__setattr__(dataset, "_loaded", loaded)
     return dataset
@@ -181,7 +194,7 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
         verified=all(sound),
         source="scikit-learn" if name == "digits" else str(place.path),
     )
-    return _mark(dataset, loaded=True)
+    return _mark(dataset, loaded=identity.identity(name, dataset.tensors(), count))
 
 
 @dataclass(frozen=True)

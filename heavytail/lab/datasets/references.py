@@ -27,9 +27,9 @@ def resolve(
     wanted = list(dict.fromkeys(names))
     data = {} if data is None else data
     _look(data, wanted)
-    held = {name: dataset.checked() for name, dataset in data.items()}
-    ids = {name: dataset.id for name, dataset in held.items()}
-    sets = {ids[name]: dataset for name, dataset in held.items()}
+    held = {name: dataset.identified() for name, dataset in data.items()}
+    ids = {name: called for name, (called, _) in held.items()}
+    sets = dict(held.values())
     for name in wanted:
         if name in ids or name in NAMES:
             continue

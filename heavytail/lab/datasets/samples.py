@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "test")
+_MOST = 2**31 - 1  # classes
 
 
 def checked(name: str, values: Mapping[str, Any], classes: object, copy: bool) -> tuple[dict[str, Tensor], int]:
@@ -110,8 +111,10 @@ def _array(what: str, values: Any) -> np.ndarray:
 def _count(name: str, classes: object, found: Mapping[str, Tensor]) -> int:
     if classes is None:
         return max(2, *(int(found[f"y_{split}"].max()) + 1 for split in SPLITS))
-    if isinstance(classes, bool) or not isinstance(classes, Integral) or classes < 2:
+    if isinstance(classes, bool) or not isinstance(classes, Integral) or int(classes) < 2:
         raise ValueError(f"classes of {name} must be a whole number >= 2, got {classes!r}")
+    if int(classes) > _MOST:
+        raise ValueError(f"classes of {name} must be {_MOST} at most: no network has more outputs")
     return int(classes)
 
 

@@ -242,7 +242,9 @@ def _parts(networks: Networks, x: Tensor, y: Tensor) -> Iterator[Split]:
     """Samples and labels in parts, as many at once as is fast where no gradient is needed."""
     rows = ROWS
     if x.device.type == "cpu" and any(p.ndim == 5 for p in networks.parameters.values()):
-        rows, x = IMAGES, x.contiguous(memory_format=torch.channels_last)  # convolutions take half the time this way
+        rows = IMAGES
+        if x.ndim == 4:  # convolutions take half the time this way
+            x = x.contiguous(memory_format=torch.channels_last)
     return zip(x.split(rows), y.split(rows), strict=True)
 
 

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from numbers import Integral
 
 from tqdm import tqdm
+
+from heavytail.noise.kinds import shown
 
 MOST = 1024  # far more than a machine has cores
 
@@ -27,8 +30,8 @@ def processes(count: int) -> Iterator[Executor | None]:
     starts its own does so under `if __name__ == "__main__"`. Raises ValueError for a count outside 1 to MOST,
     RuntimeError where no worker starts, as in a script without that line.
     """
-    if not 1 <= count <= MOST:
-        raise ValueError(f"workers must be 1 to {MOST}, got {count}: one a core is enough")
+    if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= MOST:
+        raise ValueError(f"workers must be 1 to {MOST}, got {shown(count)}: one a core is enough")
     if count == 1:
         yield None
         return

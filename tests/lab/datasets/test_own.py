@@ -519,3 +519,13 @@ def test_labels_that_are_changed_past_torch_are_refused_before_any_training(spli
         change(getattr(dataset, f"y_{split}"))[1] = label
         sentence = rf"^row 1 of y_{split} of mine is {label}: labels are whole numbers from 0 to 2$"
         refused(sentence, lambda dataset=dataset: train(Run(dataset="mine", width=4), data={"mine": dataset}))
+
+
+def test_what_is_no_path_and_more_classes_than_a_label_can_count_are_told():
+    sentence = r"^a data set is read from the path of a file, not from a NoneType$"
+    with pytest.raises(TypeError, match=sentence):
+        from_npz(None)
+    with pytest.raises(TypeError, match=sentence):
+        from_csv("mine", None, None, label="y")
+    with pytest.raises(ValueError, match=r"^classes of mine must be 2147483647 at most"):
+        from_arrays("mine", [[1.0]], [0], [[1.0]], [0], classes=2**70)

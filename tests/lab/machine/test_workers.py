@@ -65,3 +65,9 @@ def test_a_script_without_main_guard_ends_with_one_sentence(tmp_path, method):
     assert done.stdout == ""
     assert done.stderr.count("Traceback") == 1
     assert done.stderr.splitlines()[-1].startswith("RuntimeError: no worker process started: a script that starts")
+
+
+@pytest.mark.parametrize("count", ["2", None, 1.5, True])
+def test_a_count_that_is_no_whole_number_is_refused(count):
+    with pytest.raises(ValueError, match=f"workers must be 1 to 1024, got {count!r}:"), processes(count):
+        pass
