@@ -359,3 +359,193 @@ def test_an_output_that_comes_from_no_weight_is_refused() -> None:
 def test_a_checkpoint_that_hides_its_layers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^a reentrant checkpoint hides the layers in it: .* use_reentrant=False$"):
         hidden_weights(Checkpointed(True), torch.ones(1, 3))
+
+
+class Keeping(nn.Module):
+    """Keeps a mask from its first call, a state, a list and a mapping of what it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.mask, self.state = nn.Linear(4, 2), nn.Linear(3, 4), None, torch.zeros(4)
+        self.log, self.last = [], {"calls": [0]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mask is None:
+            self.mask = x.new_ones(3)
+        self.log.append(x)
+        self.last["calls"][0], self.last["x"] = self.last["calls"][0] + 1, x
+        self.state = self.state + self.body(x * self.mask).relu()
+        return self.head(self.state)
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(5, 3)], ids=["traced", "called"])
+def test_attributes_that_a_call_changes_are_what_they_were(sample: Any) -> None:
+    model = Keeping()
+    log, last, state = model.log, model.last, model.state
+    assert list(hidden_weights(model, sample)) == ["body.weight"]
+    assert model.mask is None
+    assert model.state is state
+    assert not state.any()
+    assert (model.log is log, model.last is last, log, last) == (True, True, [], {"calls": [0]})
+    assert type(model(torch.ones(2, 3))) is Tensor  # of another batch size than the sample
+
+
+class Asking(nn.Module):
+    """Takes another way for another kind of input, or of arguments."""
+
+    def __init__(self, ask: Any) -> None:
+        super().__init__()
+        self.head, self.body, self.other, self.ask = nn.Linear(3, 2), nn.Linear(3, 3), nn.Linear(3, 3), ask
+
+    def forward(self, x: Tensor, state: Any = None, **more: Any) -> Tensor:
+        return self.head(self.body(x) if self.ask(x, state, more) else self.other(x))
+
+
+def guarded(x: Any, *_: Any) -> bool:
+    try:
+        return bool(x.mean() > 0)
+    except Exception:
+        return False
+
+
+QUESTIONS: dict[str, tuple[Any, bool]] = {  # and whether a trace can tell
+    "default": (lambda x, state, more: state is None, True),
+    "isinstance": (lambda x, state, more: isinstance(x, Tensor), False),
+    "is_tensor": (lambda x, state, more: torch.is_tensor(x), False),
+    "attribute": (lambda x, state, more: not hasattr(x, "keys_of_mine"), False),
+    "more": (lambda x, state, more: more.get("y") is None, False),
+    "caught": (guarded, False),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_branch_is_that_which_a_call_takes_or_a_sample_is_asked_for(question: str) -> None:
+    ask, readable = QUESTIONS[question]
+    model = Asking(ask)
+    assert list(hidden_weights(model, torch.ones(1, 3))) == ["body.weight"]
+    if readable:
+        assert list(hidden_weights(model)) == ["body.weight"]
+    else:
+        with pytest.raises(ValueError, match=r"^the order in which a Asking .*pass sample=, one batch"):
+            hidden_weights(model)
+
+
+def wrapped(x: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(x, weight)
+
+
+torch.fx.wrap("wrapped")
+
+
+def by_wrapped(x: Tensor, weight: Tensor) -> Tensor:
+    return wrapped(x, weight)
+
+
+class Branches(nn.Module):
+    """Two ways to two heads, joined as each test says."""
+
+    def __init__(self, join: Any) -> None:
+        super().__init__()
+        self.left, self.right, self.one, self.two = (nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2))
+        self.join = join
+
+    def forward(self, x: Tensor) -> Any:
+        return self.join(self.one(self.left(x)), self.two, self.right(x))
+
+
+def in_a_view(a: Tensor, two: Any, b: Tensor) -> Tensor:
+    a[:, :1].add_(two(b)[:, :1])
+    return a
+
+
+def by_a_view(a: Tensor, two: Any, b: Tensor) -> Tensor:
+    part = a[:, :1]
+    part += two(b)[:, :1]
+    return a
+
+
+JOINS = {
+    "in place in a view": in_a_view,
+    "a view and an operator": by_a_view,
+    "a size": lambda a, two, b: (a, two(b.view(a.size(0), -1))),
+    "a shape": lambda a, two, b: (a, two(b.view(a.shape[0], -1))),
+    "another like it": lambda a, two, b: (a, two(b + torch.zeros_like(a).sum() + a.new_ones(1))),
+}
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("join", JOINS)
+def test_values_are_followed_through_memory_and_not_through_shapes(join: str, sample: Any) -> None:
+    model = Branches(JOINS[join])
+    assert list(hidden_weights(model, sample)) == ["left.weight", "right.weight"]
+    assert list(output_weights(model, sample)) == ["one.weight", "two.weight"]
+
+
+class OwnProduct(nn.Module):
+    """A weight that is used in the middle or as the head, by something other than a function of torch."""
+
+    def __init__(self, use: Any, head: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.w, self.use, self.head = nn.Linear(3, 4), nn.Linear(4, 4), None, use, head
+        self.w = nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.use(self.second(h), self.w) if self.head else self.second(self.use(h, self.w))
+
+
+class Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        return x @ weight.t()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_weight_that_is_used_in_an_unknown_way_is_refused_by_name(head: bool) -> None:
+    for use in (Product.apply, lambda h, w: (h[:, None] * w).sum(-1)):
+        with pytest.raises(
+            ValueError, match=r"^what the model does with its weight 'w' is no layer, .*linear or conv2"
+        ):
+            hidden_weights(OwnProduct(use, head), torch.ones(1, 3))
+    for use in (by_wrapped, lambda h, w: (h[:, None] * w).sum(-1)):
+        with pytest.raises(ValueError, match=r"^the order in which a OwnProduct .*pass sample=, one batch"):
+            hidden_weights(OwnProduct(use, head))
+    names = list(hidden_weights(OwnProduct(by_wrapped, head), torch.ones(1, 3)))
+    assert names == (["first.weight", "second.weight"] if head else ["w", "first.weight"])
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+def test_tokens_places_scales_and_norms_are_no_weights_of_a_layer(sample: Any) -> None:
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body, self.norm = nn.Linear(4, 2), nn.Linear(4, 4), nn.RMSNorm([2, 4])
+            self.token, self.places, self.scale = (nn.Parameter(torch.ones(*s)) for s in ((1, 1), (2, 3), (1, 4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([self.token.expand(x.shape[0], -1), x + self.places], 1)
+            return self.head(self.norm(self.body(h)) * self.scale)
+
+    assert list(hidden_weights(Added(), sample)) == ["body.weight"]
+    assert list(output_weights(Added(), sample)) == ["head.weight"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["read", "called"])
+def test_what_hides_its_calls_is_refused_with_its_reason(sample: Any) -> None:
+    for scripted in (torch.jit.script(mlp()), torch.jit.trace(mlp(), torch.ones(2, 3))):
+        with pytest.raises(ValueError, match=r"^a scripted or traced model does not show .* made from$"):
+            hidden_weights(scripted, sample)
+
+
+def test_layers_under_vmap_are_refused_with_a_reason() -> None:
+    class Mapped(HeadFirst):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.vmap(super().forward)(x)
+
+    with pytest.raises(ValueError, match=r"^torch.vmap hides the layers that it calls: .*$"):
+        hidden_weights(Mapped(), torch.ones(2, 3))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
 from heavytail.networks import calls, reading, watching
 from heavytail.networks.calls import Call
@@ -67,6 +67,8 @@ def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:
     model = unwrapped(model)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError("a scripted or traced model does not show what it calls: pass the model that it was made from")
     if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise ValueError("a layer of the model has no shape yet: call the model once with a batch first")
     if sample is not None:
@@ -97,9 +99,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def _refuse_parametrized(model: nn.Module, weights: calls.Params) -> None:
     for name, module in model.named_modules():
-        hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
-        rewritten = any(hook.__module__.startswith("torch.nn.utils.") for hook in hooks)
-        if (rewritten or parametrize.is_parametrized(module)) and not weights.isdisjoint(module.parameters()):
+        if calls.made_anew(module) and not weights.isdisjoint(module.parameters()):
             raise ValueError(
                 f"the weight of layer {name!r} is parametrized or masked, so it is made anew from other parameters at "
                 "every call: remove the parametrization (or the pruning mask) first"
