@@ -600,3 +600,29 @@ def test_a_shrunk_mean_field_network_keeps_its_living_particles_and_their_signs(
     assert torch.equal(shrunk.hidden.weight, pruned.hidden.weight[living])
     assert torch.equal(shrunk.signs, pruned.signs[:, living])
     assert (shrunk.hidden.out_features, shrunk.signs.untyped_storage().nbytes()) == (6, 3 * 6 * 4)
+
+
+class Keeps(nn.Module):
+    """Keeps what it made of its last batch, in an attribute and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.last, self.all = nn.Linear(3, 4), nn.Linear(4, 2), None, []
+
+    def forward(self, x):
+        self.last = self.body(x).relu()
+        self.all.append(self.last)
+        return self.head(self.last)
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+def test_a_network_that_keeps_its_activations_is_pruned(sample):
+    model = Keeps()
+    model(torch.ones(5, 3))
+    last = model.last
+    pruned = compress.prune(model, keep=0.5, sample=sample)
+    assert int(pruned.body.weight.any(1).sum()) == 2
+    assert model.last is last
+    assert torch.equal(pruned.last, last)
+    assert pruned.all == [pruned.last]
+    assert not pruned.last.requires_grad

@@ -371,7 +371,7 @@ class Keeping(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mask is None:
-            self.mask = x.new_ones(3)
+            self.mask = torch.ones(self.body.weight.shape[1]) * x.new_ones(())
         self.log.append(x)
         self.last["calls"][0], self.last["x"] = self.last["calls"][0] + 1, x
         self.state = self.state + self.body(x * self.mask).relu()

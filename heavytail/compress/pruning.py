@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from heavytail import streams
 from heavytail.compress.curves import by_kernel, check_criterion, count, norms, units
 from heavytail.networks import hidden_weights, output_weights
+from heavytail.networks.keeping import copied
 from heavytail.noise.kinds import Unit, check_unit
 
 
@@ -87,7 +87,7 @@ def prune(
     counts = {
         name: count(weight, squared_error=squared_error, keep=keep, unit=unit) for name, weight in weights.items()
     }
-    pruned = model if inplace else copy.deepcopy(model)
+    pruned = model if inplace else copied(model)
     with torch.no_grad():
         for name, number in counts.items():
             weight = pruned.get_parameter(name)

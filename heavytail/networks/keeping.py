@@ -1,7 +1,8 @@
-"""A network as it was: whatever a call or a trace of it leaves behind is taken away again."""
+"""A network as it was, after a call or a trace that left something behind, or as a copy."""
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,22 +29,34 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
             p.requires_grad = flag
 
 
-def _kept(value: Any, met: set[int]) -> Iterator[Callable[[], None]]:
-    """What makes a value, and all that lies in it, again what it is now; each object once."""
+def copied(model: nn.Module) -> nn.Module:
+    """A copy in new memory, also of a network that keeps something of a call: without the graph that it came from."""
+    met: set[int] = set()
+    kept = [value for module in model.modules() for value in _within(vars(module), met)]
+    computed = [t for t in kept if isinstance(t, Tensor) and not t.is_leaf]
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+
+
+def _within(value: Any, met: set[int]) -> Iterator[Any]:
+    """A value and all that lies in its containers, each object once; no layers and no parameters."""
     if id(value) in met or isinstance(value, nn.Parameter | nn.Module):
         return
     met.add(id(value))
-    if isinstance(value, Tensor):
-        yield _tensor(value)
-    elif isinstance(value, dict):
-        yield _mapping(value)
-        for part in list(value.values()):
-            yield from _kept(part, met)
-    elif isinstance(value, list | tuple | set | deque):
-        if not isinstance(value, tuple):
+    yield value
+    if isinstance(value, dict | list | tuple | set | deque):
+        for part in list(value.values() if isinstance(value, dict) else value):
+            yield from _within(part, met)
+
+
+def _kept(values: Any, met: set[int]) -> Iterator[Callable[[], None]]:
+    """What makes these values, and all that lies in them, again what they are now."""
+    for value in _within(values, met):
+        if isinstance(value, Tensor):
+            yield _tensor(value)
+        elif isinstance(value, dict):
+            yield _mapping(value)
+        elif isinstance(value, list | set | deque):
             yield _sequence(value)
-        for part in list(value):
-            yield from _kept(part, met)
 
 
 def _tensor(tensor: Tensor) -> Callable[[], None]:

@@ -81,8 +81,6 @@ class _Stand(fx.Proxy):
     def __len__(self) -> int:
         raise self.tracer.doubt()
 
-    __index__ = __int__ = __float__ = __len__
-
 
 def _changed(name: str) -> Any:
     function = getattr(operator, name)
