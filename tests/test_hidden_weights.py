@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
+import heavytail
 from heavytail import hidden_weights, networks
 from heavytail.networks import output_weights
 
@@ -549,3 +550,74 @@ def test_layers_under_vmap_are_refused_with_a_reason() -> None:
 
     with pytest.raises(ValueError, match=r"^torch.vmap hides the layers that it calls: .*$"):
         hidden_weights(Mapped(), torch.ones(2, 3))
+
+
+class Stored(nn.Module):
+    """A weight of its own under a head."""
+
+    def __init__(self, use: Any, *shape: int, more: tuple[int, ...] = (1,)) -> None:
+        super().__init__()
+        self.head, self.w, self.use = nn.Linear(4, 2), nn.Parameter(torch.ones(shape)), use
+        self.stem = nn.Conv1d(3, 3, 1)
+        self.more = nn.Parameter(torch.ones(more))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.use(self, x))
+
+
+USES: dict[str, tuple[Any, tuple[int, ...], bool]] = {  # the shape of the weight, and whether its rows are its inputs
+    "x @ w": (lambda s, x: x @ s.w, (3, 4), True),
+    "x @ w.T": (lambda s, x: x @ s.w.T, (4, 3), False),
+    "x @ transpose": (lambda s, x: x @ (2 * s.w).transpose(-1, -2), (4, 3), False),
+    "w @ x": (lambda s, x: (s.w @ x.mT).mT, (4, 3), False),
+    "linear, w": (lambda s, x: F.linear(x, s.w), (4, 3), False),
+    "linear, w.t()": (lambda s, x: F.linear(x, s.w.t()), (3, 4), True),
+    "addmm": (lambda s, x: torch.addmm(s.more, x, s.w), (3, 4), True),
+    "einsum, io": (lambda s, x: torch.einsum("bi,io->bo", x, s.w), (3, 4), True),
+    "einsum, oi": (lambda s, x: torch.einsum("bi,oi->bo", x, s.w), (4, 3), False),
+    "conv_transpose": (lambda s, x: F.conv_transpose1d(s.stem(x[..., None]), s.w).mean(-1), (3, 4, 2), True),
+    "conv_transpose, turned": (
+        lambda s, x: F.conv_transpose1d(s.stem(x[..., None]), s.w.transpose(0, 1))[..., 0], (4, 3, 2), False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("use", USES)
+def test_a_weight_whose_rows_are_its_inputs_has_no_units(use: str, sample: Any) -> None:
+    call, shape, turned = USES[use]
+    model = Stored(call, *shape)
+    assert list(hidden_weights(model, sample)) == ["w"]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings: dict[str, Any] = {"model": model, "sample": sample, "alpha": 1.5, "sigma": 0.1}
+    settings["generator"] = torch.Generator().manual_seed(1)
+    if turned:
+        with pytest.raises(ValueError, match=r"^the rows of 'w' are its inputs, .*: store it \(outputs, inputs\)$"):
+            heavytail.prune(model, keep=0.5, sample=sample)
+        for noise in ("shared", "isotropic"):
+            with pytest.raises(ValueError, match=rf"^the rows of the weight 'w' are its inputs, .*{noise} noise"):
+                heavytail.perturb(optimizer, noise=noise, **settings)
+        assert heavytail.perturb(optimizer, noise="entrywise", **settings).names == ["w"]
+    else:
+        assert int(heavytail.prune(model, keep=0.5, sample=sample).w.flatten(1).any(1).sum()) == 2
+        assert heavytail.perturb(optimizer, noise="shared", **settings).names == ["w"]
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("more", [(4, 1), (4,)])
+def test_a_weight_norm_made_by_hand_is_refused(more: tuple[int, ...], sample: Any) -> None:
+    normed = lambda s, x: F.linear(x, s.more.view(4, 1) * F.normalize(s.w, dim=1))  # noqa: E731
+    with pytest.raises(ValueError, match=r"^the weight '(w|more)' is multiplied with another parameter at every call"):
+        hidden_weights(Stored(normed, 4, 3, more=more), sample)
+    assert list(hidden_weights(Stored(lambda s, x: F.linear(x, 2 * s.w), 4, 3), sample)) == ["w"]
+
+
+@pytest.mark.parametrize("sample", [None, torch.tensor([1, 2])], ids=["traced", "called"])
+def test_the_padding_row_of_a_table_without_a_layer_gets_no_kick(sample: Any) -> None:
+    model = Stored(lambda s, x: F.embedding(x, s.w, padding_idx=1), 5, 4)
+    before = model.w.detach().clone()
+    optimizer = torch.optim.SGD([{"params": [model.w], "lr": 0.1}])
+    generator = torch.Generator().manual_seed(1)
+    heavytail.perturb(optimizer, model=model, sample=sample, alpha=1.5, sigma=0.1, noise="shared", generator=generator)
+    optimizer.step()
+    assert (model.w != before).any(1).tolist() == [True, False, True, True, True]

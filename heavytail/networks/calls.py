@@ -43,7 +43,7 @@ _TERMS = frozenset(
     ]
 )
 _NORMS = frozenset(f"{kind}_norm" for kind in ("layer", "group", "batch", "instance", "rms")) | {"prelu"}
-_SCALES = frozenset(["mul", "imul", "multiply", "div", "truediv", "itruediv", "divide"])
+SCALES = frozenset(["mul", "imul", "multiply", "div", "truediv", "itruediv", "divide"])
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Call:
     inner: Params = NONE  # used before them within the call: the projections into an attention
     convolution: bool = False
     last: bool = False  # no other call comes after it
+    turned: Params = NONE  # weights whose first axis is not that of the outputs
+    remade: bool = False  # made of several parameters, multiplied with one another
+    padding: int | None = None  # the row of a table that is for padding
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,37 @@ def harmless(name: str, given: Params) -> bool:
     """
     name = name.strip("_")
     vectors = all(max(p.shape) == p.numel() for p in given)
-    return not given or name in _TERMS or name in _NORMS or (name in _SCALES and vectors)
+    return not given or name in _TERMS or name in _NORMS or (name in SCALES and vectors)
+
+
+def turned(name: str, equation: Any, operands: Sequence[Params], flipped: Sequence[bool]) -> Params:
+    """Which weights of a call have another axis than that of the outputs first; `flipped` operands were transposed."""
+    name = name.strip("_")
+    found, after_data = NONE, False
+    if name in PLACES:
+        return NONE.union(*(p for p, flip in zip(operands, flipped, strict=True) if flip != ("transpose" in name)))
+    if name == "einsum" and isinstance(equation, str) and "->" in equation:
+        terms, _, outputs = equation.replace(" ", "").replace("...", "").partition("->")
+        for term, params, flip in zip(terms.split(","), operands, flipped, strict=True):
+            if term[-1 if flip else 0] not in outputs:
+                found |= params
+        return found
+    if name in _PRODUCTS:
+        skipped = 1 if name.startswith(("add", "badd")) else 0
+        for params, flip in list(zip(operands, flipped, strict=True))[skipped:]:
+            if params and flip != (after_data and name != "inner"):
+                found |= params
+            after_data |= not params
+    return found
+
+
+def padding(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """The row of a table that a lookup takes for padding."""
+    place = {"embedding": 2, "embedding_bag": 10}.get(name)
+    if place is None:
+        return None
+    row = kwargs.get("padding_idx", args[place] if len(args) > place else None)
+    return row if isinstance(row, int) else None
 
 
 def made_anew(layer: nn.Module) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import fx, nn
@@ -12,7 +12,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from heavytail.networks import tracing
-from heavytail.networks.calls import NONE, Call, Params, Use, harmless, made_anew, matrices, operands, ordered, product
+from heavytail.networks.calls import (
+    NONE,
+    SCALES,
+    Call,
+    Params,
+    Use,
+    flat,
+    harmless,
+    made_anew,
+    matrices,
+    operands,
+    ordered,
+    padding,
+    product,
+    turned,
+)
 from heavytail.networks.keeping import as_it_was
 from heavytail.networks.paper import MeanField
 
@@ -103,6 +118,8 @@ class _Read:
 
     calls: dict[fx.Node, set[int]] = field(default_factory=dict)  # whose results a value is made from
     fixed: dict[fx.Node, Params] = field(default_factory=dict)  # of values that no data is in: their parameters
+    flipped: set[fx.Node] = field(default_factory=set)  # which of those were transposed
+    remade: set[fx.Node] = field(default_factory=set)  # which were made of parameters multiplied with one another
     memory: dict[fx.Node, Any] = field(default_factory=dict)  # the same for values that may share theirs
 
 
@@ -132,7 +149,8 @@ def _use(model: nn.Module, node: fx.Node, so_far: _Read) -> Call | None:
     so_far.calls[node] = set().union(*(so_far.calls[other] for other in given))
     so_far.memory[node] = node
     if node.op == "get_attr":
-        so_far.fixed[node] = matrices([_attribute(model, str(node.target))])
+        value = _attribute(model, str(node.target))
+        so_far.fixed[node] = frozenset([value]) if isinstance(value, nn.Parameter) else NONE
         so_far.memory[node] = str(node.target)
     elif node.op == "call_module":
         layer = model.get_submodule(str(node.target))
@@ -153,10 +171,11 @@ def _function(node: fx.Node, so_far: _Read) -> Call | None:
     if not name and any(params):  # a function of the user's own
         raise Unreadable
     weights = [o for o in operands(name, node.args, node.kwargs) if isinstance(o, fx.Node)]
-    call = product(name, [so_far.fixed.get(o, NONE) for o in weights])
+    call = _product(node, name, weights, so_far)
     if call is None and given and len(params) == len(given):
         so_far.fixed[node] = NONE.union(*params)
-    elif call is None and not harmless(name, NONE.union(*params)):
+        _made(node, name, params, so_far)
+    elif call is None and not harmless(name, matrices(NONE.union(*params))):
         raise Unreadable
     if given and name.strip("_") in _VIEWS:
         so_far.memory[node] = so_far.memory[given[0]]
@@ -164,9 +183,35 @@ def _function(node: fx.Node, so_far: _Read) -> Call | None:
     return call
 
 
+def _product(node: fx.Node, name: str, weights: list[fx.Node], so_far: _Read) -> Call | None:
+    params = [matrices(so_far.fixed.get(o, NONE)) for o in weights]
+    call = product(name, params)
+    if call is None:
+        return None
+    turns = turned(name, node.args[0] if node.args else None, params, [o in so_far.flipped for o in weights])
+    remade = any(o in so_far.remade for o in weights)
+    return replace(call, turned=turns, remade=remade, padding=padding(name, node.args, node.kwargs))
+
+
+def _made(node: fx.Node, name: str, params: list[Params], so_far: _Read) -> None:
+    """How a value is made of parameters: transposed, or some multiplied with others."""
+    given = node.all_input_nodes
+    turns = name in ("t", "adjoint") or (name == "getattr" and node.args[1] in ("T", "mT", "H", "mH"))
+    if name in ("transpose", "swapaxes", "swapdims"):
+        turns = 0 in node.args[1:] or all(p.ndim == 2 for p in NONE.union(*params))
+    elif name == "permute":
+        order = list(flat(node.args[1:]))
+        turns = order[0] not in (0, -len(order))
+    if turns != any(other in so_far.flipped for other in given):
+        so_far.flipped.add(node)
+    sides = {part for part in params if part}
+    if any(other in so_far.remade for other in given) or (name in SCALES and len(sides) > 1):
+        so_far.remade.add(node)
+
+
 def _change(node: fx.Node, name: str, so_far: _Read) -> None:
     """What a function that changes its first argument puts into all that share its memory."""
-    if "out" in node.kwargs:
+    if node.kwargs.get("out") is not None:
         raise Unreadable
     changes = name.endswith("_") or name == "setitem" or name in tracing.IN_PLACE or node.kwargs.get("inplace") is True
     if not changes or not node.all_input_nodes:

@@ -6,10 +6,12 @@ code takes any layer as wide as the class count for the last one (book/deviation
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.parameter import UninitializedParameter
 
 from heavytail.networks import calls, reading, watching
@@ -38,9 +40,7 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     >>> list(hidden_weights(model))
     ['0.weight', '2.weight']
     """
-    hidden = hidden_or_frozen(model, sample)
-    trained = [name for name, p in hidden.items() if p.requires_grad]
-    return {name: hidden[name] for name in trained} if trained else hidden
+    return trained_or_all(told(model, sample).hidden)
 
 
 def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Parameter]:
@@ -55,14 +55,45 @@ def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     return {name: p for name, p in model.named_parameters() if p in last}
 
 
-def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
-    """The hidden weights of a model, frozen ones too: they may be trained later."""
+@dataclass(frozen=True)
+class Told:
+    """What is known of the hidden weights of a model, frozen ones too: they may be trained later."""
+
+    hidden: dict[str, nn.Parameter]
+    turned: calls.Params  # those whose rows are not their outputs
+    padding: dict[nn.Parameter, int]  # the row of a table that is for padding
+
+
+def trained_or_all(hidden: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The hidden weights that are trained; all of them where none is."""
+    trained = [name for name, p in hidden.items() if p.requires_grad]
+    return {name: hidden[name] for name in trained} if trained else hidden
+
+
+def told(model: nn.Module, sample: Any) -> Told:
+    """The hidden weights of a model, and what its calls tell of them."""
     order = _calls(model, sample)
     used = calls.NONE.union(*(call.weights | call.inner for call in order))
     first = next((call.weights for call in order if call.convolution), calls.NONE)
     hidden = used - _last(order) - first
     _refuse_parametrized(model, hidden)
-    return {name: p for name, p in model.named_parameters() if p in hidden}
+    named = {name: p for name, p in model.named_parameters() if p in hidden}
+    remade = calls.NONE.union(*(call.weights for call in order if call.remade))
+    for name, p in named.items():
+        if p in remade:
+            raise ValueError(
+                f"the weight {name!r} is multiplied with another parameter at every call, as weight_norm does it, so "
+                "neither is what the layer multiplies by: give the layer that product as its one weight first"
+            )
+    upside_down = [layer.weight for layer in model.modules() if isinstance(layer, _ConvTransposeNd)]
+    turned = calls.NONE.union(calls.matrices(upside_down), *(call.turned for call in order))
+    rows: dict[Any, int] = {p: call.padding for call in order if call.padding is not None for p in call.weights}
+    rows |= {
+        layer.weight: layer.padding_idx
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None
+    }
+    return Told(named, turned & hidden, rows)
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:

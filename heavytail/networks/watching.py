@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from heavytail.networks.calls import (
     NONE,
     PLACES,
+    SCALES,
     Call,
     Params,
     Use,
@@ -25,7 +27,9 @@ from heavytail.networks.calls import (
     matrices,
     operands,
     ordered,
+    padding,
     product,
+    turned,
 )
 from heavytail.networks.keeping import as_it_was
 from heavytail.networks.paper import MeanField
@@ -147,7 +151,22 @@ class _Watch(TorchFunctionMode):
     def _function(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
         given = [o for o in operands(name, args, kwargs) if isinstance(o, Tensor)]
         placed = name in PLACES  # the operand is the weight, though a product with a constant may have made it
-        return product(name, [self._params(o, placed) for o in given]) if given else None
+        params = [self._params(o, placed) for o in given]
+        call = product(name, params)
+        if call is None:
+            return None
+        turns = turned(name, args[0] if args else None, params, [_flipped(o.grad_fn, o.ndim) for o in given])
+        remade = any(self._remade(o) for o, own in zip(given, params, strict=True) if own)
+        return replace(call, turned=turns, remade=remade, padding=padding(name, args, kwargs))
+
+    def _remade(self, value: Tensor) -> bool:
+        """Whether parameters were multiplied with others to make this value."""
+        for node in _back([value.grad_fn], {}):
+            if _kind(node) in (*SCALES, "weight_norm_interface"):
+                sides = [{id(_leaf(n)) for n in _back([other], {})} & set(self.own) for other, _ in node.next_functions]
+                if len({frozenset(side) for side in sides if side}) > 1:
+                    return True
+        return False
 
     def _attention(self, func: Any, args: Any, kwargs: Any) -> Call:
         given = inspect.signature(func).bind(*args, **kwargs).arguments
@@ -191,6 +210,24 @@ def _after_their_own(nodes: Iterable[Any]) -> Iterator[Any]:
             met.add(node)
             waiting.append((node, True))
             waiting += [(other, False) for other, _ in node.next_functions if other is not None and other not in met]
+
+
+def _leaf(node: Any) -> Any:
+    return getattr(node, "variable", None)
+
+
+def _flipped(node: Any, axes: int) -> bool:
+    """Whether the first axis of a value is not that of the parameters that it was made from."""
+    if node is None:
+        return False
+    kind, turns = _kind(node), False
+    if kind in ("t", "numpy_t", "mt"):
+        turns = True
+    elif kind == "transpose":
+        turns = axes == 2 or 0 in (node._saved_dim0, node._saved_dim1)
+    elif kind == "permute":
+        turns = node._saved_dims[0] not in (0, 2**64 - axes)
+    return turns != any(_flipped(other, axes) for other, _ in node.next_functions)
 
 
 def _kind(node: Any) -> str:

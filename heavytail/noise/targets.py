@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.networks import roles
+from heavytail.noise.kinds import Noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,15 +22,16 @@ class Target:
     padding: int | None = None  # the row that gets none
 
 
-def of_model(model: nn.Module, sample: Any) -> list[Target]:
-    """The hidden weights of a model, frozen ones too, by the names that it has for them."""
-    padding = {
-        id(layer.weight): layer.padding_idx
-        for layer in model.modules()
-        if isinstance(layer, nn.Embedding | nn.EmbeddingBag)
-    }
-    weights = roles.hidden_or_frozen(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
-    return [Target(name, weight, padding.get(id(weight))) for name, weight in weights.items()]
+def of_model(model: nn.Module, sample: Any, noise: Noise) -> list[Target]:
+    """The hidden weights of a model, frozen ones too, by its names. ValueError if one has no units for the noise."""
+    known = roles.told(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
+    for name, weight in known.hidden.items():
+        if weight in known.turned and noise != "entrywise":
+            raise ValueError(
+                f"the rows of the weight {name!r} are its inputs, not its outputs, so {noise} noise has no unit there: "
+                'store it (outputs, inputs), take noise="entrywise", or name the other weights in params='
+            )
+    return [Target(name, weight, known.padding.get(weight)) for name, weight in known.hidden.items()]
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer, params: Iterable[Tensor] | None) -> list[Target]:

@@ -94,7 +94,7 @@ def perturb(
             raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
         raise ValueError("sample= is a batch for model=: name the model too")
-    chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample)
+    chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample, noise)
     held = _rates(optimizer)
     taken = [target for target in chosen if id(target.weight) in held and target.weight.requires_grad]
     if not taken:
