@@ -49,8 +49,8 @@ def perturb(
     params     the weights to kick in place of those of a model; what has less than two axes is left out
     unit       what hangs together: a "filter" (all of one output) or, in a convolution, a "kernel"
 
-    Without `model` and `params` the output layer is told by its shape, where all weights are matrices and one alone has
-    a number of rows that is no other's number of columns.
+    Without `model` and `params` the output layer is told by its shape, where all weights are matrices that form a chain
+    in their order: as many columns as the one before has rows, and biases as long as the rows are many.
 
     Kicks are added at an address (key, step, number of the weight), and are the same but for the last bits on every
     device, whatever the weight's dtype and memory layout. A half or bfloat16 weight gets a kick that is below its
