@@ -64,8 +64,8 @@ def prune(
     Biases stay: a zeroed unit still says φ(bias), see `shrink`. Every layer is looked at before one is changed, so that
     a refused model is as it was. Raises TypeError or ValueError unless exactly one of squared_error and keep is given
     and in range, ValueError for an unknown unit, a model without hidden weights or with masked or parametrized ones,
-    and by name for a layer that is not finite, has no units, is all zero (where an error is asked for), or is a
-    transposed convolution.
+    and by name for a layer that is not finite, has no units, is all zero (where an error is asked for), or has
+    its inputs as rows, as a transposed convolution has.
 
     >>> weights = torch.Generator().manual_seed(0)
     >>> from heavytail import networks

@@ -28,13 +28,14 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     layers, biases, and frozen weights (`requires_grad` False) of a model that has others.
 
     sample  one batch that the model is called with: a tensor, a tuple of arguments, or a dict of named ones. The model
-            is called once in eval mode; its modes, buffers and flags and the random states stay what they were. Without
-            it the order of calls is read off a chain of layers (nn.Sequential, the networks of this package) or traced
-            by torch.fx.
+            is called once in eval mode; its modes, buffers, flags and attributes and the random states stay what they
+            were. Without it the order of calls is read off a chain of layers (nn.Sequential, the networks of this
+            package) or traced by torch.fx, with the defaults of `forward`.
 
     Raises ValueError where the order of calls cannot be had without `sample`, where the call fails, for a lazy layer
-    that has no shape yet, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
-    torch.nn.utils.prune).
+    that has no shape yet, for a scripted model, for a weight that meets data in another way than by a layer, product
+    or sum of torch's, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
+    torch.nn.utils.prune) or multiplied with another parameter.
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> list(hidden_weights(model))
