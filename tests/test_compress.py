@@ -489,7 +489,7 @@ def test_biases_and_norm_layers_do_not_count_in_the_pruning_ratio():
         (empty, r"^'0.weight' has no units to prune$"),
         (
             lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(2, 4, 3), nn.Conv2d(4, 1, 1)),
-            r"^'1.weight' is of a transposed convolution, whose rows are its inputs",
+            r"^the rows of '1.weight' are its inputs, as in a transposed convolution, .*store it \(outputs, inputs\)$",
         ),
     ],
 )
@@ -622,3 +622,29 @@ def test_a_model_without_values_is_refused(work):
 def test_a_share_of_hundreds_of_digits_is_out_of_range():
     with pytest.raises(ValueError, match=r"^keep is a share of units in \[0, 1\], got inf$"):
         compress.count(torch.ones(3, 2), keep=10**400)
+
+
+class Keeps(nn.Module):
+    """Keeps what it made of its last batch, in an attribute and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.last, self.all = nn.Linear(3, 4), nn.Linear(4, 2), None, []
+
+    def forward(self, x):
+        self.last = self.body(x).relu()
+        self.all.append(self.last)
+        return self.head(self.last)
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+def test_a_network_that_keeps_its_activations_is_pruned(sample):
+    model = Keeps()
+    model(torch.ones(5, 3))
+    last = model.last
+    pruned = compress.prune(model, keep=0.5, sample=sample)
+    assert int(pruned.body.weight.any(1).sum()) == 2
+    assert model.last is last
+    assert torch.equal(pruned.last, last)
+    assert pruned.all == [pruned.last]
+    assert not pruned.last.requires_grad

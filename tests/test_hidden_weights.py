@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
+import heavytail
 from heavytail import hidden_weights, networks
 from heavytail.networks import output_weights
 
@@ -359,3 +360,264 @@ def test_an_output_that_comes_from_no_weight_is_refused() -> None:
 def test_a_checkpoint_that_hides_its_layers_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^a reentrant checkpoint hides the layers in it: .* use_reentrant=False$"):
         hidden_weights(Checkpointed(True), torch.ones(1, 3))
+
+
+class Keeping(nn.Module):
+    """Keeps a mask from its first call, a state, a list and a mapping of what it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.mask, self.state = nn.Linear(4, 2), nn.Linear(3, 4), None, torch.zeros(4)
+        self.log, self.last = [], {"calls": [0]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mask is None:
+            self.mask = torch.ones(self.body.weight.shape[1]) * x.new_ones(())
+        self.log.append(x)
+        self.last["calls"][0], self.last["x"] = self.last["calls"][0] + 1, x
+        self.state = self.state + self.body(x * self.mask).relu()
+        return self.head(self.state)
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(5, 3)], ids=["traced", "called"])
+def test_attributes_that_a_call_changes_are_what_they_were(sample: Any) -> None:
+    model = Keeping()
+    log, last, state = model.log, model.last, model.state
+    assert list(hidden_weights(model, sample)) == ["body.weight"]
+    assert model.mask is None
+    assert model.state is state
+    assert not state.any()
+    assert (model.log is log, model.last is last, log, last) == (True, True, [], {"calls": [0]})
+    assert type(model(torch.ones(2, 3))) is Tensor  # of another batch size than the sample
+
+
+class Asking(nn.Module):
+    """Takes another way for another kind of input, or of arguments."""
+
+    def __init__(self, ask: Any) -> None:
+        super().__init__()
+        self.head, self.body, self.other, self.ask = nn.Linear(3, 2), nn.Linear(3, 3), nn.Linear(3, 3), ask
+
+    def forward(self, x: Tensor, state: Any = None, **more: Any) -> Tensor:
+        return self.head(self.body(x) if self.ask(x, state, more) else self.other(x))
+
+
+def guarded(x: Any, *_: Any) -> bool:
+    try:
+        return bool(x.mean() > 0)
+    except Exception:
+        return False
+
+
+QUESTIONS: dict[str, tuple[Any, bool]] = {  # and whether a trace can tell
+    "default": (lambda x, state, more: state is None, True),
+    "isinstance": (lambda x, state, more: isinstance(x, Tensor), False),
+    "is_tensor": (lambda x, state, more: torch.is_tensor(x), False),
+    "attribute": (lambda x, state, more: not hasattr(x, "keys_of_mine"), False),
+    "more": (lambda x, state, more: more.get("y") is None, False),
+    "caught": (guarded, False),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_branch_is_that_which_a_call_takes_or_a_sample_is_asked_for(question: str) -> None:
+    ask, readable = QUESTIONS[question]
+    model = Asking(ask)
+    assert list(hidden_weights(model, torch.ones(1, 3))) == ["body.weight"]
+    if readable:
+        assert list(hidden_weights(model)) == ["body.weight"]
+    else:
+        with pytest.raises(ValueError, match=r"^the order in which a Asking .*pass sample=, one batch"):
+            hidden_weights(model)
+
+
+def wrapped(x: Tensor, weight: Tensor) -> Tensor:
+    return F.linear(x, weight)
+
+
+torch.fx.wrap("wrapped")
+
+
+def by_wrapped(x: Tensor, weight: Tensor) -> Tensor:
+    return wrapped(x, weight)
+
+
+class Branches(nn.Module):
+    """Two ways to two heads, joined as each test says."""
+
+    def __init__(self, join: Any) -> None:
+        super().__init__()
+        self.left, self.right, self.one, self.two = (nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2), nn.Linear(4, 2))
+        self.join = join
+
+    def forward(self, x: Tensor) -> Any:
+        return self.join(self.one(self.left(x)), self.two, self.right(x))
+
+
+def in_a_view(a: Tensor, two: Any, b: Tensor) -> Tensor:
+    a[:, :1].add_(two(b)[:, :1])
+    return a
+
+
+def by_a_view(a: Tensor, two: Any, b: Tensor) -> Tensor:
+    part = a[:, :1]
+    part += two(b)[:, :1]
+    return a
+
+
+JOINS = {
+    "in place in a view": in_a_view,
+    "a view and an operator": by_a_view,
+    "a size": lambda a, two, b: (a, two(b.view(a.size(0), -1))),
+    "a shape": lambda a, two, b: (a, two(b.view(a.shape[0], -1))),
+    "another like it": lambda a, two, b: (a, two(b + torch.zeros_like(a).sum() + a.new_ones(1))),
+}
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("join", JOINS)
+def test_values_are_followed_through_memory_and_not_through_shapes(join: str, sample: Any) -> None:
+    model = Branches(JOINS[join])
+    assert list(hidden_weights(model, sample)) == ["left.weight", "right.weight"]
+    assert list(output_weights(model, sample)) == ["one.weight", "two.weight"]
+
+
+class OwnProduct(nn.Module):
+    """A weight that is used in the middle or as the head, by something other than a function of torch."""
+
+    def __init__(self, use: Any, head: bool) -> None:
+        super().__init__()
+        self.first, self.second, self.w, self.use, self.head = nn.Linear(3, 4), nn.Linear(4, 4), None, use, head
+        self.w = nn.Parameter(torch.ones(4, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.use(self.second(h), self.w) if self.head else self.second(self.use(h, self.w))
+
+
+class Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        return x @ weight.t()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_weight_that_is_used_in_an_unknown_way_is_refused_by_name(head: bool) -> None:
+    for use in (Product.apply, lambda h, w: (h[:, None] * w).sum(-1)):
+        with pytest.raises(
+            ValueError, match=r"^what the model does with its weight 'w' is no layer, .*linear or conv2"
+        ):
+            hidden_weights(OwnProduct(use, head), torch.ones(1, 3))
+    for use in (by_wrapped, lambda h, w: (h[:, None] * w).sum(-1)):
+        with pytest.raises(ValueError, match=r"^the order in which a OwnProduct .*pass sample=, one batch"):
+            hidden_weights(OwnProduct(use, head))
+    names = list(hidden_weights(OwnProduct(by_wrapped, head), torch.ones(1, 3)))
+    assert names == (["first.weight", "second.weight"] if head else ["w", "first.weight"])
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+def test_tokens_places_scales_and_norms_are_no_weights_of_a_layer(sample: Any) -> None:
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body, self.norm = nn.Linear(4, 2), nn.Linear(4, 4), nn.RMSNorm([2, 4])
+            self.token, self.places, self.scale = (nn.Parameter(torch.ones(*s)) for s in ((1, 1), (2, 3), (1, 4)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.cat([self.token.expand(x.shape[0], -1), x + self.places], 1)
+            return self.head(self.norm(self.body(h)) * self.scale)
+
+    assert list(hidden_weights(Added(), sample)) == ["body.weight"]
+    assert list(output_weights(Added(), sample)) == ["head.weight"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["read", "called"])
+def test_what_hides_its_calls_is_refused_with_its_reason(sample: Any) -> None:
+    for scripted in (torch.jit.script(mlp()), torch.jit.trace(mlp(), torch.ones(2, 3))):
+        with pytest.raises(ValueError, match=r"^a scripted or traced model does not show .* made from$"):
+            hidden_weights(scripted, sample)
+
+
+def test_layers_under_vmap_are_refused_with_a_reason() -> None:
+    class Mapped(HeadFirst):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.vmap(super().forward)(x)
+
+    with pytest.raises(ValueError, match=r"^torch.vmap hides the layers that it calls: .*$"):
+        hidden_weights(Mapped(), torch.ones(2, 3))
+
+
+class Stored(nn.Module):
+    """A weight of its own under a head."""
+
+    def __init__(self, use: Any, *shape: int, more: tuple[int, ...] = (1,)) -> None:
+        super().__init__()
+        self.head, self.w, self.use = nn.Linear(4, 2), nn.Parameter(torch.ones(shape)), use
+        self.stem = nn.Conv1d(3, 3, 1)
+        self.more = nn.Parameter(torch.ones(more))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.use(self, x))
+
+
+USES: dict[str, tuple[Any, tuple[int, ...], bool]] = {  # the shape of the weight, and whether its rows are its inputs
+    "x @ w": (lambda s, x: x @ s.w, (3, 4), True),
+    "x @ w.T": (lambda s, x: x @ s.w.T, (4, 3), False),
+    "x @ transpose": (lambda s, x: x @ (2 * s.w).transpose(-1, -2), (4, 3), False),
+    "w @ x": (lambda s, x: (s.w @ x.mT).mT, (4, 3), False),
+    "linear, w": (lambda s, x: F.linear(x, s.w), (4, 3), False),
+    "linear, w.t()": (lambda s, x: F.linear(x, s.w.t()), (3, 4), True),
+    "addmm": (lambda s, x: torch.addmm(s.more, x, s.w), (3, 4), True),
+    "einsum, io": (lambda s, x: torch.einsum("bi,io->bo", x, s.w), (3, 4), True),
+    "einsum, oi": (lambda s, x: torch.einsum("bi,oi->bo", x, s.w), (4, 3), False),
+    "conv_transpose": (lambda s, x: F.conv_transpose1d(s.stem(x[..., None]), s.w).mean(-1), (3, 4, 2), True),
+    "conv_transpose, turned": (
+        lambda s, x: F.conv_transpose1d(s.stem(x[..., None]), s.w.transpose(0, 1))[..., 0], (4, 3, 2), False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("use", USES)
+def test_a_weight_whose_rows_are_its_inputs_has_no_units(use: str, sample: Any) -> None:
+    call, shape, turned = USES[use]
+    model = Stored(call, *shape)
+    assert list(hidden_weights(model, sample)) == ["w"]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    settings: dict[str, Any] = {"model": model, "sample": sample, "alpha": 1.5, "sigma": 0.1}
+    settings["generator"] = torch.Generator().manual_seed(1)
+    if turned:
+        with pytest.raises(ValueError, match=r"^the rows of 'w' are its inputs, .*: store it \(outputs, inputs\)$"):
+            heavytail.prune(model, keep=0.5, sample=sample)
+        for noise in ("shared", "isotropic"):
+            with pytest.raises(ValueError, match=rf"^the rows of the weight 'w' are its inputs, .*{noise} noise"):
+                heavytail.perturb(optimizer, noise=noise, **settings)
+        assert heavytail.perturb(optimizer, noise="entrywise", **settings).names == ["w"]
+    else:
+        assert int(heavytail.prune(model, keep=0.5, sample=sample).w.flatten(1).any(1).sum()) == 2
+        assert heavytail.perturb(optimizer, noise="shared", **settings).names == ["w"]
+
+
+@pytest.mark.parametrize("sample", [None, torch.ones(2, 3)], ids=["traced", "called"])
+@pytest.mark.parametrize("more", [(4, 1), (4,)])
+def test_a_weight_norm_made_by_hand_is_refused(more: tuple[int, ...], sample: Any) -> None:
+    normed = lambda s, x: F.linear(x, s.more.view(4, 1) * F.normalize(s.w, dim=1))  # noqa: E731
+    with pytest.raises(ValueError, match=r"^the weight '(w|more)' is multiplied with another parameter at every call"):
+        hidden_weights(Stored(normed, 4, 3, more=more), sample)
+    assert list(hidden_weights(Stored(lambda s, x: F.linear(x, 2 * s.w), 4, 3), sample)) == ["w"]
+
+
+@pytest.mark.parametrize("sample", [None, torch.tensor([1, 2])], ids=["traced", "called"])
+def test_the_padding_row_of_a_table_without_a_layer_gets_no_kick(sample: Any) -> None:
+    model = Stored(lambda s, x: F.embedding(x, s.w, padding_idx=1), 5, 4)
+    before = model.w.detach().clone()
+    optimizer = torch.optim.SGD([{"params": [model.w], "lr": 0.1}])
+    generator = torch.Generator().manual_seed(1)
+    heavytail.perturb(optimizer, model=model, sample=sample, alpha=1.5, sigma=0.1, noise="shared", generator=generator)
+    optimizer.step()
+    assert (model.w != before).any(1).tolist() == [True, False, True, True, True]

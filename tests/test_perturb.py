@@ -183,18 +183,23 @@ def test_an_optimizer_that_knows_names_gives_them_to_the_handle() -> None:
 
 
 def test_without_a_model_the_output_layer_is_told_by_shape_wherever_it_is_registered() -> None:
-    model = small_network()
-    first, second, last = model.parameters()
-    optimizer = torch.optim.SGD([last, second, first], lr=0.1)
-    handle = noise.perturb(optimizer, generator=generator(9), **SETTINGS)
-    assert handle.names == ["group 0, parameter 1", "group 0, parameter 2"]
-    assert moved_by_a_step(model, optimizer) == {"1.weight", "3.weight"}
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    for layers in (model, reversed(model)):
+        optimizer = torch.optim.SGD([p for layer in layers for p in layer.parameters()], lr=0.1)
+        handle = noise.perturb(optimizer, generator=generator(9), **SETTINGS)
+        wanted = [0, 2] if layers is model else [2, 4]
+        assert handle.names == [f"group 0, parameter {number}" for number in wanted]
+        assert moved_by_a_step(model, optimizer) == {"0.weight", "2.weight"}
 
 
 def with_unused() -> nn.Module:
     model = small_network()
     model.register_module("aside", nn.Linear(7, 7))
     return model
+
+
+def shaped(*shapes: tuple[int, ...]) -> nn.Module:
+    return nn.ParameterList([torch.zeros(shape) for shape in shapes])
 
 
 AMBIGUOUS = {
@@ -205,6 +210,10 @@ AMBIGUOUS = {
     "a convolution": biased_convolutional_network,
     "an embedding": lambda: nn.Sequential(nn.Embedding(9, 5), nn.Linear(5, 5), nn.Linear(5, 3)),
     "a layer that is not used": with_unused,
+    "inputs first": lambda: shaped((8, 16), (16, 2)),
+    "inputs first, with biases": lambda: shaped((8, 16), (16,), (16, 2), (2,)),
+    "a table under layers": lambda: shaped((100, 8), (32, 8), (8, 32)),
+    "a weight norm": lambda: shaped((16, 1), (16, 8), (2, 16)),
     "a recurrent layer": lambda: nn.ModuleList([nn.LSTM(3, 4), nn.Linear(4, 2)]),
 }
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvTransposeNd
 
 from heavytail import streams
 from heavytail.compress.curves import by_kernel, check_criterion, count, norms, units
-from heavytail.networks import hidden_weights, output_weights
+from heavytail.networks import hidden_weights, output_weights, roles
+from heavytail.networks.calls import Params
+from heavytail.networks.keeping import copied
 from heavytail.noise.kinds import Unit, check_unit
 
 
@@ -64,8 +64,8 @@ def prune(
     Biases stay: a zeroed unit still says φ(bias), see `shrink`. Every layer is looked at before one is changed, so that
     a refused model is as it was. Raises TypeError or ValueError unless exactly one of squared_error and keep is given
     and in range, ValueError for an unknown unit, a model without hidden weights or with masked or parametrized ones,
-    and by name for a layer that is not finite, has no units, is all zero (where an error is asked for), or is a
-    transposed convolution.
+    and by name for a layer that is not finite, has no units, is all zero (where an error is asked for), or has
+    its inputs as rows, as a transposed convolution has.
 
     >>> weights = torch.Generator().manual_seed(0)
     >>> from heavytail import networks
@@ -82,12 +82,13 @@ def prune(
         raise TypeError(f"generator= is a torch.Generator, got {type(generator).__name__}")
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network to prune is a torch.nn.Module, got {type(model).__name__}")
-    weights = hidden_weights(model, sample)
-    _check(model, weights, squared_error is not None)
+    known = roles.told(model, sample)
+    weights = roles.trained_or_all(known.hidden)
+    _check(model, weights, known.turned, squared_error is not None)
     counts = {
         name: count(weight, squared_error=squared_error, keep=keep, unit=unit) for name, weight in weights.items()
     }
-    pruned = model if inplace else copy.deepcopy(model)
+    pruned = model if inplace else copied(model)
     with torch.no_grad():
         for name, number in counts.items():
             weight = pruned.get_parameter(name)
@@ -117,13 +118,15 @@ def pruning_ratio(model: nn.Module, sample: Any = None) -> float:
     return sum(_zeroed(weight) for weight in weights.values()) / total
 
 
-def _check(model: nn.Module, weights: Mapping[str, Tensor], by_error: bool) -> None:
+def _check(model: nn.Module, weights: Mapping[str, Tensor], turned: Params, by_error: bool) -> None:
     """Raise one sentence that names the layer, if there is one that cannot be pruned."""
     _some(model, weights)
-    turned = {id(m.weight) for m in model.modules() if isinstance(m, _ConvTransposeNd)}
     for name, weight in weights.items():
-        if id(weight) in turned:
-            raise ValueError(f"{name!r} is of a transposed convolution, whose rows are its inputs: it cannot be pruned")
+        if weight in turned:
+            raise ValueError(
+                f"the rows of {name!r} are its inputs, as in a transposed convolution, so it has no units to prune: "
+                "store it (outputs, inputs)"
+            )
         if weight.is_meta:
             raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
         if not len(weight):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from heavytail.networks import Mean, MeanField
+from heavytail.networks.keeping import copied
 
 _CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
 _WEIGHTED = (nn.Linear, *_CONVOLUTIONS)
@@ -57,15 +57,15 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     for name, p in model.named_parameters():
         if p.is_meta:
             raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
-    small = smaller(copy.deepcopy(model))
+    small = smaller(copied(model))
     whole = _exact(model)
-    _compare(whole, smaller(copy.deepcopy(whole)), sample)
+    _compare(whole, smaller(copied(whole)), sample)
     return small
 
 
 def _exact(model: nn.Module) -> nn.Module:
     """A copy in float64 and eval mode, on a device that has float64."""
-    other = copy.deepcopy(model).eval()
+    other = copied(model).eval()
     if any(p.device.type == "mps" for p in other.parameters()):
         other = other.cpu()
     return other.double()
@@ -288,10 +288,10 @@ def _moved(sample: Any, device: torch.device) -> Any:
 def _run(model: nn.Module, sample: Any) -> Any:
     if isinstance(sample, Mapping):
         return model(**sample)
-    copied = tuple(
+    given = tuple(
         x.clone() if isinstance(x, Tensor) else x for x in (sample if isinstance(sample, tuple) else (sample,))
     )
-    return model(*copied)
+    return model(*given)
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,6 +13,7 @@ from heavytail.evidence import arms
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import unpenalised
 from heavytail.networks import hidden_weights
+from heavytail.networks.keeping import copied
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def output_errors(model: nn.Module, x: Tensor, squared_error: float = compress.S
     pruned = compress.prune(model, squared_error=squared_error)
     alone = []
     for name, weight in hidden_weights(pruned).items():
-        single = copy.deepcopy(model)
+        single = copied(model)
         single.get_parameter(name).copy_(weight)
         alone.append(moved(single))
     return OutputErrors(moved(pruned), tuple(alone))

@@ -11,7 +11,6 @@ what a pixel may be either: inputs are standardised, and data of one's own may b
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 
@@ -24,6 +23,7 @@ from heavytail.lab.engines.protocol import ROWS, Split, lowered
 from heavytail.lab.machine import threads
 from heavytail.lab.models import Build
 from heavytail.lab.runs import Run
+from heavytail.networks.keeping import copied
 
 STEPS = 10  # of PGD
 STEP = 2.5 / STEPS  # of PGD, as a share of the ball's radius: the border is reached, and left to turn
@@ -49,7 +49,7 @@ def measure(run: Run, weights: Mapping[str, Tensor], dataset: Dataset, build: Bu
     size, low = root_mean_square(dataset.x_train), lowered(run.products)
 
     def right(part: Split) -> Tensor:
-        own = copy.deepcopy(model)  # a module may keep something of a call, and other threads call theirs meanwhile
+        own = copied(model)  # a module may keep something of a call, and other threads call theirs meanwhile
         return torch.stack([_right(own, disturbed, part[1], low) for disturbed in _all(own, *part, size, low)])
 
     parts = list(zip(x.split(PART), y.split(PART), strict=True))

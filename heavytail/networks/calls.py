@@ -7,12 +7,11 @@ network (`reading`) or seen while it is called (`watching`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 Params = frozenset[nn.Parameter]
 NONE: Params = frozenset()
@@ -24,6 +23,27 @@ PLACES |= {f"conv{transposed}{d}d": 1 for transposed in ("", "_transpose") for d
 _MULTI = ("multi_dot", "chain_matmul", "einsum", "tensordot", "inner")
 _PRODUCTS = frozenset(["matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "addbmm", *_MULTI])
 _RECURRENT = frozenset(f"{kind}{cell}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for cell in ("", "_cell"))
+# Functions that add a parameter to data, or set it beside data: a table of places, a token, a bias.
+_TERMS = frozenset(
+    [
+        "add",
+        "iadd",
+        "sub",
+        "isub",
+        "rsub",
+        "subtract",
+        "cat",
+        "concat",
+        "concatenate",
+        "stack",
+        "hstack",
+        "vstack",
+        "where",
+        "masked_fill",
+    ]
+)
+_NORMS = frozenset(f"{kind}_norm" for kind in ("layer", "group", "batch", "instance", "rms")) | {"prelu"}
+SCALES = frozenset(["mul", "imul", "multiply", "div", "truediv", "itruediv", "divide"])
 
 
 @dataclass(frozen=True)
@@ -34,6 +54,9 @@ class Call:
     inner: Params = NONE  # used before them within the call: the projections into an attention
     convolution: bool = False
     last: bool = False  # no other call comes after it
+    turned: Params = NONE  # weights whose first axis is not that of the outputs
+    remade: bool = False  # made of several parameters, multiplied with one another
+    padding: int | None = None  # the row of a table that is for padding
 
 
 @dataclass(frozen=True)
@@ -84,6 +107,52 @@ def product(name: str, operands: Sequence[Params]) -> Call | None:
     return Call(weights, convolution=name.startswith("conv"))
 
 
+def harmless(name: str, given: Params) -> bool:
+    """Whether a function that gets data and these parameters, but is no call of them, may leave them alone.
+
+    A factor of one number a channel is a scale; one of a number for every input and output is a weight.
+    """
+    name = name.strip("_")
+    vectors = all(max(p.shape) == p.numel() for p in given)
+    return not given or name in _TERMS or name in _NORMS or (name in SCALES and vectors)
+
+
+def turned(name: str, equation: Any, operands: Sequence[Params], flipped: Sequence[bool]) -> Params:
+    """Which weights of a call have another axis than that of the outputs first; `flipped` operands were transposed."""
+    name = name.strip("_")
+    found, after_data = NONE, False
+    if name in PLACES:
+        return NONE.union(*(p for p, flip in zip(operands, flipped, strict=True) if flip != ("transpose" in name)))
+    if name == "einsum" and isinstance(equation, str) and "->" in equation:
+        terms, _, outputs = equation.replace(" ", "").replace("...", "").partition("->")
+        for term, params, flip in zip(terms.split(","), operands, flipped, strict=True):
+            if term[-1 if flip else 0] not in outputs:
+                found |= params
+        return found
+    if name in _PRODUCTS:
+        skipped = 1 if name.startswith(("add", "badd")) else 0
+        for params, flip in list(zip(operands, flipped, strict=True))[skipped:]:
+            if params and flip != (after_data and name != "inner"):
+                found |= params
+            after_data |= not params
+    return found
+
+
+def padding(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """The row of a table that a lookup takes for padding."""
+    place = {"embedding": 2, "embedding_bag": 10}.get(name)
+    if place is None:
+        return None
+    row = kwargs.get("padding_idx", args[place] if len(args) > place else None)
+    return row if isinstance(row, int) else None
+
+
+def made_anew(layer: nn.Module) -> bool:
+    """Whether the weight of a layer is made from other parameters at every call, by what torch has for that."""
+    hooks = [type(hook) for hook in layer._forward_pre_hooks.values()]
+    return parametrize.is_parametrized(layer) or any(hook.__module__.startswith("torch.nn.utils.") for hook in hooks)
+
+
 def flat(values: Iterable[Any]) -> Iterator[Any]:
     """The values, and what lies in the lists, tuples and mappings among them."""
     for value in values:
@@ -93,30 +162,3 @@ def flat(values: Iterable[Any]) -> Iterator[Any]:
             yield from flat(value)
         else:
             yield value
-
-
-@contextmanager
-def as_it_was(model: nn.Module) -> Iterator[None]:
-    """Afterwards the network has its modes, buffers and flags again, and the random states are what they were."""
-    modules = list(model.modules())
-    modes = [(module, module.training) for module in modules]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    flags = [(p, p.requires_grad) for p in model.parameters()]
-    devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-    try:
-        with torch.random.fork_rng(devices):
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for module, name, buffer, value in buffers:
-            with torch.no_grad():
-                buffer.copy_(value)
-            module._buffers[name] = buffer
-        for p, flag in flags:
-            p.requires_grad = flag

@@ -6,11 +6,13 @@ code takes any layer as wide as the class count for the last one (book/deviation
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
 from heavytail.networks import calls, reading, watching
 from heavytail.networks.calls import Call
@@ -26,21 +28,20 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     layers, biases, and frozen weights (`requires_grad` False) of a model that has others.
 
     sample  one batch that the model is called with: a tensor, a tuple of arguments, or a dict of named ones. The model
-            is called once in eval mode; its modes, buffers and flags and the random states stay what they were. Without
-            it the order of calls is read off a chain of layers (nn.Sequential, the networks of this package) or traced
-            by torch.fx.
+            is called once in eval mode; its modes, buffers, flags and attributes and the random states stay what they
+            were. Without it the order of calls is read off a chain of layers (nn.Sequential, the networks of this
+            package) or traced by torch.fx, with the defaults of `forward`.
 
     Raises ValueError where the order of calls cannot be had without `sample`, where the call fails, for a lazy layer
-    that has no shape yet, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
-    torch.nn.utils.prune).
+    that has no shape yet, for a scripted model, for a weight that meets data in another way than by a layer, product
+    or sum of torch's, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
+    torch.nn.utils.prune) or multiplied with another parameter.
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> list(hidden_weights(model))
     ['0.weight', '2.weight']
     """
-    hidden = hidden_or_frozen(model, sample)
-    trained = [name for name, p in hidden.items() if p.requires_grad]
-    return {name: hidden[name] for name in trained} if trained else hidden
+    return trained_or_all(told(model, sample).hidden)
 
 
 def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Parameter]:
@@ -55,18 +56,51 @@ def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     return {name: p for name, p in model.named_parameters() if p in last}
 
 
-def hidden_or_frozen(model: nn.Module, sample: Any) -> dict[str, nn.Parameter]:
-    """The hidden weights of a model, frozen ones too: they may be trained later."""
+@dataclass(frozen=True)
+class Told:
+    """What is known of the hidden weights of a model, frozen ones too: they may be trained later."""
+
+    hidden: dict[str, nn.Parameter]
+    turned: calls.Params  # those whose rows are not their outputs
+    padding: dict[nn.Parameter, int]  # the row of a table that is for padding
+
+
+def trained_or_all(hidden: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The hidden weights that are trained; all of them where none is."""
+    trained = [name for name, p in hidden.items() if p.requires_grad]
+    return {name: hidden[name] for name in trained} if trained else hidden
+
+
+def told(model: nn.Module, sample: Any) -> Told:
+    """The hidden weights of a model, and what its calls tell of them."""
     order = _calls(model, sample)
     used = calls.NONE.union(*(call.weights | call.inner for call in order))
     first = next((call.weights for call in order if call.convolution), calls.NONE)
     hidden = used - _last(order) - first
     _refuse_parametrized(model, hidden)
-    return {name: p for name, p in model.named_parameters() if p in hidden}
+    named = {name: p for name, p in model.named_parameters() if p in hidden}
+    remade = calls.NONE.union(*(call.weights for call in order if call.remade))
+    for name, p in named.items():
+        if p in remade:
+            raise ValueError(
+                f"the weight {name!r} is multiplied with another parameter at every call, as weight_norm does it, so "
+                "neither is what the layer multiplies by: give the layer that product as its one weight first"
+            )
+    upside_down = [layer.weight for layer in model.modules() if isinstance(layer, _ConvTransposeNd)]
+    turned = calls.NONE.union(calls.matrices(upside_down), *(call.turned for call in order))
+    rows: dict[Any, int] = {p: call.padding for call in order if call.padding is not None for p in call.weights}
+    rows |= {
+        layer.weight: layer.padding_idx
+        for layer in model.modules()
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None
+    }
+    return Told(named, turned & hidden, rows)
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:
     model = unwrapped(model)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise ValueError("a scripted or traced model does not show what it calls: pass the model that it was made from")
     if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise ValueError("a layer of the model has no shape yet: call the model once with a batch first")
     if sample is not None:
@@ -97,9 +131,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def _refuse_parametrized(model: nn.Module, weights: calls.Params) -> None:
     for name, module in model.named_modules():
-        hooks = [type(hook) for hook in module._forward_pre_hooks.values()]
-        rewritten = any(hook.__module__.startswith("torch.nn.utils.") for hook in hooks)
-        if (rewritten or parametrize.is_parametrized(module)) and not weights.isdisjoint(module.parameters()):
+        if calls.made_anew(module) and not weights.isdisjoint(module.parameters()):
             raise ValueError(
                 f"the weight of layer {name!r} is parametrized or masked, so it is made anew from other parameters at "
                 "every call: remove the parametrization (or the pruning mask) first"

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
 from heavytail.networks.calls import (
     NONE,
     PLACES,
+    SCALES,
     Call,
     Params,
     Use,
-    as_it_was,
     flat,
+    harmless,
     matrices,
     operands,
     ordered,
+    padding,
     product,
+    turned,
 )
+from heavytail.networks.keeping import as_it_was
 from heavytail.networks.paper import MeanField
-from heavytail.networks.reading import read
+from heavytail.networks.reading import alone, read
 
 _ATTENTION = "multi_head_attention_forward"
 
@@ -52,9 +59,20 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
         except (Exception, SystemExit) as error:
             raise ValueError(f"the model cannot be called with sample=: {told(error)}") from error
         uses = [Use(call, watch.before(nodes)) for call, nodes in watch.seen]
-        outputs = watch.upstream(t.grad_fn for t in _tensors(result))
+        returned = [t.grad_fn for t in _tensors(result)]
+        outputs = watch.upstream(returned)
+        unseen = watch.unseen(returned)
+    if watch.mapped:
+        raise ValueError("torch.vmap hides the layers that it calls: call them on the whole batch, without torch.vmap")
     if not outputs:
         raise ValueError("no output of the model comes from one of its weights: pass the sample= of a training step")
+    left_alone = matrices(p for layer in model.modules() if alone(layer) for p in layer.parameters())
+    for name, p in model.named_parameters():
+        if p in unseen - left_alone:
+            raise ValueError(
+                f"what the model does with its weight {name!r} is no layer, product or sum of torch's that is known, "
+                "so its output layer cannot be told: use the weight by torch.nn.functional, as in linear or conv2d"
+            )
     return ordered(uses, outputs)
 
 
@@ -77,6 +95,8 @@ class _Watch(TorchFunctionMode):
         self.seen: list[tuple[Call, list[Any]]] = []
         self.numbers: dict[Any, int] = {}  # of the call that a node is the result of
         self.data: set[Any] = set()
+        self.within: set[Any] = set()  # nodes within calls
+        self.mapped = False  # whether a call was made under torch.vmap
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -84,9 +104,12 @@ class _Watch(TorchFunctionMode):
         call = self._attention(func, args, kwargs) if name == _ATTENTION else self._function(name, args, kwargs)
         result = func(*args, **kwargs)
         if call is not None:
+            self.mapped |= any(is_functorch_wrapped_tensor(t) for t in _tensors(result))
             nodes = [t.grad_fn for t in _tensors(result) if t.grad_fn is not None]
             for node in nodes:
                 self.numbers[node] = len(self.seen)
+            given = {t.grad_fn: 0 for t in flat([*args, *kwargs.values()]) if isinstance(t, Tensor)}
+            self.within.update(node for node in _back(nodes, given) if node not in given)
             if name.startswith("embedding"):  # looked up at integers, which carry no mark
                 self.data.update(nodes)
             self.seen.append((call, nodes))
@@ -114,10 +137,41 @@ class _Watch(TorchFunctionMode):
                 raise ValueError("a reentrant checkpoint hides the layers in it: call it with use_reentrant=False")
         return found
 
+    def unseen(self, outputs: Iterable[Any]) -> Params:
+        """The weights that meet data on the way to these nodes where no call of them was seen."""
+        found = NONE
+        fixed: dict[Any, Params | None] = {}  # the parameters of a node that no data is in
+        for node in _after_their_own(outputs):
+            parts = [fixed[other] for other, _ in node.next_functions if other is not None]
+            params = NONE.union(*(part for part in parts if part is not None))
+            if node in self.data or node in self.numbers or None in parts:
+                fixed[node] = None
+                if node not in self.within and node not in self.numbers and not harmless(_kind(node), params):
+                    found |= params
+            else:
+                leaf = getattr(node, "variable", None)
+                fixed[node] = params | matrices([leaf] if id(leaf) in self.own else [])
+        return found
+
     def _function(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call | None:
         given = [o for o in operands(name, args, kwargs) if isinstance(o, Tensor)]
         placed = name in PLACES  # the operand is the weight, though a product with a constant may have made it
-        return product(name, [self._params(o, placed) for o in given]) if given else None
+        params = [self._params(o, placed) for o in given]
+        call = product(name, params)
+        if call is None:
+            return None
+        turns = turned(name, args[0] if args else None, params, [_flipped(o.grad_fn, o.ndim) for o in given])
+        remade = any(self._remade(o) for o, own in zip(given, params, strict=True) if own)
+        return replace(call, turned=turns, remade=remade, padding=padding(name, args, kwargs))
+
+    def _remade(self, value: Tensor) -> bool:
+        """Whether parameters were multiplied with others to make this value."""
+        for node in _back([value.grad_fn], {}):
+            if _kind(node) in (*SCALES, "weight_norm_interface"):
+                sides = [{id(_leaf(n)) for n in _back([other], {})} & set(self.own) for other, _ in node.next_functions]
+                if len({frozenset(side) for side in sides if side}) > 1:
+                    return True
+        return False
 
     def _attention(self, func: Any, args: Any, kwargs: Any) -> Call:
         given = inspect.signature(func).bind(*args, **kwargs).arguments
@@ -148,6 +202,46 @@ def _back(nodes: Iterable[Any], stops: Mapping[Any, int]) -> Iterator[Any]:
         yield node
         if node not in stops:
             waiting += [other for other, _ in node.next_functions if other is not None]
+
+
+def _after_their_own(nodes: Iterable[Any]) -> Iterator[Any]:
+    """These autograd nodes and all before them, each after those that it works on."""
+    waiting, met = [(node, False) for node in nodes if node is not None], set()
+    while waiting:
+        node, ready = waiting.pop()
+        if ready:
+            yield node
+        elif node not in met:
+            met.add(node)
+            waiting.append((node, True))
+            waiting += [(other, False) for other, _ in node.next_functions if other is not None and other not in met]
+
+
+def _leaf(node: Any) -> Any:
+    return getattr(node, "variable", None)
+
+
+def _flipped(node: Any, axes: int) -> bool:
+    """Whether the first axis of a value is not that of the parameters that it was made from."""
+    if node is None:
+        return False
+    kind, turns = _kind(node), False
+    if kind in ("t", "numpy_t", "mt"):
+        turns = True
+    elif kind == "transpose":
+        turns = axes == 2 or 0 in (node._saved_dim0, node._saved_dim1)
+    elif kind == "permute":
+        turns = node._saved_dims[0] not in (0, 2**64 - axes)
+    return turns != any(_flipped(other, axes) for other, _ in node.next_functions)
+
+
+def _kind(node: Any) -> str:
+    """The function that made an autograd node, as torch names it: "add" for AddBackward0, "layer_norm" for a norm."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(node).__name__.partition("Backward")[0]).lower()
+    if name in ("copy_slices", "add_scalar", "index_put"):
+        return "add"
+    norm = re.search(r"(layer|group|batch|instance|rms)_norm|prelu", name)
+    return norm.group() if norm else name
 
 
 def _call(model: nn.Module, watch: _Watch, sample: Any) -> Any:

@@ -56,8 +56,8 @@ def perturb(
     params     the weights to kick in place of those of a model; what has less than two axes is left out
     unit       what hangs together: a "filter" (all of one output) or, in a convolution, a "kernel"
 
-    Without `model` and `params` the output layer is told by its shape, where all weights are matrices and one alone has
-    a number of rows that is no other's number of columns.
+    Without `model` and `params` the output layer is told by its shape, where all weights are matrices that form a chain
+    in their order: as many columns as the one before has rows, and biases as long as the rows are many.
 
     Kicks are added at an address (key, step, number of the weight), and are the same but for the last bits on every
     device, whatever the weight's dtype and memory layout. A half or bfloat16 weight gets a kick that is below its
@@ -101,7 +101,7 @@ def perturb(
             raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
         raise ValueError("sample= is a batch for model=: name the model too")
-    chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample)
+    chosen = targets.of_optimizer(optimizer, params) if model is None else targets.of_model(model, sample, noise)
     held = _groups(optimizer)
     taken = [target for target in chosen if id(target.weight) in held and target.weight.requires_grad]
     if not taken:

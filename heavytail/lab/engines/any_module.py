@@ -5,7 +5,6 @@ It has the doors of `two_layer`, which is faster where it applies.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from heavytail import compress, noise
 from heavytail.compress import shrinking
 from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered, shorten
 from heavytail.networks import hidden_weights
+from heavytail.networks.keeping import copied
 from heavytail.noise import Kicks
 
 Parameters = Mapping[str, Tensor]
@@ -177,7 +177,7 @@ def pruned(
     With `chance`, a seed, units go in random order. What comes before the first hidden weight is not pruned, so it is
     run once for all criteria.
     """
-    model = copy.deepcopy(networks.module)
+    model = copied(networks.module)
     model.load_state_dict(weights(networks, row))
     before = _before_hidden(model, networks.hidden[0])
     made = _smaller(networks, model, criteria, chance)

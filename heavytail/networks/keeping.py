@@ -1,0 +1,89 @@
+"""A network as it was, after a call or a trace that left something behind, or as a copy."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards the network has its modes, buffers, flags and attributes again, and so have the random states."""
+    flags = [(p, p.requires_grad) for p in model.parameters()]
+    devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
+    met: set[int] = set()
+    undo = [again for module in model.modules() for again in _kept(vars(module), met)]
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        for again in undo:
+            again()
+        for p, flag in flags:
+            p.requires_grad = flag
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy in new memory, also of a network that keeps something of a call: without the graph that it came from."""
+    met: set[int] = set()
+    kept = [value for module in model.modules() for value in _within(vars(module), met)]
+    computed = [t for t in kept if isinstance(t, Tensor) and not t.is_leaf]
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+
+
+def _within(value: Any, met: set[int]) -> Iterator[Any]:
+    """A value and all that lies in its containers, each object once; no layers and no parameters."""
+    if id(value) in met or isinstance(value, nn.Parameter | nn.Module):
+        return
+    met.add(id(value))
+    yield value
+    if isinstance(value, dict | list | tuple | set | deque):
+        for part in list(value.values() if isinstance(value, dict) else value):
+            yield from _within(part, met)
+
+
+def _kept(values: Any, met: set[int]) -> Iterator[Callable[[], None]]:
+    """What makes these values, and all that lies in them, again what they are now."""
+    for value in _within(values, met):
+        if isinstance(value, Tensor):
+            yield _tensor(value)
+        elif isinstance(value, dict):
+            yield _mapping(value)
+        elif isinstance(value, list | set | deque):
+            yield _sequence(value)
+
+
+def _tensor(tensor: Tensor) -> Callable[[], None]:
+    value = tensor.detach().clone()
+
+    def again() -> None:
+        with torch.no_grad():
+            tensor.copy_(value)
+
+    return again
+
+
+def _mapping(mapping: dict[Any, Any]) -> Callable[[], None]:
+    entries = dict(mapping)
+
+    def again() -> None:
+        mapping.clear()
+        mapping.update(entries)
+
+    return again
+
+
+def _sequence(values: Any) -> Callable[[], None]:
+    entries = list(values)
+
+    def again() -> None:
+        values.clear()
+        (values.update if isinstance(values, set) else values.extend)(entries)
+
+    return again
