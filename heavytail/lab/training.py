@@ -36,15 +36,16 @@ def batches(
 ) -> Iterator[Tensor | slice]:
     """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
 
-    The last batch of an epoch holds what is left, as a DataLoader does by default.
+    The last batch of an epoch holds what is left, as a DataLoader does by default. Shuffles are drawn on the CPU: the
+    same on every device.
     """
     if run.batch_size is None:
         while True:
             yield slice(None)
     epoch, skip = divmod(start, -(-samples // run.batch_size))
     while True:
-        shuffle = streams.generator(run.seed, stream, epoch, device=device)
-        yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
+        shuffle = streams.generator(run.seed, stream, epoch)
+        yield from torch.randperm(samples, generator=shuffle).to(device).split(run.batch_size)[skip:]
         epoch, skip = epoch + 1, 0
 
 
