@@ -5,6 +5,8 @@ Triton's interpreter draws the kicks, and a recorded step is the step itself. On
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -14,8 +16,8 @@ from made_up_data import made_up
 pytest.importorskip("triton", reason="needs triton, which there is for Linux")
 
 from heavytail import Run, noise
-from heavytail.lab import trainer
-from heavytail.lab.engines import two_layer
+from heavytail.lab import trainer, training
+from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import recording
 from heavytail.noise import draws
 
@@ -79,3 +81,55 @@ def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
         torch.testing.assert_close(
             torch.tensor(got.table[column]), torch.tensor(wanted.table[column]), rtol=5 * loose, atol=5 * loose
         )
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Names of the groups, tapes and networks made in the test that are still there, without a garbage collection."""
+    made = []
+
+    def watched(module, name):
+        make = getattr(module, name)
+
+        def call(*args, **options):
+            value = make(*args, **options)
+            made.append((f"{module.__name__}.{name}", weakref.ref(value)))
+            return value
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in ((training, "group"), (recording, "tape"), (two_layer, "stack"), (any_module, "stack")):
+        watched(module, name)
+    gc.collect()
+    gc.disable()
+    yield lambda: [name for name, value in made if value() is not None] if made else ["nothing was made"]
+    gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["two layers, minibatches", "three layers"])
+def test_what_a_group_took_is_free_when_it_ends(kind, gpu, held):
+    runs = [replace(run, max_steps=steps) for run, steps in zip(KINDS[kind], (8, 5, 8), strict=False)]
+    result = trained(runs, "cuda" if ON_GPU else "cpu")
+    assert gpu  # or nothing was recorded
+    gpu.clear()
+    assert held() == []
+    assert set(result.table["status"]) == {"max_steps"}
+
+
+@pytest.mark.parametrize("kind", ["two layers", "three layers"])
+def test_what_a_group_took_is_free_when_it_fails(kind, gpu, held, monkeypatch):
+    engine, calls = (two_layer if kind == "two layers" else any_module), []
+    descend = engine.descend
+
+    def fails(*args):
+        calls.append(held())
+        if len(calls) % 7 == 0:
+            raise MemoryError("too much")
+        return descend(*args)
+
+    monkeypatch.setattr(engine, "descend", fails)
+    result = trained(KINDS[kind], "cuda" if ON_GPU else "cpu")
+    gpu.clear()
+    assert held() == []
+    assert max(names.count("heavytail.lab.training.group") for names in calls) == 1
+    assert "out_of_memory" in set(result.table["status"])
