@@ -13,9 +13,10 @@ _NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed")  # o
 
 
 def available(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+    """Bytes that can be had on a device: what is free, and what torch keeps of tensors that are gone."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, ValueError):  # not every system tells
