@@ -56,6 +56,29 @@ def test_only_errors_of_memory_say_that_it_ran_out():
     assert not devices.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
+MORE = "\nCUDA kernel errors might be asynchronously reported at some other API call"
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "broken"),
+    [
+        (torch.AcceleratorError(f"CUDA error: out of memory{MORE}"), True, False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (torch.AcceleratorError(f"CUDA error: operation not permitted when stream is capturing{MORE}"), False, False),
+        (torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture"), False, False),
+        (torch.AcceleratorError("CUDA error: dependency created on uncaptured work in another stream"), False, False),
+        (torch.AcceleratorError(f"CUDA error: device-side assert triggered{MORE}"), False, True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("expected scalar type Float but found Half"), False, False),
+    ],
+    ids=range(10),
+)
+def test_a_device_is_broken_by_what_it_cannot_go_on_from_and_by_nothing_else(error, memory, broken):
+    assert (devices.ran_out(error), devices.broke(error)) == (memory, broken)
+
+
 def precisions():
     return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
 
