@@ -15,7 +15,6 @@ mpl.use("Agg")
 
 import pandas as pd
 import pytest
-import recorded_steps
 import torch
 from goodness_of_fit import follows_symmetric
 from matplotlib import pyplot as plt
@@ -28,8 +27,7 @@ from heavytail.lab import bench, trainer
 from heavytail.lab.bench import loop, on_gpu, stage, timing
 from heavytail.lab.bench.timing import Figure
 from heavytail.lab.engines import two_layer
-from heavytail.lab.machine import devices, recording
-from heavytail.noise import draws
+from heavytail.lab.machine import devices
 
 CPU = torch.device("cpu")
 SMALL = stage.Shape("digits", 6, 3, 60, 40)
@@ -126,68 +124,6 @@ def test_a_kick_and_the_copy_it_is_held_against_read_and_write_the_same_weights(
     sides["copy"]()
     assert torch.equal(copied, weights)
     assert sides["torch"]().shape == shape[1:]
-
-
-@pytest.fixture
-def recorded(monkeypatch, one_thread) -> Counter[str]:
-    """The way of a GPU: how often laws and keys are laid ready, and steps recorded."""
-    pytest.importorskip("triton", reason="needs triton, which there is for Linux")
-    from heavytail._sampler import gpu as sampler
-
-    counts: Counter[str] = Counter()
-
-    def counted(name, call):
-        return lambda *args, **named: counts.update([name]) or call(*args, **named)
-
-    for module in (noise, draws):
-        monkeypatch.setattr(module, "launched", lambda device: True)
-        monkeypatch.setattr(module, "launches", counted("ready", draws.launches))
-    monkeypatch.setattr(two_layer, "by_core", lambda device: False)
-    monkeypatch.setattr(sampler, "add", recorded_steps.kernel(sampler.add))
-    monkeypatch.setattr(recording, "record", counted("recorded", recorded_steps.record))
-    return counts
-
-
-def changed(weights, call):
-    before = weights.clone()
-    call()
-    return weights - before
-
-
-@pytest.mark.parametrize("kind", noise.NOISES)
-def test_on_a_gpu_a_call_that_is_timed_is_a_replay_and_nothing_more(kind, recorded):
-    weights, kicks = torch.zeros(3, 40, 10), {row: stage.kick(kind, row) for row in range(3)}
-    ours = stage.kicked(weights, kicks)
-    wanted = changed(weights.zero_(), lambda: noise.kick_each(weights, kicks))
-    nets, x, y, rates = replace(on_gpu.REHEARSAL.grids[1], runs=3).stage(CPU)
-    step = stage.stepped(nets, x, y, rates, kicks)
-    eager = replace(nets, hidden=nets.hidden.clone(), output=nets.output.clone())
-    recorded.clear()
-    assert torch.equal(changed(weights.zero_(), ours), wanted)
-    step()
-    assert not recorded  # all is ready before
-    two_layer.descend(eager, x, y, rates, {})  # the kicks are too small to see
-    torch.testing.assert_close(nets.hidden, eager.hidden, rtol=0, atol=1e-6)
-    recorded.clear()
-    sides = {**on_gpu.kick_and_copy((3, 40, 10), kind, CPU), **on_gpu._steps(on_gpu.REHEARSAL.grids[0], CPU, [kind])}
-    assert recorded == {"ready": 2, "recorded": 2}
-    for call in sides.values():
-        call()
-    assert recorded == {"ready": 2, "recorded": 2}
-
-
-def test_on_a_gpu_steps_with_coarser_products_are_replays_too(recorded, monkeypatch):
-    timed = []
-
-    def in_time(sides, *_):
-        timed.append(dict(recorded))
-        return {side: [1.0] for side in sides}
-
-    monkeypatch.setattr(on_gpu, "in_time", in_time)
-    count = len(list(on_gpu.rounded(replace(on_gpu.REHEARSAL, grids=on_gpu.REHEARSAL.grids[:1]), CPU)))
-    assert count == 4
-    assert [counts["recorded"] for counts in timed] == [2, 4]  # each side before it is timed
-    assert recorded["recorded"] == 4
 
 
 @pytest.mark.long
