@@ -1,4 +1,5 @@
-"""The kernels are compiled for a GPU that is not here: what the interpreter forgives, a compiler may refuse.
+"""The kernels, and those of the tests, are compiled for a GPU that is not here: a compiler refuses what an interpreter
+forgives.
 
 Triton makes an argument that is 1 a constant, unless it is told not to. So each kernel is compiled as it is, and with
 every such argument as the constant 1.
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,35 +27,63 @@ TYPES = {
     "keys": "*i64",
     "steps": "*i64",
     "largest": "fp32",
-    **dict.fromkeys(("stride", "count", "row", "apart", "lane"), "i32"),
+    **dict.fromkeys(("stride", "count", "row", "apart", "lane", "last"), "i32"),
+    **dict.fromkeys(("start", "key", "step", "chunks"), "*i64"),
+    **dict.fromkeys(("ones", "sine", "small", "large"), "*fp32"),
 }
+Choices = Sequence[Mapping[str, Any]]  # constants by name, of each way in which a kernel is launched
 
 
-def compiled() -> None:
-    """Compile all kernels; in a process without the interpreter."""
+def compiled(which: str) -> None:
+    """Compile all kernels of the package or of the tests; in a process without the interpreter."""
+    kernels = {"package": _of_the_package, "tests": _of_the_tests}[which]()
+    for kernel, choices, types in kernels:
+        _compile(kernel, choices, TYPES | types)
+    print("compiled")
+
+
+def _of_the_package() -> list[tuple[Any, Choices, dict[str, str]]]:
+    from heavytail._sampler import gpu
+
+    ways = [{"SIGNED": signed, "ADD": add, "B": gpu.BLOCK} for signed in (True, False) for add in (True, False)]
+    return [(gpu._stable_kernel, ways, {}), (gpu._normal_kernel, [{"B": gpu.BLOCK}], {})]
+
+
+def _of_the_tests() -> list[tuple[Any, Choices, dict[str, str]]]:
+    import test_gpu_kernels as tests
+    from triton import JITFunction
+
+    half = tests.CHUNK // 2
+    found = [
+        (tests._words_kernel, [{"B": size} for size in (16, half, tests.PROGRAM)], {"out": "*i32"}),
+        (tests._chunk_kernel, [{"SIGNED": signed, "B": half, "N": tests.CHUNKS} for signed in (True, False)], {}),
+        (tests._normals_kernel, [{"B": half}], {}),
+        (tests._series_kernel, [{"B": tests.CHUNK}], {}),
+    ]
+    assert {id(kernel) for kernel, _, _ in found} == {id(k) for k in vars(tests).values() if isinstance(k, JITFunction)}
+    return found
+
+
+def _compile(kernel: Any, choices: Choices, types: Mapping[str, str]) -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from heavytail._sampler import gpu
-
-    ways = [{"SIGNED": signed, "ADD": add} for signed in (True, False) for add in (True, False)]
-    for kernel, choices in ((gpu._stable_kernel, ways), (gpu._normal_kernel, [{}])):
-        names = kernel.arg_names
-        free = [p.name for p in kernel.params if not p.do_not_specialize and TYPES.get(p.name) == "i32"]
-        for choice in choices:
-            for ones in ({}, dict.fromkeys(free, 1)):
-                known = {"B": gpu.BLOCK, **choice, **ones}
-                signature = {name: "constexpr" if name in known else TYPES[name] for name in names}
-                source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in known.items()})
-                program = triton.compile(source, target=GPUTarget("cuda", ARCHITECTURE, 32)).asm["cubin"]
-                assert b"ELF" in program[:8]
-    print("compiled")
+    names = kernel.arg_names
+    free = [p.name for p in kernel.params if not p.do_not_specialize and types.get(p.name) == "i32"]
+    for choice in choices:
+        for ones in ({}, dict.fromkeys(free, 1)) if free else ({},):
+            known = {**choice, **ones}
+            signature = {name: "constexpr" if name in known else types[name] for name in names}
+            source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in known.items()})
+            program = triton.compile(source, target=GPUTarget("cuda", ARCHITECTURE, 32)).asm["cubin"]
+            assert b"ELF" in program[:8]
 
 
-def test_the_kernels_are_compiled_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", ["package", "tests"])
+def test_the_kernels_are_compiled_for_a_gpu_that_is_not_here(which: str, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
-    command = [sys.executable, "-c", "import test_gpu_compiled as t; t.compiled()"]
+    command = [sys.executable, "-c", "import sys; import test_gpu_compiled as t; t.compiled(sys.argv[1])", which]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "compiled\n", done.stderr[-3000:]

@@ -25,6 +25,7 @@ from heavytail.noise import Kick, draws  # noqa: E402
 pytestmark = pytest.mark.gpu
 # log |X| = L + (1 - α)/α M: two logarithms in float32, which may each be off by so many roundings of log |X|.
 ROUNDINGS = 4.0
+PROGRAM = 4096  # ciphers of a program at most: a compiler for a GPU takes minutes for many more
 
 
 def off(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -38,26 +39,22 @@ def allowed(alpha: float) -> float:
     return ROUNDINGS * (1 + abs(1 - alpha) / alpha)
 
 
-@triton.jit
-def _words_kernel(out, start, key, step, lane, last, B: tl.constexpr):  # type: ignore[no-untyped-def]
-    place = tl.arange(0, B)
-    a, b, c, d = gpu._words(start + place, key, step, lane, last)
-    tl.store(out + place, a)
-    tl.store(out + B + place, b)
-    tl.store(out + 2 * B + place, c)
-    tl.store(out + 3 * B + place, d)
-
-
 def words(start: int, key: int, step: int, lane: int, last: int, count: int = 512) -> np.ndarray:
     out = torch.zeros(4, count, dtype=torch.int32, device=DEVICE)
     at = [torch.tensor([number], device=DEVICE) for number in (start, int(np.uint64(key).astype(np.int64)), step)]
-    _words_of[(1,)](out, *at, lane, last, B=count)
+    block = min(count, PROGRAM)
+    _words_kernel[(count // block,)](out, *at, lane, last, count, B=block)
     return out.cpu().numpy().view(np.uint32)
 
 
-@triton.jit
-def _words_of(out, start, key, step, lane, last, B: tl.constexpr):  # type: ignore[no-untyped-def]
-    _words_kernel(out, tl.load(start), tl.load(key), tl.load(step), lane, last, B)
+@triton.jit(do_not_specialize=["lane"])  # a lane of 1 would be no tensor
+def _words_kernel(out, start, key, step, lane, last, count, B: tl.constexpr):  # type: ignore[no-untyped-def]
+    place = tl.program_id(0) * B + tl.arange(0, B)
+    a, b, c, d = gpu._words(tl.load(start) + place, tl.load(key), tl.load(step), lane, last)
+    tl.store(out + place, a)
+    tl.store(out + count + place, b)
+    tl.store(out + 2 * count + place, c)
+    tl.store(out + 3 * count + place, d)
 
 
 @pytest.mark.parametrize("key", KEYS, ids=hex)
@@ -111,12 +108,16 @@ def far_out() -> list[int]:
         philox.words(chunk, 0, np.uint64(KEYS[2]), 3, *pair)
         assert np.isin(pair, [0, 2**31, 1024]).any()
     chunks = [*few, *BORDERS, 2**31 - 1, 2**31, 2**32 + 5]
-    return chunks + list(range(32 - len(chunks)))  # a power of 2 of them
+    return chunks + list(range(32 - len(chunks)))
 
 
-@triton.jit
+CHUNKS = PROGRAM // (CHUNK // 2)  # of a program
+
+
+@triton.jit(do_not_specialize=["lane"])
 def _chunk_kernel(out, chunks, laws, key, step, lane, SIGNED: tl.constexpr, B: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]
-    which, place, key, step = tl.arange(0, N * B) // B, tl.arange(0, N * B) % B, tl.load(key), tl.load(step)
+    place, key, step = tl.arange(0, N * B) % B, tl.load(key), tl.load(step)
+    which = tl.program_id(0) * N + tl.arange(0, N * B) // B
     chunk, into = tl.load(chunks + which), out + which * (2 * B) + place
     a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)
     first = chunk * (2 * B) + place
@@ -137,11 +138,11 @@ def test_draws_far_out_in_a_lane_and_where_bits_are_few_are_those_of_the_cpu(of:
         torch.zeros(wanted.shape, device=DEVICE),
         [torch.tensor(n, device=DEVICE) for n in (chunks, KEYS[2:3], [3])],
     )
-    _chunk_kernel[(1,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2, N=len(chunks))
+    _chunk_kernel[(len(chunks) // CHUNKS,)](out, at[0], row, *at[1:], 0, SIGNED=of.signed, B=CHUNK // 2, N=CHUNKS)
     assert off(out.cpu().numpy(), wanted) <= ROUNDINGS * (1 + abs(of.power))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["lane"])
 def _normals_kernel(out, start, key, step, lane, ones, B: tl.constexpr):  # type: ignore[no-untyped-def]
     chunk, place, key, step = tl.load(start), tl.arange(0, B), tl.load(key), tl.load(step)
     a, b, c, d = gpu._words(chunk * B + place, key, step, lane, 0)

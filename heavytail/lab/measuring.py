@@ -48,7 +48,7 @@ def finish(
     """Measure a run: loss and accuracies, before pruning, at squared error 0.1 and at every share; `twin` goes with it.
 
     `build` makes a network that the user has given. A run that cannot be measured has failed, and keeps its weights;
-    want of memory is raised.
+    want of memory and a broken device are raised.
     """
     started = time.perf_counter()
     weights = engine.weights(nets, row)
@@ -58,7 +58,7 @@ def finish(
             numbers = _numbers(one, engine.keep(nets, [row]), weights, engine, dataset, build)
             numbers |= twin if numbers else {}
         except (Exception, SystemExit) as error:
-            if devices.ran_out(error):
+            if devices.ran_out(error) or devices.broke(error):
                 raise
             one.status, one.reason = "failed", f"it could not be measured: {_said(error)}"
     seconds = one.seconds + time.perf_counter() - started

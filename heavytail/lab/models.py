@@ -22,9 +22,9 @@ class Build(Protocol):
     """How a network of one's own is made.
 
     `shape` is that of one input, `classes` the number of outputs, `width` and `depth` are those of the run, and every
-    random number comes from `generator`, so that a seed names a network. The module takes inputs `(batch, *shape)` and
-    returns (batch, classes); its parameters are float32. It may have biases, buffers that training does not change,
-    and any forward that `torch.func` can follow.
+    random number comes from `generator`, so that a seed names a network: it is the CPU's, and the module is moved to
+    the device of the run. The module takes inputs `(batch, *shape)` and returns (batch, classes); its parameters are
+    float32. It may have biases, buffers that training does not change, and any forward that `torch.func` can follow.
 
     >>> from heavytail import Run, train
     >>> def narrow(shape, classes, *, width, depth, generator):
@@ -128,14 +128,18 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
 
 
 def initial_model(run: Run, dataset: Dataset, build: Build | None = None) -> nn.Module:
-    """The network of a run before its first step, on the data's device; `build` makes one that the user has given."""
-    stream = streams.generator(run.seed, "weights", device=dataset.x_train.device)
+    """The network of a run before its first step, on the data's device; `build` makes one that the user has given.
+
+    It is drawn on the CPU wherever the data lie: another device's generator gives other numbers for the same seed.
+    """
+    stream = streams.generator(run.seed, "weights")
     shape = dataset.x_train.shape[1:]
     if own_network(run.network):
         build = build or _builder(run.network, {})
         model = build(shape, dataset.classes, width=run.width, depth=run.depth, generator=stream)
         return model.to(dataset.x_train.device) if isinstance(model, nn.Module) else model
-    return networks.build(run.network, shape, dataset.classes, width=run.width, depth=run.depth, generator=stream)
+    model = networks.build(run.network, shape, dataset.classes, width=run.width, depth=run.depth, generator=stream)
+    return model.to(dataset.x_train.device)
 
 
 def final_model(run: Run, weights: Mapping[str, Tensor], dataset: Dataset, build: Build | None = None) -> nn.Module:

@@ -273,11 +273,11 @@ def settled(runs: Iterable[Run], ids: Mapping[str, str]) -> list[Run]:
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:
-    """What a TOML file holds; ValueError names one that is none, FileNotFoundError one that is not there."""
+    """What a TOML file holds; ValueError names one that is none, OSError no file or one that is not there."""
     try:
         path = files.named(path)
         if kind := files.kind_of(path):  # a pipe would wait for its writer
-            raise ValueError(f"it is {kind}")
+            raise OSError(f"{path} is {kind}: name a TOML file")
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:

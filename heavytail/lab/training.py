@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Generic
 
 import torch
@@ -16,7 +17,7 @@ from heavytail.lab.engines.protocol import Engine, Networks
 from heavytail.lab.machine import recording, threads
 from heavytail.lab.machine.recording import Step, Tape
 from heavytail.lab.runs import Run
-from heavytail.noise import Kick
+from heavytail.noise import Kick, Kicks
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +37,16 @@ def batches(
 ) -> Iterator[Tensor | slice]:
     """Indices of each step's batch after step `start`, without end: all samples in order, or a shuffle an epoch.
 
-    The last batch of an epoch holds what is left, as a DataLoader does by default.
+    The last batch of an epoch holds what is left, as a DataLoader does by default. Shuffles are drawn on the CPU: the
+    same on every device.
     """
     if run.batch_size is None:
         while True:
             yield slice(None)
     epoch, skip = divmod(start, -(-samples // run.batch_size))
     while True:
-        shuffle = streams.generator(run.seed, stream, epoch, device=device)
-        yield from torch.randperm(samples, generator=shuffle, device=device).split(run.batch_size)[skip:]
+        shuffle = streams.generator(run.seed, stream, epoch)
+        yield from torch.randperm(samples, generator=shuffle).to(device).split(run.batch_size)[skip:]
         epoch, skip = epoch + 1, 0
 
 
@@ -181,22 +183,21 @@ def _in_step(runs: Group[Networks], count: int, hold: bool) -> Tensor:
 def _recorded(runs: Group[Networks], tape: Tape, places: Tensor | None, silent: bool) -> Tensor:
     """The same step from what lies on the device: which samples, and how many steps were made."""
     size = None if places is None else places.shape[1]
-    if places is not None:
-        tape.places.setdefault(size, torch.empty_like(places)).copy_(places)
+    taken = None if places is None else tape.places.setdefault(size, torch.empty_like(places)).copy_(places)
     kicked = () if silent else tuple(row for row, one in enumerate(runs.going) if one.is_kicked())
 
     def make() -> Step:
         own = {row: kick for row in kicked if (kick := runs.going[row].kick())}
         ready = noise.launches(own, len(runs.going), tape.clock.device, tape.clock)
-
-        def step() -> Tensor:
-            tape.clock.add_(1)
-            batch = _batch(runs.x, runs.y, tape.places.get(size))
-            return runs.engine.descend(runs.nets, *batch, runs.rates, ready, runs.decay, runs.shrink)
-
-        return step
+        # A step that knew its tape would keep both, and the networks, until Python looks for cycles.
+        return partial(_once, replace(runs, tape=None), tape.clock, taken, ready)
 
     return recording.repeat(tape, (size, kicked), make)
+
+
+def _once(runs: Group[Networks], clock: Tensor, taken: Tensor | None, ready: Kicks) -> Tensor:
+    clock.add_(1)
+    return runs.engine.descend(runs.nets, *_batch(runs.x, runs.y, taken), runs.rates, ready, runs.decay, runs.shrink)
 
 
 def kicks(going: Sequence[Training]) -> dict[int, Kick]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from heavytail.lab.engines.protocol import Engine, Networks
 from heavytail.lab.machine import devices, recording, threads
 from heavytail.lab.models import Build
 from heavytail.lab.training import Training
-from heavytail.noise import Kick
+from heavytail.noise import Kick, Kicks
 
 BLOCK = 2**16  # numbers of a weight that get all kicks before the next ones do: they stay in a core's cache
 
@@ -101,15 +102,15 @@ def _launched(
 
         def make(kicked: tuple[int, ...] = kicked) -> recording.Step:
             ready = noise.launches({row: own[row] for row in kicked}, rows, device, tape.clock)
-
-            def kick() -> Tensor:
-                tape.clock.add_(1)
-                engine.perturb(nets, ready)
-                return tape.clock
-
-            return kick
+            return partial(_once, nets, engine, tape.clock, ready)  # without the tape, which would be a cycle
 
         recording.repeat(tape, kicked, make)
+
+
+def _once(nets: Networks, engine: Engine[Networks], clock: Tensor, ready: Kicks) -> Tensor:
+    clock.add_(1)
+    engine.perturb(nets, ready)
+    return clock
 
 
 def _numbers(model: nn.Module, weights: Sequence[Tensor], unit: noise.Unit, sample: Tensor | None) -> dict[str, float]:

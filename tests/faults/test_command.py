@@ -137,7 +137,7 @@ def test_a_grid_that_is_a_pipe_is_not_waited_for(tmp_path, tried):
     for verb in ("train", "simulate"):
         done = command(verb, tmp_path / "pipe.toml", "--out", tmp_path / "t.parquet")
         assert_refused(done, tried)
-        assert "pipe.toml is not a TOML file: it is a pipe" in done.stderr
+        assert "pipe.toml is a pipe: name a TOML file" in done.stderr
 
 
 @settings(max_examples=60)

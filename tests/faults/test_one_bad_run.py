@@ -144,9 +144,10 @@ def test_an_error_of_those_who_watch_goes_through(tried):
     tried("one bad run", UNDISTURBED)
 
 
-def test_a_device_that_is_broken_fails_no_run(monkeypatch, tried):
+@pytest.mark.parametrize(("room", "name"), [(queue.training, "steps"), (measuring, "_numbers")])
+def test_a_device_that_is_broken_fails_no_run(room, name, monkeypatch, tried):
     error = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-    break_in(monkeypatch, queue.training, "steps", lambda *_: True, error)
+    break_in(monkeypatch, room, name, lambda *_: True, error)
     with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
         train(*GOOD)
     tried("one bad run", UNDISTURBED)

@@ -1,21 +1,26 @@
 """The way of a GPU, all runs in one piece and steps recorded, on a CPU: the runs are those of the CPU to rounding.
 
-Triton's interpreter draws the kicks, and a recorded step is the step itself. On a GPU nothing is changed.
+Triton's interpreter draws the kicks, and `recorded_steps` records the steps. On a GPU nothing is changed.
 """
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
+import recorded_steps
 import torch
 from made_up_data import made_up
+from torch import Tensor, nn
 
 pytest.importorskip("triton", reason="needs triton, which there is for Linux")
 
 from heavytail import Run, noise
-from heavytail.lab import trainer
-from heavytail.lab.engines import two_layer
+from heavytail._sampler import gpu as sampler
+from heavytail.lab import trainer, training
+from heavytail.lab.engines import any_module, two_layer
 from heavytail.lab.machine import recording
 from heavytail.noise import draws
 
@@ -48,18 +53,20 @@ def gpu(monkeypatch):
 
     def spy(step, pool=None):
         recorded.append(step)
-        return record(step, pool) if ON_GPU else step
+        return (record if ON_GPU else recorded_steps.record)(step, pool)
 
     monkeypatch.setattr(recording, "record", spy)
     if not ON_GPU:
         for module in (noise, draws):
             monkeypatch.setattr(module, "launched", lambda device: True)
         monkeypatch.setattr(two_layer, "by_core", lambda device: False)
+        monkeypatch.setattr(sampler, "add", recorded_steps.kernel(sampler.add))
     return recorded
 
 
-def trained(runs, device="cpu"):
-    return trainer.train(runs, device=device, data={run.dataset: DATA[run.dataset] for run in runs}, progress=False)
+def trained(runs, device="cpu", **options):
+    data = {run.dataset: DATA[run.dataset] for run in runs}
+    return trainer.train(runs, device=device, data=data, progress=False, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -79,3 +86,112 @@ def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
         torch.testing.assert_close(
             torch.tensor(got.table[column]), torch.tensor(wanted.table[column]), rtol=5 * loose, atol=5 * loose
         )
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Names of the groups, tapes and networks made in the test that are still there, without a garbage collection."""
+    made = []
+
+    def watched(module, name):
+        make = getattr(module, name)
+
+        def call(*args, **options):
+            value = make(*args, **options)
+            made.append((f"{module.__name__}.{name}", weakref.ref(value)))
+            return value
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in ((training, "group"), (recording, "tape"), (two_layer, "stack"), (any_module, "stack")):
+        watched(module, name)
+    gc.collect()
+    gc.disable()
+    yield lambda: [name for name, value in made if value() is not None] if made else ["nothing was made"]
+    gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["two layers, minibatches", "three layers"])
+def test_what_a_group_took_is_free_when_it_ends(kind, gpu, held):
+    runs = [replace(run, max_steps=steps) for run, steps in zip(KINDS[kind], (8, 5, 8), strict=False)]
+    result = trained(runs, "cuda" if ON_GPU else "cpu")
+    assert gpu  # or nothing was recorded
+    gpu.clear()
+    assert held() == []
+    assert set(result.table["status"]) == {"max_steps"}
+
+
+@pytest.mark.parametrize("kind", ["two layers", "three layers"])
+def test_what_a_group_took_is_free_when_it_fails(kind, gpu, held, monkeypatch):
+    engine, calls = (two_layer if kind == "two layers" else any_module), []
+    descend = engine.descend
+
+    def fails(*args):
+        calls.append(held())
+        if len(calls) % 7 == 0:
+            raise MemoryError("too much")
+        return descend(*args)
+
+    monkeypatch.setattr(engine, "descend", fails)
+    result = trained(KINDS[kind], "cuda" if ON_GPU else "cpu")
+    gpu.clear()
+    assert held() == []
+    assert max(names.count("heavytail.lab.training.group") for names in calls) == 1
+    assert "out_of_memory" in set(result.table["status"])
+
+
+class Doubled(nn.Module):
+    """It brings a number over from Python at every call, which no step that is recorded can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.tensor(2.0, device=x.device)
+
+
+def doubling(shape, classes, *, width, depth, generator):
+    model = nn.Sequential(nn.Linear(shape[0], width), Doubled(), nn.Tanh(), nn.Linear(width, classes))
+    for weight in model.parameters():
+        nn.init.normal_(weight, std=0.1, generator=generator)
+    return model
+
+
+def test_a_network_whose_step_cannot_be_recorded_is_trained_all_the_same(request):
+    runs = [replace(BASE, network=":doubling", **own) for own in NOISES[:2]]
+    wanted = trained(runs, networks={"doubling": doubling})
+    request.getfixturevalue("gpu")
+    with pytest.warns(UserWarning, match="a step cannot be recorded"):
+        got = trained(runs, "cuda" if ON_GPU else "cpu", networks={"doubling": doubling})
+    assert list(got.table["status"]) == ["max_steps"] * 2
+    for run in runs:
+        for name, weight in wanted.weights(run).items():
+            torch.testing.assert_close(got.weights(run)[name], weight, rtol=1e-4, atol=1e-5)
+
+
+WEIGHTS = torch.arange(4.0)
+STEPS = {
+    "a number is read": lambda: WEIGHTS.mul_(float(WEIGHTS.sum())),
+    "a number is brought over": lambda: WEIGHTS.add_(torch.tensor([1.0, 2.0, 3.0, 4.0])),
+    "a choice is read": lambda: WEIGHTS[WEIGHTS > 1].sum(),
+    "all is read": lambda: WEIGHTS.add_(WEIGHTS.tolist()[0]),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_the_stand_in_records_no_step_that_a_gpu_does_not(kind):
+    before = WEIGHTS.clone()
+    with pytest.raises(torch.AcceleratorError, match="not permitted when stream is capturing"):
+        recorded_steps.record(STEPS[kind])
+    assert torch.equal(WEIGHTS, before)
+
+
+def test_the_stand_in_changes_nothing_while_it_records_and_replays_what_it_recorded():
+    weights, here = torch.zeros(3), [torch.ones(3), torch.ones(3)]
+    replay = recorded_steps.record(lambda: weights.add_(here[0] * 2))
+    assert weights.tolist() == [0.0] * 3
+    assert replay().tolist() == replay().sub(2).tolist() == [2.0] * 3
+    here.reverse()
+    with pytest.raises(AssertionError, match="not the same"):
+        replay()
+    count = iter(range(9))
+    replay = recorded_steps.record(lambda: weights.add_(next(count)))
+    with pytest.raises(AssertionError, match="not the same"):
+        replay()

@@ -700,10 +700,28 @@ def test_however_much_there_is_it_goes_into_eight_files_below_the_limit(tmp_path
     assert packed
     assert packed == [f"tiny/table{k}.parquet" for k in range(len(packed))]
     page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    left_out = [f"table{k}" for k in range(len(packed), 20)]
+    assert left_out
+    said = r"^\* \*\*(\S+) is not handed back\*\*, its rows are in the store alone: 3 archives are full$"
+    assert re.findall(said, page, re.MULTILINE) == left_out
     assert page.count("\n* `t") == report.LISTED
     assert "* and 85 more, in tests.json" in page
     assert all(len(line) < 600 for line in page.splitlines())
     assert (tmp_path / "out" / "log.txt").stat().st_size < 2 * report.TAIL
+
+
+def test_a_table_that_no_archive_holds_is_named_on_the_page_and_takes_no_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "MOST", 2**16 + 2**16)
+    small = results.tabled([outcome.row for outcome in trainer.outcomes(RUNS[:2], progress=False)])
+    large = pd.concat([small.assign(key=small["key"] + str(k), reason=f"{k:x}" * 40) for k in range(2**12)])
+    states = [State(name, rows, 2, 2, (1,), ()) for name, rows in (("a", small), ("b", large), ("c", small))]
+    report.write(of(tmp_path), _report(tables=states))
+    with zipfile.ZipFile(tmp_path / "out" / "tables.zip") as archive:
+        assert archive.namelist() == ["tiny/a.parquet", "tiny/c.parquet"]
+    page = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert re.findall(r"\*\*(\S+) is not handed back\*\*, .* it has \d+ bytes, and an archive holds 65536", page) == [
+        "b"
+    ]
 
 
 def test_a_page_of_a_gpu_names_it_and_says_what_failed(tmp_path):

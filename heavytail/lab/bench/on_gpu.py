@@ -23,7 +23,7 @@ from torch import Tensor
 from heavytail import noise
 from heavytail.lab import trainer
 from heavytail.lab.bench import loop
-from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, Shape, descend, kick, stage
+from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, Shape, descend, kick, kicked, stage, stepped
 from heavytail.lab.bench.timing import Figure, Sides, in_time, ratios, wait
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import two_layer
@@ -124,7 +124,7 @@ def kick_and_copy(shape: tuple[int, int, int], kind: noise.Noise, device: torch.
     kicks = {row: kick(kind, row) for row in range(shape[0])}
     generator = torch.Generator(device).manual_seed(1)
     return {
-        "ours": partial(noise.kick_each, weights, kicks),
+        "ours": kicked(weights, kicks),
         "copy": partial(other.copy_, weights),
         "torch": lambda: alone.add_(1e-9 * loop.eager(kind, ALPHA, alone.shape, generator)),
     }
@@ -150,7 +150,7 @@ def _steps(grid: Grid, device: torch.device, kinds: list[noise.Noise | None]) ->
     sides: Sides = {"products": products_alone(nets, x)}
     for kind in kinds:
         own = {} if kind is None else {row: kick(kind, row) for row in range(grid.runs)}
-        sides[str(kind)] = partial(descend, nets, x, y, rates, own)
+        sides[str(kind)] = stepped(nets, x, y, rates, own)
     return sides
 
 
@@ -180,17 +180,19 @@ def rounded(plan: Plan, device: torch.device) -> Iterator[Figure]:
             sides: Sides = {}
             for products in (PRODUCTS[0], low):
                 nets, x, y, rates = grid.stage(device, products)
-                sides[products] = partial(_step, products, nets, x, y, rates)
+                with devices.products(products, device):
+                    step = stepped(nets, x, y, rates, {})
+                sides[products] = partial(_in_products, products, step, device)
             taken = in_time(sides, plan.seconds, device)
             yield Figure.of(f"step.{low}_speedup", str(grid), ratios(taken[PRODUCTS[0]], taken[low]), "ratio")
-            del sides, nets
+            del sides, nets, step
             _clear(device)
             yield Figure.of(f"step.{low}_error", f"{grid}, of the update of a step", [_error(grid, device, low)], "")
 
 
-def _step(products: str, nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor) -> None:
-    with devices.products(products, x.device):
-        descend(nets, x, y, rates, {})
+def _in_products(products: str, step: Callable[[], object], device: torch.device) -> None:
+    with devices.products(products, device):
+        step()
 
 
 def _error(grid: Grid, device: torch.device, low: str) -> float:
@@ -198,7 +200,8 @@ def _error(grid: Grid, device: torch.device, low: str) -> float:
     for products in (PRODUCTS[0], low):
         nets, x, y, rates = replace(grid, runs=1).stage(device, products)
         before = nets.hidden.clone()
-        _step(products, nets, x, y, rates.fill_(1.0))  # so long that float32 holds the update to many digits
+        rates.fill_(1.0)  # so long that float32 holds the update to many digits
+        _in_products(products, partial(descend, nets, x, y, rates, {}), device)
         updates.append((nets.hidden - before).double())
     exact, other = updates
     return float((other - exact).norm() / exact.norm())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from torch import Tensor
 from heavytail import noise, streams
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import protocol, two_layer
-from heavytail.lab.machine import threads
-from heavytail.noise import Kick
+from heavytail.lab.machine import recording, threads
+from heavytail.noise import Kick, Kicks
 
 ALPHA = 1.75
 
@@ -77,3 +78,44 @@ def descend(nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, kicks
         two_layer.descend(apart[row], x, y, rates[row : row + 1], {0: kicks[row]} if row in kicks else {})
 
     threads.each(alone, range(len(apart)), x.device)
+
+
+def kicked(weights: Tensor, kicks: Mapping[int, Kick]) -> Callable[[], object]:
+    """Kicks of runs in place, (R, units, d), to be called often; on a GPU as in `stepped`."""
+    if not noise.launched(weights.device):
+        return partial(noise.kick_each, weights, kicks)
+
+    ready = noise.launches(kicks, len(weights), weights.device)
+    return _replayed(len(weights), weights.device, lambda _: partial(_kicked, weights, ready))
+
+
+def _kicked(weights: Tensor, ready: Kicks) -> Tensor:
+    noise.kick_each(weights, ready)
+    return weights[:0]  # of which a replay has nothing to copy
+
+
+def stepped(
+    nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, kicks: Mapping[int, Kick]
+) -> Callable[[], object]:
+    """A step of every run, to be called often. On a GPU the trainer prepares and records it once: so does this."""
+    if not noise.launched(x.device):
+        return partial(descend, nets, x, y, rates, kicks)
+
+    def make(clock: Tensor) -> recording.Step:
+        return partial(_stepped, nets, x, y, rates, noise.launches(kicks, len(rates), x.device, clock), clock)
+
+    return _replayed(len(rates), x.device, make)
+
+
+def _stepped(nets: two_layer.Networks, x: Tensor, y: Tensor, rates: Tensor, ready: Kicks, clock: Tensor) -> Tensor:
+    clock.add_(1)
+    return two_layer.descend(nets, x, y, rates, ready)
+
+
+def _replayed(runs: int, device: torch.device, make: Callable[[Tensor], recording.Step]) -> Callable[[], Tensor]:
+    """What `make` makes of a clock of so many runs, recorded."""
+    tape = recording.tape([1] * runs, device)
+    again = partial(recording.repeat, tape, "", partial(make, tape.clock))
+    for _ in range(2):  # the first call compiles, the second records: neither is to be timed
+        again()
+    return again

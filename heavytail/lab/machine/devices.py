@@ -9,13 +9,16 @@ from typing import Any
 
 import torch
 
-_NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed")  # of torch, on a CPU and anywhere
+#: How torch says it on a CPU, anywhere, of the driver of a GPU, and of its libraries.
+_NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed", "out of memory", "STATUS_ALLOC_FAILED")
+_RECORDING = "captur"  # in all that a driver says of what cannot be recorded, and of nothing else
 
 
 def available(device: torch.device) -> int:
-    """Bytes that are free on a device."""
+    """Bytes that can be had on a device: what is free, and what torch keeps of tensors that are gone."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, ValueError):  # not every system tells
@@ -51,11 +54,15 @@ def products(kind: str, device: torch.device) -> Iterator[None]:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error means that memory was not there; torch's CPU allocator has no class of its own for it."""
+    """Whether an error means that memory was not there; only torch's own allocator for a GPU has a class for it."""
     told = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return told or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_ROOM))
 
 
 def broke(error: BaseException) -> bool:
-    """Whether an error means that a device fails whatever it is asked from now on."""
-    return isinstance(error, torch.AcceleratorError)
+    """Whether an error means that a device fails whatever it is asked from now on.
+
+    Torch has the same class for two things after which it goes on: there was no room, or a step could not be recorded.
+    """
+    said = str(error).partition("\n")[0]
+    return isinstance(error, torch.AcceleratorError) and not ran_out(error) and _RECORDING not in said

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from heavytail import version
@@ -70,7 +71,8 @@ def write(session: Session, report: Report) -> None:
     session.out.mkdir(parents=True, exist_ok=True)
     known = _paths(session)
     report = _shared(report, known)
-    _text(session.out / "summary.md", page(session, report))
+    packs, left_out = _packs(session, report.tables)
+    _text(session.out / "summary.md", page(session, report, left_out))
     parts.put(session.out / "tests.json", report.tests)
     figures = [figure for known in report.figures.values() for figure in known["figures"]]
     parts.put(session.out / "bench.json", {"machine": report.machine, "figures": figures})
@@ -78,7 +80,7 @@ def write(session: Session, report: Report) -> None:
     told = {"machine": report.machine, "seconds": report.taken, "tables": states, "absent": report.absent}
     parts.put(session.out / "session.json", {"code": session.code, "profile": session.profile, **told})
     _text(session.out / "log.txt", traces.without(_said(session.store / "logs"), known))
-    for number, content in enumerate(_packs(session, report.tables)):
+    for number, content in enumerate(packs):
         place = session.out / (f"tables-{number + 1}.zip" if number else "tables.zip")
         files.write_atomically(place, partial(Path.write_bytes, data=content))
 
@@ -116,8 +118,11 @@ def _cleaned(told: Any, known: Mapping[str, str]) -> Any:
     return type(told)(_cleaned(inner, known) for inner in told) if isinstance(told, list | tuple) else told
 
 
-def page(session: Session, report: Report) -> str:
-    """The summary: what was done on which machine, what failed, the figures, and how far the tables are."""
+def page(session: Session, report: Report, left_out: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The summary: what was done on which machine, what failed, the figures, and how far the tables are.
+
+    `left_out` says of tables why their rows are not handed back.
+    """
     machine = report.machine
     memory = f", {machine['memory'] / 2**30:.0f} GiB" if machine.get("memory") else ""
     rehearsal = "" if session.device == "cuda" else "\n**A rehearsal on a CPU: nothing here is a figure of a GPU.**\n"
@@ -149,6 +154,7 @@ def page(session: Session, report: Report) -> str:
         *(_row(state) for state in report.tables),
         "",
         *(f"* {name} is not here: {why}" for name, why in report.absent.items()),
+        *(f"* **{name} is not handed back**, its rows are in the store alone: {why}" for name, why in left_out.items()),
         *(f"* {state.name}: {_first(why)}" for state in report.tables for why in (*state.problems, *_failed(state))),
         "",
     ]
@@ -178,23 +184,29 @@ def _first(why: str) -> str:
     return why.partition("\n")[0][:200]
 
 
-def _packs(session: Session, states: Iterable[State]) -> list[bytes]:
+def _packs(session: Session, states: Iterable[State]) -> tuple[list[bytes], dict[str, str]]:
     """Archives of the tables, each as it would lie in a folder of results, and of no more than MOST bytes.
 
-    What does not go into PACKS of them stays in the store.
+    What does not go into PACKS of them stays in the store: why, by table.
     """
+    room = MOST - 2**16
     packs: list[dict[str, bytes]] = [{}]
+    left_out: dict[str, str] = {}
     for state in states:
         if state.rows is None:
             continue
         place = session.store / "tables" / session.profile / f"{state.name}.parquet"
         results.write_table(state.rows, place)
         content = place.read_bytes()
-        if sum(map(len, packs[-1].values())) + len(content) > MOST - 2**16:
+        if len(content) > room:
+            left_out[state.name] = f"it has {len(content)} bytes, and an archive holds {room}"
+            continue
+        if sum(map(len, packs[-1].values())) + len(content) > room:
             packs.append({})
-        if len(content) <= MOST - 2**16:
-            packs[-1][f"{session.profile}/{state.name}.parquet"] = content
-    return [_zip(pack) for pack in packs[:PACKS]]
+        packs[-1][f"{session.profile}/{state.name}.parquet"] = content
+        if len(packs) > PACKS:
+            left_out[state.name] = f"{PACKS} archives are full"
+    return [_zip(pack) for pack in packs[:PACKS]], left_out
 
 
 def _zip(pack: dict[str, bytes]) -> bytes:

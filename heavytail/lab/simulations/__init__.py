@@ -46,6 +46,7 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
 def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.DataFrame:
     """Run simulations of one study: a table with one row a measured number, in the columns of `results.SIMULATED`.
 
+    All is drawn on the device: torch's generators give other numbers of the same law on another one.
     Raises ValueError if there are none, or for a device that is not there, RuntimeError if one fails.
     """
     if not (todo := list(simulations)):

@@ -28,11 +28,55 @@ def test_a_core_has_a_run_unless_memory_is_short(monkeypatch, free, expected):
         assert queue._at_once(Run(dataset="ecg5000", width=2000, lr=1e-3, max_steps=1), ECG5000.data()) == expected
 
 
+class OnAGpu(list):
+    """Samples that say that they lie on a GPU."""
+
+    device = torch.device("cuda")
+
+
+def test_what_torch_keeps_of_tensors_that_are_gone_is_free_on_a_gpu(monkeypatch):
+    """Or the runs after a large group would go a few at a time: it has ended, and its memory is torch's still."""
+    whole, held, kept = 10**9, 10**8, []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (whole - held - sum(kept), whole))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: held + sum(kept))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held)
+    data, run = ECG5000.data(), Run(dataset="ecg5000", width=2000, lr=1e-3, max_steps=1)
+    placed = replace(data, x_train=OnAGpu(data.x_train))
+    before = queue._at_once(run, placed)
+    assert before > 10
+    kept.append(8 * 10**8)
+    assert devices.available(OnAGpu.device) == whole - held
+    assert queue._at_once(run, placed) == before
+
+
 def test_only_errors_of_memory_say_that_it_ran_out():
     assert devices.ran_out(MemoryError())
     assert devices.ran_out(torch.OutOfMemoryError("CUDA out of memory"))
     assert devices.ran_out(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"))
     assert not devices.ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
+MORE = "\nCUDA kernel errors might be asynchronously reported at some other API call"
+
+
+@pytest.mark.parametrize(
+    ("error", "memory", "broken"),
+    [
+        (torch.AcceleratorError(f"CUDA error: out of memory{MORE}"), True, False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (torch.AcceleratorError(f"CUDA error: operation not permitted when stream is capturing{MORE}"), False, False),
+        (torch.AcceleratorError("CUDA error: operation failed due to a previous error during capture"), False, False),
+        (torch.AcceleratorError("CUDA error: dependency created on uncaptured work in another stream"), False, False),
+        (torch.AcceleratorError(f"CUDA error: device-side assert triggered{MORE}"), False, True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("expected scalar type Float but found Half"), False, False),
+    ],
+    ids=range(10),
+)
+def test_a_device_is_broken_by_what_it_cannot_go_on_from_and_by_nothing_else(error, memory, broken):
+    assert (devices.ran_out(error), devices.broke(error)) == (memory, broken)
 
 
 def precisions():
