@@ -169,7 +169,7 @@ def test_a_network_that_no_memory_holds_is_a_row_at_once_and_the_others_are_done
     tried("one bad run", UNDISTURBED)
 
 
-class Mute(Exception):
+class Mute(RuntimeError):  # as torch's own, whose text is looked at
     """An error that cannot say what it is."""
 
     def __str__(self):

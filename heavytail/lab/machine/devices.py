@@ -56,7 +56,7 @@ def products(kind: str, device: torch.device) -> Iterator[None]:
 def ran_out(error: BaseException) -> bool:
     """Whether an error means that memory was not there; only torch's own allocator for a GPU has a class for it."""
     told = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return told or (isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_ROOM))
+    return told or (isinstance(error, RuntimeError) and any(words in _said(error) for words in _NO_ROOM))
 
 
 def broke(error: BaseException) -> bool:
@@ -64,5 +64,13 @@ def broke(error: BaseException) -> bool:
 
     Torch has the same class for two things after which it goes on: there was no room, or a step could not be recorded.
     """
-    said = str(error).partition("\n")[0]
+    said = _said(error).partition("\n")[0]
     return isinstance(error, torch.AcceleratorError) and not ran_out(error) and _RECORDING not in said
+
+
+def _said(error: BaseException) -> str:
+    """The text of an error; nothing where it has none, as one of somebody else's may."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
