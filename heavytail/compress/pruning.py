@@ -82,7 +82,7 @@ def prune(
         raise TypeError(f"generator= is a torch.Generator, got {type(generator).__name__}")
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network to prune is a torch.nn.Module, got {type(model).__name__}")
-    known = roles.told(model, sample)
+    known = roles.weights_of(model, sample)
     weights = roles.trained_or_all(known.hidden)
     _check(model, weights, known.turned, squared_error is not None)
     counts = {

@@ -112,7 +112,7 @@ _VIEWS = frozenset([
 ])  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class _Read:
     """What is known of the values of a trace so far."""
 

@@ -41,7 +41,7 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     >>> list(hidden_weights(model))
     ['0.weight', '2.weight']
     """
-    return trained_or_all(told(model, sample).hidden)
+    return trained_or_all(weights_of(model, sample).hidden)
 
 
 def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Parameter]:
@@ -56,8 +56,8 @@ def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     return {name: p for name, p in model.named_parameters() if p in last}
 
 
-@dataclass(frozen=True)
-class Told:
+@dataclass(frozen=True, eq=False)
+class Weights:
     """What is known of the hidden weights of a model, frozen ones too: they may be trained later."""
 
     hidden: dict[str, nn.Parameter]
@@ -71,7 +71,7 @@ def trained_or_all(hidden: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     return {name: hidden[name] for name in trained} if trained else hidden
 
 
-def told(model: nn.Module, sample: Any) -> Told:
+def weights_of(model: nn.Module, sample: Any) -> Weights:
     """The hidden weights of a model, and what its calls tell of them."""
     order = _calls(model, sample)
     used = calls.NONE.union(*(call.weights | call.inner for call in order))
@@ -94,7 +94,7 @@ def told(model: nn.Module, sample: Any) -> Told:
         for layer in model.modules()
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None
     }
-    return Told(named, turned & hidden, rows)
+    return Weights(named, turned & hidden, rows)
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:

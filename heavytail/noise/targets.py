@@ -25,7 +25,7 @@ class Target:
 
 def of_model(model: nn.Module, sample: Any, noise: Noise) -> list[Target]:
     """The hidden weights of a model, frozen ones too, by its names. ValueError if one has no units for the noise."""
-    known = roles.told(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
+    known = roles.weights_of(roles.unwrapped(model), sample)  # one name, whatever wraps the model next time
     for name, weight in known.hidden.items():
         if weight in known.turned and noise != "entrywise":
             raise ValueError(
