@@ -726,7 +726,29 @@ def of_compressibility():
     seen = start[(start["width"] == n) & (start["quantity"] == "error")]
     sure = read("surely").pivot(index=["key", "repeat"], columns="quantity", values="value")
     settings = read("surely").drop_duplicates("key")
+    tables = [read(name).query("alpha == 1.5 and along == 'ones'") for name in ("width", "ecg5000", "ecg5000-random")]
+    both = pd.concat([rows.assign(own=place == 0) for place, rows in enumerate(tables)])
+    both["left"] = (both["width"] - both["pruning_ratio"] * both["width"]).round()
+    both["fell"] = both["test_accuracy_pruned"] < both["test_accuracy"] - 0.1
+
+    def counted(chosen):
+        rows = both.query(chosen)
+        return f"{rows['fell'].sum()} of {len(rows)}"
+
+    def fell(width, column):
+        return str((tables[0].query(f"width == {width}").eval(f"test_accuracy - `{column}`") > 0.1).sum())
+
     return {
+        "few": counted("left <= 20"),
+        "some": counted("left > 20 and left <= 100"),
+        "many": counted("left > 100"),
+        "thin": counted("own and width <= 300 and left > 20 and left <= 100"),
+        "thick": counted("own and width > 300 and left > 20 and left <= 100"),
+        "share_100_1": fell(100, "test_accuracy_share_0.9"),
+        "share_100_3": fell(100, "test_accuracy_share_0.7"),
+        "share_300_1": fell(300, "test_accuracy_share_0.9"),
+        "share_300_3": fell(300, "test_accuracy_share_0.7"),
+        "share_1000_1": fell(1000, "test_accuracy_share_0.9"),
         "tried": grouped(len(sure)),
         "settings": str(len(settings)),
         "beyond": str((sure["error"] > sure["bound"]).sum()),
