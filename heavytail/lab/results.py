@@ -219,6 +219,14 @@ class Results:
         )
 
 
+def tensors_in(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file in the order of their names: the reader's own order differs from call to call.
+
+    Raises SafetensorError for a damaged file.
+    """
+    return dict(sorted(load(content).items()))
+
+
 def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     """One row of the table: the run's fields, what was measured, and what it was measured with."""
     known = {**measured, **_made_with(run.key, _sampler.SAMPLER_VERSION)}
@@ -412,7 +420,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if kind := kind_of(path):
         raise ValueError(f"{path} is {kind} and holds no weights: move it away")
     try:
-        return load(path.read_bytes())
+        return tensors_in(path.read_bytes())
     except SafetensorError as error:
         raise ValueError(
             f"{path} does not hold readable weights ({_line(error)}): delete it and make it again"

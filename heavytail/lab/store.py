@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from heavytail import _sampler
@@ -79,7 +79,7 @@ class Weights(Mapping[str, Mapping[str, Tensor]]):
         if content is None or _sha256(content) != digest:
             raise Damaged(f"{path} is no longer what was written: sweep the same grid again")
         try:
-            return load(content)
+            return results.tensors_in(content)
         except Exception as error:  # safetensors has errors of its own for every kind of damage
             raise Damaged(f"{path} holds no weights: sweep the same grid again") from error
 
@@ -197,7 +197,7 @@ def find_snapshot(folder: Path, device: str, run: Run) -> Snapshot | None:
     if content is None:
         return None
     try:
-        tensors = load(content)
+        tensors = results.tensors_in(content)
         header = _header(content)
         about = json.loads(header["about"])
         sound = header["sha256"] == _sha256(save(tensors) + header["about"].encode()) and about["run"] == asdict(run)
@@ -251,7 +251,7 @@ def find_data(folder: Path, name: str) -> Dataset | None:
         return None
     try:
         about = json.loads(_header(content)["about"])
-        dataset = sound(about.pop("name"), load(content), **about, source=str(path))
+        dataset = sound(about.pop("name"), results.tensors_in(content), **about, source=str(path))
         whole = dataset.id == name
     except Exception as error:  # safetensors has errors of its own for every kind of damage
         raise Damaged(f"{path} is damaged: give it in data= again") from error

@@ -77,8 +77,13 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
 
 
 def told(error: BaseException) -> str:
-    """What an error says; a call for the end of the program says no more than a number."""
-    return f"SystemExit: {error}" if isinstance(error, SystemExit) else str(error)
+    """What an error says: its name where it has no text, as one of somebody else's may, and of SystemExit both."""
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except Exception:
+        return name
+    return f"{name}: {said}" if isinstance(error, SystemExit) else said or name
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

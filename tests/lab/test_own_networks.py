@@ -194,6 +194,14 @@ def locked(shape, classes, **rest):
     return model
 
 
+def mute():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    raise Mute
+
+
 UNMEASURED = {
     "cannot be copied": (BASE, locked, "TypeError: cannot pickle '_thread.lock' object"),
     "has no gradient by its inputs": (replace(BASE, robustness=5), deaf, "RuntimeError: "),
@@ -236,6 +244,7 @@ REFUSED = {
         lambda run: nn.Linear(3, 3),
         r"^network ':mine' cannot be made: .* unexpected keyword argument",
     ),
+    "an error without a text": (lambda *_, **__: mute(), r"^network ':mine' cannot be made: Mute$"),
     "an error of its own": (lambda *_, **__: {}["width"], r"^network ':mine' cannot be made: 'width'$"),
     "an end of the program": (lambda *_, **__: sys.exit(3), r"^network ':mine' cannot be made: SystemExit: 3$"),
     "a weight made of others": (

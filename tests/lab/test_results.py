@@ -17,8 +17,9 @@ import torch
 from made_up_results import diverged, measured, table
 from made_up_simulations import table as table_of_simulations
 from pyarrow import parquet
+from safetensors.torch import save
 
-from heavytail import Results, Run, _sampler, cli, stable, train, version
+from heavytail import Results, Run, _sampler, cli, stable, sweep, train, version
 from heavytail.lab import results
 from heavytail.lab.simulations import Chaos, Discretisation, Pruning
 from heavytail.version import __version__
@@ -68,6 +69,21 @@ def test_weights_that_were_not_kept_are_absent(outcome, tmp_path):
     assert len(again.table) == 3
     with pytest.raises(KeyError, match=r"no weights of this run here: Run\(dataset='digits'"):
         again.weights(RUNS[0])
+
+
+def test_tensors_of_a_file_have_one_order():
+    names = [f"layer {number}" for number in range(20)]  # a random order has one chance in 2.4e18
+    content = save({name: torch.zeros(1) for name in reversed(names)})
+    assert list(results.tensors_in(content)) == sorted(names)
+
+
+def test_weights_have_the_order_of_their_names_from_a_folder_and_from_a_store(tmp_path):
+    run = Run(dataset="digits", width=4, depth=9, max_steps=2)
+    train(run, progress=False).save(tmp_path / "folder")
+    stored = sweep(run, store=tmp_path / "store", progress=False).weights(run)
+    read = Results.load(tmp_path / "folder").weights(run)
+    assert len(read) > 9  # a random order has less than one chance in 3e6
+    assert list(stored) == list(read) == sorted(read)
 
 
 # writing

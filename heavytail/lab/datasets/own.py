@@ -82,7 +82,7 @@ def from_csv(name: str, train: Path | str, test: Path | str, *, label: str, clas
     ([[1.5, 2.0], [2.5, 1.0]], [[3.0, 1.0]], [1])
     """
     _free(name)
-    frames = [_csv(named(_path(path)), label) for path in (train, test)]
+    frames = [_csv(_path(path), label) for path in (train, test)]
     columns = [column for column in frames[0].columns if column != label]
     if set(frames[1].columns) != {*columns, label}:
         odd = shown(", ".join(sorted({str(column) for column in set(frames[0].columns) ^ set(frames[1].columns)})))
@@ -107,7 +107,7 @@ def from_npz(path: Path | str) -> Dataset:
     >>> dataset.name, dataset.classes
     ('mine', 3)
     """
-    path = named(_path(path))
+    path = _path(path)
     if not reading.stands(path):
         raise FileNotFoundError(f"there is no file {path}: a data set is the path of a NumPy archive, or a name")
     try:
@@ -125,7 +125,7 @@ def from_npz(path: Path | str) -> Dataset:
 def _path(given: object) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise TypeError(f"a data set is read from the path of a file, not from a {type(given).__name__}")
-    return Path(given)
+    return named(Path(given))
 
 
 def _free(name: object) -> str:

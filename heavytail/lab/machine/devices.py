@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from heavytail.networks.watching import told
+
 #: How torch says it on a CPU, anywhere, of the driver of a GPU, and of its libraries.
 _NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed", "out of memory", "STATUS_ALLOC_FAILED")
 _RECORDING = "captur"  # in all that a driver says of what cannot be recorded, and of nothing else
@@ -55,8 +57,9 @@ def products(kind: str, device: torch.device) -> Iterator[None]:
 
 def ran_out(error: BaseException) -> bool:
     """Whether an error means that memory was not there; only torch's own allocator for a GPU has a class for it."""
-    told = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return told or (isinstance(error, RuntimeError) and any(words in _said(error) for words in _NO_ROOM))
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in told(error) for words in _NO_ROOM)
 
 
 def broke(error: BaseException) -> bool:
@@ -64,13 +67,5 @@ def broke(error: BaseException) -> bool:
 
     Torch has the same class for two things after which it goes on: there was no room, or a step could not be recorded.
     """
-    said = _said(error).partition("\n")[0]
+    said = told(error).partition("\n")[0]
     return isinstance(error, torch.AcceleratorError) and not ran_out(error) and _RECORDING not in said
-
-
-def _said(error: BaseException) -> str:
-    """The text of an error; nothing where it has none, as one of somebody else's may."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
