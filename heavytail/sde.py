@@ -29,8 +29,8 @@ LOSSES: tuple[Loss, ...] = get_args(Loss)
 class Problem:
     """A data set, a loss, and the two-layer network `f(x) = (1/n) Σ_i c^i φ(⟨θ^i, x⟩)` that is to fit it. [P, form D]
 
-    x           inputs (m, d)
-    y           targets (m, k): numbers for "squared", ±1 for "logistic", one-hot for "cross_entropy"
+    x           inputs (m, d), or (..., m, d) where each network of the batch axes sees samples of its own
+    y           targets (m, k) or (..., m, k): numbers for "squared", ±1 for "logistic", one-hot for "cross_entropy"
     loss        "squared" (half the squared distance) | "logistic" | "cross_entropy"; R is its mean over the samples
     activation  φ, elementwise on tensors; the theory wants it bounded with bounded derivatives, nothing here does
     trained     whether the output weights c^i move too; the theory fixes them
@@ -47,7 +47,7 @@ class Problem:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}: choose one of {', '.join(LOSSES)}")
-        if self.x.ndim != 2 or self.y.ndim != 2 or len(self.x) != len(self.y):
+        if self.x.ndim < 2 or self.x.shape[:-1] != self.y.shape[:-1]:
             raise ValueError(
                 f"inputs are (samples, inputs) and targets (samples, outputs), "
                 f"got shapes {tuple(self.x.shape)} and {tuple(self.y.shape)}"
@@ -55,7 +55,7 @@ class Problem:
         if self.loss == "logistic" and not bool((self.y.abs() == 1).all()):
             raise ValueError("the logistic loss wants targets -1 and +1")
         if self.loss == "cross_entropy" and not bool(
-            ((self.y == 0) | (self.y == 1)).all() and (self.y.sum(1) == 1).all()
+            ((self.y == 0) | (self.y == 1)).all() and (self.y.sum(-1) == 1).all()
         ):
             raise ValueError("the cross-entropy loss wants one-hot targets: one 1 in each row, else 0")
 
@@ -170,7 +170,7 @@ def initial(
 
 def output(problem: Problem, particles: Particles) -> Tensor:
     """f at every sample, shape (..., m, k)."""
-    return _output(problem, particles, problem.activation(particles.weights @ problem.x.T))
+    return _output(problem, particles, problem.activation(particles.weights @ problem.x.mT))
 
 
 def risk(problem: Problem, particles: Particles) -> Tensor:
@@ -192,10 +192,10 @@ def drift(problem: Problem, particles: Particles, f: Tensor | None = None) -> Pa
     default that of these particles (the particle system). With the output of the limit given instead, the particles
     do not see each other: they are particles of the McKean-Vlasov limit. If `summed`, it is −∇R without the n.
     """
-    pre = particles.weights @ problem.x.T
+    pre = particles.weights @ problem.x.mT
     value, slope = torch.func.jvp(problem.activation, (pre,), (torch.ones_like(pre),))[:2]
     f = _output(problem, particles, value) if f is None else f
-    pull = -_loss_slope(problem, f) / len(problem.x)  # (..., m, k)
+    pull = -_loss_slope(problem, f) / problem.x.shape[-2]  # (..., m, k)
     weights = ((particles.outputs @ pull.mT) * slope) @ problem.x
     outputs = value @ pull if problem.trained else torch.zeros_like(particles.outputs)
     return Particles(weights, outputs)

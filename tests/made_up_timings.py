@@ -37,6 +37,19 @@ def gpu_figures(factor: float = 1.0) -> list[Figure]:
     return [Figure(name, case, factor * v, 0.9 * factor * v, 1.1 * factor * v, unit) for name, case, v, unit in made]
 
 
+def loop_figures() -> list[Figure]:
+    """One run against the ordinary loop."""
+    case = "mnist, n = 2000, batch 1000"
+    made = [
+        ("step.over_loop", f"{case}, shared, alone", 1.25, "ratio"),
+        ("step.over_loop", f"{case}, shared, two runs at once", 0.75, "ratio"),
+        ("loop.step_ms", f"{case}, shared", 40.0, "ms"),
+        ("measure.seconds", f"{case}, a finished run", 2.5, "s"),
+        ("measure.over_loop", f"{case}, a finished run, the loop on test samples alone", 5.0, "ratio"),
+    ]
+    return [Figure(name, case, v, 0.9 * v, 1.1 * v, unit) for name, case, v, unit in made]
+
+
 def gpu_machine(device: str = "Made-up GPU") -> dict[str, Any]:
     """What `bench.machine` tells of a GPU."""
     return {

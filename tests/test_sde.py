@@ -308,6 +308,23 @@ def test_the_drift_is_taken_at_the_given_output() -> None:
     )
 
 
+@pytest.mark.parametrize("loss", sde.LOSSES)
+def test_networks_of_a_batch_may_see_samples_of_their_own(loss: str) -> None:
+    """Each is then the network that sees its own alone."""
+    alone = [problem(loss, seed=seed) for seed in (1, 2)]
+    together = Problem(*(torch.stack([getattr(one, name) for one in alone]) for name in ("x", "y")), loss)
+    start = particles(2, 5, 4)
+    measures = (
+        sde.output,
+        sde.risk,
+        lambda *of: sde.drift(*of).weights,
+        lambda *of: sde.step(*of, 0.1, 1.0, 0.0).weights,
+    )
+    for measure in measures:
+        each = [measure(one, Particles(start.weights[r], start.outputs[r])) for r, one in enumerate(alone)]
+        torch.testing.assert_close(measure(together, start), torch.stack(each), rtol=1e-12, atol=1e-14)
+
+
 def test_the_scheme_yields_the_start_and_one_state_a_step() -> None:
     task, state, walk = problem(), particles(5, 4), path(steps=6)
     states = list(sde.euler(task, state, walk, sigma=0.3))
@@ -476,6 +493,9 @@ X, Y = torch.ones(3, 2), torch.ones(3, 1)
         ),
         (lambda: Problem(X, Y[:, 0]), r"got shapes \(3, 2\) and \(3,\)$"),
         (lambda: Problem(X[0], Y), r"got shapes \(2,\) and \(3, 1\)$"),
+        (lambda: Problem(X[0], Y[:, 0]), r"got shapes \(2,\) and \(3,\)$"),
+        (lambda: Problem(X, Y[None]), r"got shapes \(3, 2\) and \(1, 3, 1\)$"),
+        (lambda: Problem(X[None], Y), r"got shapes \(1, 3, 2\) and \(3, 1\)$"),
         (lambda: Problem(X, 0 * Y, "logistic"), r"^the logistic loss wants targets -1 and \+1$"),
         (lambda: Problem(X, X, "cross_entropy"), "^the cross-entropy loss wants one-hot targets: one 1 in each row"),
         (lambda: Problem(X, X / 2, "cross_entropy"), "^the cross-entropy loss wants one-hot targets"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float32, int32, njit
+from numba import float32, int32, njit, uint64
 
 from heavytail._sampler.jit import compiled
 from heavytail._sampler.philox import CHUNK, finer, words
@@ -161,15 +161,15 @@ def add_scalars(matrix, scalars):  # type: ignore[no-untyped-def]
 @_plain
 def _add_rows(out, start, stop, draws, first, scales, row):  # type: ignore[no-untyped-def]
     """Add `draws`, numbers from `first` on, to `out`, numbers from `start` on, each times its row's scale."""
-    i, end = max(start, first), min(stop, first + len(draws))
+    low, high = max(start, first), min(stop, first + len(draws))
+    out, draws, above = out[low - start : high - start], draws[low - first : high - first], low // row
+    # Unsigned: else each index would be asked whether it is below zero, which costs a short row more than its numbers.
+    i, until, r, end = uint64(0), uint64((above + 1) * row - low), uint64(above - start // row), uint64(len(out))
     while i < end:
-        r = i // row
-        until = min(end, (r + 1) * row)
-        size = scales[r - start // row]
-        into, drawn = out[i - start : until - start], draws[i - first : until - first]  # an index of its own each ...
-        for j in range(len(into)):  # ... or the loop would not run on vector instructions
-            into[j] += size * drawn[j]
-        i = until
+        size, until = scales[r], min(until, end)
+        for j in range(i, until):
+            out[j] += size * draws[j]
+        i, until, r = until, until + uint64(row), r + uint64(1)
 
 
 @_inline

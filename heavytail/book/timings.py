@@ -37,6 +37,26 @@ def span(figures: pd.DataFrame, name: str, case: str = "") -> str:
     return " to ".join(dict.fromkeys(f"{value:.3g}" for value in (values.min(), values.max())))
 
 
+def beside_the_loop(figures: pd.DataFrame) -> str:
+    """What a step of one run and its measuring take beside the ordinary loop's; or that a report does not say it.
+
+    >>> beside_the_loop(pd.DataFrame(columns=["name", "case", "value"]))[:25]
+    'This report does not hold'
+    """
+    if not (_has(figures, "step.over_loop", "shared, alone") and _has(figures, "measure.seconds", "")):
+        return (
+            "This report does not hold a step and the measuring of one run against those of the loop, so no number is "
+            "claimed: the command heavytail bench loop measures them."
+        )
+    alone, pairs = (span(figures, "step.over_loop", f"shared, {called}") for called in ("alone", "two runs at once"))
+    seconds, over = span(figures, "measure.seconds"), span(figures, "measure.over_loop")
+    return (
+        f"A Type-I step of one run alone takes {alone} times as long as the loop's, of two at once {pairs} times. What "
+        f"is measured of a finished run takes {seconds} s, {over} times as long as in the loop, which prunes at one "
+        "error and sees no train sample."
+    )
+
+
 def products_form(reports: Reports) -> pd.DataFrame:
     """Which products are faster on which machine: a row a machine and case.
 

@@ -15,7 +15,7 @@ mpl.use("Agg")
 
 import pandas as pd
 import pytest
-from made_up_timings import gpu_figures, gpu_machine, gpu_report
+from made_up_timings import gpu_figures, gpu_machine, gpu_report, loop_figures
 from matplotlib import pyplot as plt
 
 from heavytail.book import page, timings
@@ -99,6 +99,19 @@ def test_a_subject_that_was_not_measured_has_no_table():
     assert timings.having(few, "step.over_matmul", "growth.n") == few
 
 
+def test_one_run_is_told_beside_the_loop_or_that_a_report_does_not_have_it():
+    figures = pd.DataFrame([vars(figure) for figure in loop_figures()])
+    assert timings.beside_the_loop(figures) == (
+        "A Type-I step of one run alone takes 1.25 times as long as the loop's, of two at once 0.75 times. What is "
+        "measured of a finished run takes 2.5 s, 5 times as long as in the loop, which prunes at one error and sees no "
+        "train sample."
+    )
+    for name in ("step.over_loop", "measure.seconds"):
+        told = timings.beside_the_loop(figures[figures["name"] != name])
+        assert NONE in told
+        assert "heavytail bench loop" in told
+
+
 def run_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping[str, Any], list[Any], int]:
     """The chapter's cells in this process: what it says, what it displays by `display`, how many figures it draws."""
     said: dict[str, Any] = {}
@@ -116,13 +129,19 @@ def run_page(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Mapping[str, 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("book_style")
-def test_the_page_draws_a_report_of_a_gpu_if_there_is_one(tmp_path, monkeypatch):
+def test_the_page_draws_a_report_of_a_gpu_and_tells_one_run_beside_the_loop_if_there_are(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data" / "performance", tmp_path / "data" / "performance")
     (tmp_path / "data" / "results").symlink_to(ROOT / "data" / "results")
     for committed in (tmp_path / "data" / "performance").glob("gpu-*.json"):
         committed.unlink()
+    ours = tmp_path / "data" / "performance" / "cpu-2-cores.json"
+    told = json.loads(ours.read_text())
+    beside = {figure.name for figure in loop_figures()}
+    without = [figure for figure in told["figures"] if figure["name"] not in beside]
+    ours.write_text(json.dumps({**told, "figures": without}))
     said, shown, drawn = run_page(tmp_path, monkeypatch)
+    assert NONE in said["beside"]
     assert NONE in said["gpu"]
     assert NONE in said["gpus"]
     assert shown == []
@@ -130,9 +149,10 @@ def test_the_page_draws_a_report_of_a_gpu_if_there_is_one(tmp_path, monkeypatch)
 
     report = {"machine": gpu_machine(), "figures": [vars(figure) for figure in gpu_figures()]}
     (tmp_path / "data" / "performance" / "gpu-made-up.json").write_text(json.dumps(report))
+    ours.write_text(json.dumps({**told, "figures": [*without, *(vars(figure) for figure in loop_figures())]}))
     said, shown, more = run_page(tmp_path, monkeypatch)
     assert said["gpu"].startswith("on Made-up GPU noise 1.1 to 1.31 times")
-    assert NONE not in said["gpu"] + said["gpus"]
+    assert NONE not in said["gpu"] + said["gpus"] + said["beside"]
     assert len(shown) == 5
     assert "1234 GB/s" in "".join(table._repr_html_() for table in shown).replace("1.23e+03", "1234")
     assert more == drawn + 2

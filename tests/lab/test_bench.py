@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from heavytail import Run, cli
-from heavytail.lab import bench, trainer
+from heavytail.lab import bench, models, trainer
 from heavytail.lab.bench import cases, loop, stage
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 
@@ -70,6 +70,55 @@ def test_the_products_alone_are_those_of_a_step():
     nets, x, _ = stage.stage(SMALL, 2, 8, 10, torch.device("cpu"))
     cases._products(nets, x)()  # shapes fit
     assert nets.hidden.shape == (2, 8, 6)
+
+
+@pytest.mark.parametrize("kind", [None, "shared"])
+def test_a_step_of_the_loop_on_one_batch_is_a_step_of_the_loop(kind):
+    """On all samples, in whatever order: it learns as much as the loop itself does."""
+    dataset = SMALL.data()
+    noisy = {} if kind is None else {"noise": kind, "alpha": 1.75, "sigma": 1e-6}
+    run = Run(dataset="digits", width=40, lr=0.1, max_steps=30, seed=1, **noisy)
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "initial_model", lambda *of: made.append(models.initial_model(*of)) or made[-1])
+        step = loop.stepped(run, dataset)
+        *_, theirs = loop.steps(run, dataset)
+    for _ in range(run.max_steps):
+        step()
+    ours, theirs = (model.get_parameter("1.weight") for model in made)
+    assert not torch.equal(ours, models.initial_model(run, dataset).get_parameter("1.weight"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 if kind else 1e-6)
+
+
+def test_a_run_is_held_against_the_loop_alone_and_in_pairs_and_measured():
+    figures = list(cases.one_run(torch.device("cpu"), 2, SMALL, 40))
+    told = [(figure.name, figure.case.removeprefix("digits, n = 40, batch 60, "), figure.unit) for figure in figures]
+    steps = [
+        row
+        for kind in ("no noise", "shared", "entrywise")
+        for row in (
+            ("step.over_loop", f"{kind}, alone", "ratio"),
+            ("step.over_loop", f"{kind}, two runs at once", "ratio"),
+            ("loop.step_ms", kind, "ms"),
+        )
+    ]
+    assert told == [
+        *steps,
+        ("measure.seconds", "a finished run", "s"),
+        ("measure.over_loop", "a finished run, the loop on test samples alone", "ratio"),
+    ]
+    assert all(0 < figure.low <= figure.value <= figure.high < math.inf for figure in figures)
+
+
+def test_a_run_of_two_at_once_counts_as_half_their_time(monkeypatch):
+    taken = {"loop": [0.1, 0.2], "1": [0.2, 0.2], "2": [0.2, 0.6], "ours": [3.0, 3.0]}
+    monkeypatch.setattr(cases, "side_by_side", lambda sides, *_, **__: {name: taken[name] for name in sides})
+    found = {(f.name, f.case.partition("batch 60, ")[2]): f for f in cases.one_run(torch.device("cpu"), 2, SMALL, 40)}
+    for called, low, high in (("alone", 1.0, 2.0), ("two runs at once", 1.0, 1.5)):
+        figure = found["step.over_loop", f"shared, {called}"]
+        assert (figure.low, figure.high) == pytest.approx((low, high))
+    assert found["loop.step_ms", "shared"].value == pytest.approx(150.0)
+    assert found["measure.over_loop", "a finished run, the loop on test samples alone"].low == pytest.approx(15.0)
 
 
 def test_an_unknown_case_and_a_device_that_is_not_there_are_refused():

@@ -23,12 +23,13 @@ from scipy.stats import levy_stable
 from torch import Tensor
 
 from heavytail import _sampler, noise
-from heavytail.lab import sweeps, trainer
+from heavytail.lab import measuring, sweeps, trainer, training
 from heavytail.lab.bench import loop
-from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, descend, kick, networks, stage
+from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, Shape, descend, kick, networks, stage
 from heavytail.lab.bench.timing import Figure, Sides, ratios, side_by_side
 from heavytail.lab.engines import two_layer
 from heavytail.lab.runs import Run
+from heavytail.lab.training import Snapshot
 
 ELEMENTS = 10**6
 WIDEST = 10**6
@@ -123,6 +124,46 @@ def grids(device: torch.device) -> Iterator[Figure]:
         yield Figure.of("grid.seconds_per_run", case, seconds, "s")
 
 
+def one_run(device: torch.device, rounds: int = 9, shape: Shape = MNIST, width: int = 2000) -> Iterator[Figure]:
+    """A step of one run and of two at once, and what is measured of a run at its end, against the ordinary loop's.
+
+    Both sides have their batch of a thousand at hand, so no DataLoader counts; the loop has all threads, as a run alone
+    has, while of two runs each has its own. What the loop measures is less: see `loop.measured`.
+    """
+    batch = min(1000, shape.train)
+    base = Run(dataset=shape.name, width=width, lr=1e-3, batch_size=batch, max_steps=1)
+    dataset, case = shape.data().to(device), f"{shape.name}, n = {width}, batch {batch}"
+    kinds: tuple[noise.Noise | None, ...] = (None, "shared", "entrywise")
+    for kind in kinds:
+        run = base if kind is None else replace(base, noise=kind, alpha=ALPHA, sigma=1e-6)  # the weights stay
+        sides: Sides = {"loop": loop.stepped(run, dataset, device=device)}
+        for runs in (1, 2):
+            nets, x, y = stage(shape, runs, width, batch, device)
+            own = {} if kind is None else {row: kick(kind, row) for row in range(runs)}
+            sides[str(runs)] = partial(descend, nets, x, y, torch.full((runs,), 1e-3, device=device), own)
+        taken = side_by_side(sides, rounds, calls={"loop": 2 if kind == "entrywise" else 10, "1": 10, "2": 5})
+        for runs, called in ((1, "alone"), (2, "two runs at once")):
+            each = [seconds / runs for seconds in taken[str(runs)]]
+            told = f"{case}, {kind or 'no noise'}, {called}"
+            yield Figure.of("step.over_loop", told, ratios(each, taken["loop"]), "ratio")
+        loops = [1e3 * seconds for seconds in taken["loop"]]
+        yield Figure.of("loop.step_ms", f"{case}, {kind or 'no noise'}", loops, "ms")
+    model = trainer.initial_model(base, dataset).to(device)
+    nets = two_layer.stack([model], base.products, base.unit, batch)
+    ended = training.begin(Snapshot(base, base.max_steps, {}), dataset, None, looks=False)
+    ended.status = "max_steps"
+    taken = side_by_side(
+        {
+            "ours": lambda: measuring.finish(ended, nets, 0, two_layer, dataset, None, {}),
+            "loop": lambda: loop.measured(model, base, dataset),
+        },
+        min(rounds, 5),
+    )
+    told = f"{case}, a finished run"
+    yield Figure.of("measure.seconds", told, taken["ours"], "s")
+    yield Figure.of("measure.over_loop", f"{told}, the loop on test samples alone", ratios(*taken.values()), "ratio")
+
+
 def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:
     """What rounding the factors of a step's products to bfloat16 gains here."""
     for shape, width, batch, calls in ((ECG5000, 2000, 500, 2), (MNIST, 2000, 1000, 1)):
@@ -212,6 +253,7 @@ def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds
 CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
     "noise": noises,
     "step": steps,
+    "loop": one_run,
     "grid": grids,
     "products": products,
     "growth": growth,

@@ -43,19 +43,15 @@ def steps(
     run: Run, dataset: Dataset, watch_test: bool = False, *, device: torch.device | str = "cpu", by: By = "scipy"
 ) -> Iterator[nn.Module]:
     """The same training step by step: the network after each, its noise included."""
-    draws = _draws(run, device, by)
     model = trainer.initial_model(run, dataset).to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
+    descend, kick = _parts_of_a_step(model, run, device, by)
     samples = TensorDataset(dataset.x_train, dataset.y_train)
     shuffle = streams.generator(run.seed, "batches")
     loader = DataLoader(samples, batch_size=run.batch_size or len(samples), shuffle=True, generator=shuffle)
-    weights = list(hidden_weights(model).values())
     step, reached = 0, False
     while not reached:
         for x, y in loader:
-            optimizer.zero_grad()
-            cross_entropy(model(x.to(device)), y.to(device)).backward()
-            optimizer.step()
+            descend(x.to(device), y.to(device))
             step += 1
             if step % run.eval_every == 0 and run.stop_accuracy is not None:
                 reached = accuracy(model, dataset.x_train, dataset.y_train, run) >= run.stop_accuracy
@@ -65,10 +61,41 @@ def steps(
                 reached = True
                 yield model
                 break
-            size = noise.scale(run.alpha or 2.0, run.sigma, run.lr)
-            for weight in weights:
-                weight.data.add_(size * draws(weight.shape))
+            kick()
             yield model
+
+
+def stepped(run: Run, dataset: Dataset, *, device: torch.device | str = "cpu", by: By = "scipy") -> Callable[[], None]:
+    """One step and its noise on the first batch of the samples, to be called often: what no DataLoader has part in."""
+    descend, kick = _parts_of_a_step(trainer.initial_model(run, dataset).to(device), run, device, by)
+    x, y = (samples[: run.batch_size].to(device) for samples in (dataset.x_train, dataset.y_train))
+
+    def step() -> None:
+        descend(x, y)
+        if run.noise is not None:
+            kick()
+
+    return step
+
+
+def _parts_of_a_step(
+    model: nn.Module, run: Run, device: torch.device | str, by: By
+) -> tuple[Callable[[Tensor, Tensor], None], Callable[[], None]]:
+    """A step of SGD on a batch by autograd, and the noise after it; both change the model, which is on the device."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=run.lr)
+    draws, weights = _draws(run, device, by), list(hidden_weights(model).values())
+    size = noise.scale(run.alpha or 2.0, run.sigma, run.lr)
+
+    def descend(x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+    def kick() -> None:
+        for weight in weights:
+            weight.data.add_(size * draws(weight.shape))
+
+    return descend, kick
 
 
 def measured(model: nn.Module, run: Run, dataset: Dataset) -> dict[str, float]:

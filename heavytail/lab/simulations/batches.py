@@ -75,30 +75,33 @@ def surely(simulation: Surely, device: str) -> dict[str, Tensor]:
     problem = simulation.problem().to(device, torch.float64)
     size = (simulation.width, simulation.inputs)
     slope = SLOPES[simulation.activation]
-    found: dict[str, list[float]] = {}
-    for repeat in range(simulation.repeats):
-        weights = simulation.generator("weights", repeat, device)
-        first = start(problem, size, generator=weights, spread=simulation.spread, dtype=torch.float64)
+    found: dict[str, list[Tensor]] = {}
+    for part, many in enumerate(simulation.parts(simulation.steps, device)):
+        shape = (*many, *size)
+        weights = simulation.generator("weights", part, device)
+        first = start(problem, shape, generator=weights, spread=simulation.spread, dtype=torch.float64)
         path = simulation.path(
-            size, repeat, device, steps=simulation.steps, horizon=simulation.horizon, dtype=torch.float64
+            shape, part, device, steps=simulation.steps, horizon=simulation.horizon, dtype=torch.float64
         )
-        particles, drift = first, 0.0
-        seen = batches(problem, simulation.batch, simulation.generator("batches", repeat, device))
-        for kick, part in zip(path.increments, seen, strict=False):
-            pull = float((sde.output(part, particles) - part.y).abs().max()) * float(part.x.norm(dim=1).max())
-            drift += path.step * slope * pull * float(particles.outputs.abs().max())
-            particles = sde.step(part, particles, path.step, kick, simulation.sigma)
-        alone = (first.weights + simulation.sigma * path.increments.sum(0)).expand(size)
+        particles, drift = first, first.weights.new_zeros(many)
+        seen = batches(problem, (*many, simulation.batch), simulation.generator("batches", part, device))
+        for kick, some in zip(path.increments, seen, strict=False):
+            pull = (sde.output(some, particles) - some.y).abs().amax((-2, -1)) * some.x.norm(dim=-1).amax(-1)
+            drift = drift + path.step * slope * pull * particles.outputs.abs().amax((-2, -1))
+            particles = sde.step(some, particles, path.step, kick, simulation.sigma)
+        alone = (first.weights + simulation.sigma * path.increments.sum(0)).expand(shape)
+        each = zip(alone.reshape(-1, *size), drift.flatten().tolist(), strict=True)
+        bounds = [laws.compressibility_bound(one, moved, simulation.keep) for one, moved in each]
         new = {
-            "error": float(relative_error(particles.weights, simulation)),
-            "noise_error": float(relative_error(alone, simulation)),
-            "bound": laws.compressibility_bound(alone, drift, simulation.keep),
+            "error": relative_error(particles.weights, simulation),
+            "noise_error": relative_error(alone, simulation),
+            "bound": drift.new_tensor(bounds),
             "drift": drift,
-            "moved": float((particles.weights - alone).norm(dim=1).max()),
+            "moved": (particles.weights - alone).norm(dim=-1).amax(-1),
         }
         for name, value in new.items():
-            found.setdefault(name, []).append(value)
-    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+            found.setdefault(name, []).append(value.flatten())
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
 def order(simulation: Batches, device: str) -> dict[tuple[str, int], Tensor]:
@@ -109,27 +112,28 @@ def order(simulation: Batches, device: str) -> dict[tuple[str, int], Tensor]:
     problem = teacher(simulation.inputs, simulation.seed).to(device)
     size = (simulation.width, simulation.inputs)
     found: dict[tuple[str, int], list[Tensor]] = {}
-    for repeat in range(simulation.repeats):
-        first = sde.initial(size, generator=simulation.generator("weights", repeat, device), dtype=torch.float64)
-        path = simulation.path(size, repeat, device, steps=simulation.finest, dtype=torch.float64)
+    for part, many in enumerate(simulation.parts(simulation.finest, device)):
+        shape = (*many, *size)
+        first = sde.initial(shape, generator=simulation.generator("weights", part, device), dtype=torch.float64)
+        path = simulation.path(shape, part, device, steps=simulation.finest, dtype=torch.float64)
         fine = list(sde.euler(problem, first, path, sigma=simulation.sigma))
-        seen = batches(problem, simulation.batch, simulation.generator("batches", repeat, device))
+        seen = batches(problem, (*many, simulation.batch), simulation.generator("batches", part, device))
         for level in simulation.levels:
             factor, particles, distances = simulation.finest // level, first, []
             coarse = path.coarsen(factor)
-            for k, (kick, part) in enumerate(zip(coarse.increments, seen, strict=False), 1):
-                particles = sde.step(part, particles, coarse.step, kick, simulation.sigma)
+            for k, (kick, some) in enumerate(zip(coarse.increments, seen, strict=False), 1):
+                particles = sde.step(some, particles, coarse.step, kick, simulation.sigma)
                 distances.append((particles.weights - fine[k * factor].weights).norm(dim=-1))
-            found.setdefault(("grid", level), []).append(torch.stack(distances).amax(0).mean())
-            found.setdefault(("end", level), []).append(distances[-1].mean())
-    return {name: torch.stack(values) for name, values in found.items()}
+            found.setdefault(("grid", level), []).append(torch.stack(distances).amax(0).mean(-1).flatten())
+            found.setdefault(("end", level), []).append(distances[-1].mean(-1).flatten())
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
-def batches(problem: Problem, size: int, generator: torch.Generator) -> Iterator[Problem]:
-    """The problem as one step after the other sees it: `size` of its samples, drawn anew; 0 is all of them."""
+def batches(problem: Problem, size: tuple[int, ...], generator: torch.Generator) -> Iterator[Problem]:
+    """The problem as one step after the other sees it: (..., batch) of its samples, drawn anew; a batch of 0 is all."""
     while True:
-        if size:
-            some = torch.randint(len(problem.x), (size,), generator=generator, device=generator.device)
+        if size[-1]:
+            some = torch.randint(len(problem.x), size, generator=generator, device=generator.device)
             yield replace(problem, x=problem.x[some], y=problem.y[some])
         else:
             yield problem

@@ -85,6 +85,16 @@ class Simulation:
             raise ValueError(f"repeats={self.repeats} are {full} chunks of work, and {runs.MOST} are the most")
         return [each] * full + ([rest] if rest else [])
 
+    def parts(self, steps: int, device: str) -> list[tuple[int, ...]]:
+        """The leading axes of what each part of a study draws and holds at once, where a repeat is a part on the CPU.
+
+        There a part has no such axis, and its numbers do not depend on how many repeats there are. Elsewhere, where
+        torch's generators give other numbers anyway, parts are the chunks, so that launches are few.
+        """
+        if torch.device(device).type == "cpu":
+            return [()] * self.repeats
+        return [(repeats,) for repeats in self.chunks(steps)]
+
 
 def check_horizon(record: Simulation) -> None:
     """Make `horizon` a float above 0, or raise ValueError."""

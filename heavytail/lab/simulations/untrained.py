@@ -53,30 +53,40 @@ def measure(simulation: Untrained, device: str) -> dict[str, Tensor]:
     about = simulation.study, simulation.width, simulation.inputs, simulation.noise
     root = streams.key(simulation.seed, "noise", *about)
     size = noises.scale(simulation.alpha, simulation.sigma, (simulation.steps - 1) * simulation.lr)
-    ratios = []
-    for repeat in range(simulation.repeats):
-        generator = streams.generator(root, "noise", repeat, device=device)
-        weight = start(simulation.width, simulation.inputs, generator=generator)
+    pruned, still = [], []
+    for part, many in enumerate(simulation.parts(simulation.inputs, device)):
+        generator = streams.generator(root, "noise", part, device=device)
+        weight = start(*many, simulation.width, simulation.inputs, generator=generator)
         moved = kicked(weight, simulation.alpha, simulation.noise, size, generator=generator)
-        ratios.append((compress.prunable_share(moved), compress.prunable_share(weight)))
-    pruned, still = torch.tensor(ratios, dtype=torch.float64).T
-    return {"pruning_ratio": pruned, "start_ratio": still}
+        pruned.append(_prunable(moved).flatten())
+        still.append(_prunable(weight).flatten())
+    return {"pruning_ratio": torch.cat(pruned), "start_ratio": torch.cat(still)}
 
 
-def start(width: int, inputs: int, *, generator: torch.Generator) -> Tensor:
-    """Hidden weights before the first step, (width, inputs): torch's default for a linear layer, U(-1, 1) / √inputs.
+def start(*shape: int, generator: torch.Generator) -> Tensor:
+    """Hidden weights before the first step, (..., width, inputs): U(-1, 1) / √inputs, torch's default for a layer.
 
     >>> start(3, 4, generator=streams.generator(0, "weights")).abs().max() < 0.5
     tensor(True)
     """
-    return (2 * torch.rand(width, inputs, generator=generator, device=generator.device) - 1) / math.sqrt(inputs)
+    return (2 * torch.rand(shape, generator=generator, device=generator.device) - 1) / math.sqrt(shape[-1])
 
 
 def kicked(weight: Tensor, alpha: float, noise: noises.Noise, size: float, *, generator: torch.Generator) -> Tensor:
-    """A weight, (width, inputs), plus one kick of this size: that of all steps of a run at once.
+    """Weights, (..., width, inputs), plus one kick of this size each: that of all steps of a run at once.
 
     >>> still = start(3, 4, generator=streams.generator(0, "weights"))
     >>> torch.equal(kicked(still, 1.5, "shared", 0.0, generator=streams.generator(0, "noise")), still)
     True
     """
-    return weight + size * noises.draw(alpha, noise, tuple(weight.shape), generator=generator)
+    return weight + size * noises.vectors(alpha, noise, tuple(weight.shape), generator=generator)
+
+
+def _prunable(weights: Tensor) -> Tensor:
+    """`compress.prunable_share` of each weight, (..., width, inputs), at once, (...), float64."""
+    sizes = weights.double().norm(dim=-1)
+    largest = sizes.amax(-1, keepdim=True)
+    if not bool(((largest > 0) & largest.isfinite()).all()):
+        raise ValueError("the error of pruning needs a finite weight that is not all zero")
+    energy = (sizes / largest).sort(-1).values.square().cumsum(-1)
+    return (energy / energy[..., -1:] <= compress.SQUARED_ERROR).sum(-1).double() / sizes.shape[-1]

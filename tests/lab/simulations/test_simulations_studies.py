@@ -54,6 +54,19 @@ def walk(simulation, problem, start, path, flow=None):
     return torch.stack([particles.weights for particles in every]), every[-1]
 
 
+def repeats_of(simulation, steps, device):
+    """Of every repeat the part that it is drawn with, the part's leading axes, and where it lies on them."""
+    for part, many in enumerate(simulation.parts(steps, device)):
+        yield from ((part, many, row) for row in (range(*many) if many else [...]))
+
+
+@pytest.fixture(params=["each alone", "some together"])
+def parts(request, monkeypatch):
+    """Repeats that are a part each, as on the CPU, or go together, as on a GPU."""
+    if request.param == "some together":
+        monkeypatch.setattr(record.Simulation, "parts", lambda self, *_: [(2,), (self.repeats - 2,)])
+
+
 def exponents(simulated, x, *quantities):
     """The exponent of x in the typical value of each quantity; x is a column, or eta for 1 / level."""
     frame = simulations.simulate(simulated)
@@ -335,13 +348,19 @@ def test_the_median_error_at_the_required_width_is_the_one_asked_for():
 # batches
 
 
-def seen(simulation, problem, repeat):
-    """The samples that each step of one repeat sees, from the simulation's stream."""
-    generator = simulation.generator("batches", repeat, str(problem.x.device))
+def seen(simulation, problem, part, many, row):
+    """The samples that each step of one repeat sees, from the stream of its part."""
+    generator = simulation.generator("batches", part, str(problem.x.device))
     while True:
-        size = (simulation.batch,)
-        some = torch.randint(len(problem.x), size, generator=generator, device=generator.device)
+        size = (*many, simulation.batch)
+        some = torch.randint(len(problem.x), size, generator=generator, device=generator.device)[row]
         yield replace(problem, x=problem.x[some], y=problem.y[some]) if simulation.batch else problem
+
+
+def at(start, path, row):
+    """One repeat of what is drawn together."""
+    alone = sde.Particles(start.weights[row], start.outputs[row])
+    return alone, replace(path, increments=path.increments[:, row])
 
 
 def gradients(problem, weights, outputs):
@@ -351,6 +370,7 @@ def gradients(problem, weights, outputs):
     return len(weights) * weights.grad
 
 
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "fields",
@@ -365,17 +385,18 @@ def gradients(problem, weights, outputs):
     ids=str,
 )
 def test_the_sure_bound_is_that_of_start_plus_noise_and_the_gradients_of_the_steps(fields, device):
-    simulation = Surely(alpha=1.5, width=40, repeats=2, steps=5, keep=0.2, sigma=0.5, horizon=2.0, spread=0.3, **fields)
+    simulation = Surely(alpha=1.5, width=40, repeats=3, steps=5, keep=0.2, sigma=0.5, horizon=2.0, spread=0.3, **fields)
     problem = simulation.problem().to(device, torch.float64)
     measured = found(simulation, device)
-    for repeat in range(2):
-        start, path = drawn(simulation, (40, 2), repeat, device, horizon=2.0, steps=5, spread=0.3, dtype=torch.float64)
+    times = {"horizon": 2.0, "steps": 5, "spread": 0.3, "dtype": torch.float64}
+    for repeat, (part, many, row) in enumerate(repeats_of(simulation, 5, device)):
+        start, path = at(*drawn(simulation, (*many, 40, 2), part, device, **times), row)
         particles, alone, pulled = start, start.weights, torch.zeros(40, dtype=torch.float64, device=device)
-        steps = seen(simulation, problem, repeat)
+        steps = seen(simulation, problem, part, many, row)
         for kick in path.increments:
-            part = next(steps)
-            pulled += 0.4 * gradients(part, particles.weights, particles.outputs).norm(dim=1)
-            particles = sde.step(part, particles, 0.4, kick, 0.5)
+            some = next(steps)
+            pulled += 0.4 * gradients(some, particles.weights, particles.outputs).norm(dim=1)
+            particles = sde.step(some, particles, 0.4, kick, 0.5)
             alone = alone + 0.5 * kick
         assert measured["error"][repeat] == pytest.approx(curve_at(particles.weights[None], 0.2)[0], rel=1e-9)
         assert measured["noise_error"][repeat] == pytest.approx(curve_at(alone[None], 0.2)[0], rel=1e-9)
@@ -411,16 +432,17 @@ def test_weights_that_are_held_below_a_norm_are_beyond_the_bound(monkeypatch):
     assert (measured["error"] > 2 * measured["bound"]).all()
 
 
+@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("batch", [0, 1, 3])
 def test_schemes_with_batches_are_held_against_the_fine_one_that_sees_all(batch, device):
-    simulation = Batches(alpha=1.5, width=7, repeats=2, finest=64, batch=batch)
+    simulation = Batches(alpha=1.5, width=7, repeats=3, finest=64, batch=batch)
     problem = simulations.teacher(2, 0).to(device)
     measured = found(simulation, device)
-    for repeat in range(2):
-        start, path = drawn(simulation, (7, 2), repeat, device, steps=64, dtype=torch.float64)
+    for repeat, (part, many, row) in enumerate(repeats_of(simulation, 64, device)):
+        start, path = at(*drawn(simulation, (*many, 7, 2), part, device, steps=64, dtype=torch.float64), row)
         fine, _ = walk(simulation, problem, start, path)
-        steps = seen(simulation, problem, repeat)
+        steps = seen(simulation, problem, part, many, row)
         for level in (4, 16):
             factor, particles, far = 64 // level, start, []
             for k in range(level):
@@ -450,6 +472,13 @@ def test_repeats_of_later_chunks_are_drawn_from_the_next_parts(monkeypatch):
         for part, count in enumerate([2, 2, 1])
     ]
     assert found(simulation)["error"] == pytest.approx(curve_at(torch.cat(draws), 0.1), rel=1e-5)
+
+
+def test_on_the_cpu_a_repeat_is_a_part_and_elsewhere_a_chunk_is(monkeypatch):
+    monkeypatch.setattr(record, "CHUNK", 160)
+    simulation = Surely(alpha=1.5, width=20, repeats=5, steps=4)
+    assert simulation.parts(4, "cpu") == [(), (), (), (), ()]
+    assert simulation.parts(4, "cuda:0") == [(2,), (2,), (1,)]
 
 
 @pytest.mark.parametrize(

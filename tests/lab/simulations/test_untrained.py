@@ -12,7 +12,7 @@ from scipy import stats
 
 from heavytail import Run, compress, grid, networks, noise, streams, train
 from heavytail.lab import models, simulations
-from heavytail.lab.simulations import Untrained
+from heavytail.lab.simulations import Untrained, record
 
 BASE = Untrained(alpha=1.5, sigma=0.3, width=40, inputs=6, lr=0.1, steps=30, noise="shared", repeats=60)
 
@@ -22,16 +22,43 @@ def ratios(record, quantity="pruning_ratio"):
     return table[table["quantity"] == quantity]["value"].to_numpy()
 
 
-def test_a_repeat_prunes_start_plus_all_kicks_at_once():
-    wanted = []
-    key = streams.key(0, "noise", "untrained", 40, 6, "shared")
-    for repeat in range(5):
-        generator = streams.generator(key, "noise", repeat)
-        weight = (2 * torch.rand(40, 6, generator=generator) - 1) / 6**0.5
-        kicks = noise.draw(1.5, "shared", (40, 6), generator=generator)
-        sizes = torch.sort((weight + 0.3 * 2.9 ** (1 / 1.5) * kicks).double().square().sum(1)).values
-        wanted.append(int((sizes.cumsum(0) <= 0.1 * sizes.sum()).sum()) / 40)
-    assert ratios(replace(BASE, repeats=5)).tolist() == pytest.approx(wanted)
+@pytest.mark.parametrize("kind", noise.NOISES)
+@pytest.mark.parametrize("parts", [[()] * 5, [(3,), (2,)]], ids=["on the CPU", "elsewhere"])
+def test_a_repeat_prunes_start_plus_all_kicks_at_once(kind, parts, monkeypatch):
+    if parts[0]:
+        monkeypatch.setattr(record.Simulation, "parts", lambda *_: parts)
+    wanted, still = [], []
+    key = streams.key(0, "noise", "untrained", 40, 6, kind)
+    for part, many in enumerate(parts):
+        generator = streams.generator(key, "noise", part)
+        weight = (2 * torch.rand(*many, 40, 6, generator=generator) - 1) / 6**0.5
+        kicks = noise.vectors(1.5, kind, (*many, 40, 6), generator=generator)
+        moved = weight + 0.3 * 2.9 ** (1 / 1.5) * kicks
+        for found, weights in ((wanted, moved), (still, weight)):
+            found += [shares(one) for one in weights.reshape(-1, 40, 6)]
+    few = replace(BASE, noise=kind, repeats=5)
+    assert ratios(few).tolist() == pytest.approx(wanted)
+    assert ratios(few, "start_ratio").tolist() == pytest.approx(still)
+
+
+def shares(weight):
+    sizes = torch.sort(weight.double().square().sum(1)).values
+    return int((sizes.cumsum(0) <= 0.1 * sizes.sum()).sum()) / len(sizes)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-30, 1e30])
+def test_many_weights_are_pruned_as_one_is(factor):
+    weights = factor * torch.randn(2, 3, 50, 4, generator=streams.generator(1, "weights")).exp()
+    together = simulations.untrained._prunable(weights)
+    assert together.tolist() == [[compress.prunable_share(one) for one in row] for row in weights]
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+def test_a_weight_that_has_no_error_is_refused_among_others(value):
+    weights = torch.ones(3, 5, 2)
+    weights[1] = value
+    with pytest.raises(ValueError, match=r"^the error of pruning needs a finite weight that is not all zero$"):
+        simulations.untrained._prunable(weights)
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
