@@ -73,7 +73,7 @@ def commit_of(file: Path, *, whole: bool = False) -> str | None:
 def _passing(error: Exception) -> str:
     """Why git could not answer, if another time it might; else empty."""
     if isinstance(error, OSError) and error.errno in _SHORT:
-        return error.strerror
+        return str(error.strerror)
     if isinstance(error, subprocess.TimeoutExpired):
         return f"no answer in {error.timeout:g} s"
     if isinstance(error, subprocess.CalledProcessError) and error.returncode < 0:
