@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ COMMIT: str | None = None
 #: Environment variable, and file beside the package's folder, that name the commit of a bare tree, which has no git.
 NAMED, FILE = "HEAVYTAIL_COMMIT", "COMMIT"
 
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)  # of files, processes or memory
+
 
 @cache
 def described() -> str:
@@ -23,7 +26,7 @@ def described() -> str:
 
     A bare tree is of the commit that the variable HEAVYTAIL_COMMIT names, or the file COMMIT beside the package's
     folder. Elsewhere `0.1.0`: the repository of somebody else that the package lies in is not asked. Raises ValueError
-    where what should name a commit names none.
+    where what should name a commit names none, RuntimeError where git is there and cannot answer: ask before the work.
 
     >>> described().startswith(__version__)
     True
@@ -45,7 +48,8 @@ def _named(top: Path) -> str | None:
 def commit_of(file: Path, *, whole: bool = False) -> str | None:
     """The commit of the checkout whose `heavytail/version.py` this file is; None if it is that of none.
 
-    As `described` tells it, or `whole`: all its digits, without a word on changes. setup.py asks too.
+    As `described` tells it, or `whole`: all its digits, without a word on changes. setup.py asks too. RuntimeError
+    where git could not be run to its end, for want of files, processes, memory or time: another time it knows.
 
     >>> commit_of(Path("somebody/else/heavytail/version.py")) is None
     True
@@ -58,8 +62,23 @@ def commit_of(file: Path, *, whole: bool = False) -> str | None:
         ).read_text("utf-8")
         words = ("rev-parse", "HEAD") if whole else ("describe", "--always", "--dirty", "--exclude=*")
         return _git(folder, *words) if ours else None
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        if (folder.parent / ".git").exists() and (reason := _passing(error)):
+            raise RuntimeError(
+                f"git could not be asked for the commit of {folder.parent} ({reason}): run the same again where it can"
+            ) from error
         return None
+
+
+def _passing(error: Exception) -> str:
+    """Why git could not answer, if another time it might; else empty."""
+    if isinstance(error, OSError) and error.errno in _SHORT:
+        return str(error.strerror)
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"no answer in {error.timeout:g} s"
+    if isinstance(error, subprocess.CalledProcessError) and error.returncode < 0:
+        return f"ended by signal {-error.returncode}"
+    return ""
 
 
 def _git(folder: Path, *command: str) -> str:

@@ -57,7 +57,7 @@ def train(
     Raises, before any training, TypeError for what is no run; ValueError for a run listed twice, a network that cannot
     be trained, a batch larger than its data, a data set that is unknown, unused or not sound, or a device that is not
     there; FileNotFoundError for a file of data that is not there; RuntimeError where a published data set cannot be
-    had.
+    had, or git cannot say which code this is.
 
     >>> from heavytail import grid
     >>> runs = grid(dataset="digits", width=50, lr=0.1, max_steps=20, noise="entrywise", alpha=[1.5, 1.9], sigma=0.01)
@@ -105,6 +105,7 @@ def outcomes(
     `data` holds data sets by what the runs call them, which the rows say too. Runs in `snapshots` go on from there.
     Every `keep_every` seconds `keep` is given a snapshot of each run in training. `on_look` is that of `train`.
     """
+    results.code_version()  # which can fail: not after hours of training
     device = streams.present(device)
     sets = {name: datasets.load(name) for name in {run.dataset for run in runs} - set(data or {})}
     sets = {name: dataset.checked().to(device) for name, dataset in {**sets, **(data or {})}.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import math
 import re
@@ -21,7 +22,7 @@ from safetensors.torch import save
 
 from heavytail import Results, Run, _sampler, cli, stable, sweep, train, version
 from heavytail.lab import results
-from heavytail.lab.simulations import Chaos, Discretisation, Pruning
+from heavytail.lab.simulations import Chaos, Discretisation, Pruning, simulate
 from heavytail.version import __version__
 
 RUNS = [
@@ -422,6 +423,47 @@ def test_without_git_the_build_says_the_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(version, "COMMIT", "abc1234", raising=False)
     assert results.code_version() == f"{__version__}+abc1234"
+
+
+SHORT = [
+    (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "Resource temporarily unavailable"),
+    (subprocess.TimeoutExpired("git", 10), "no answer in 10 s"),
+    (subprocess.CalledProcessError(-9, "git"), "ended by signal 9"),
+]
+
+
+def short(monkeypatch, error):
+    def run(*command, **options):
+        raise error
+
+    monkeypatch.setattr(version.subprocess, "run", run)
+
+
+@pytest.mark.parametrize(("error", "reason"), SHORT)
+@pytest.mark.usefixtures("asked_anew")
+def test_a_commit_that_git_knows_is_not_left_out_where_git_cannot_answer(error, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(version, "__file__", str(repository(tmp_path, ".")))
+    short(monkeypatch, error)
+    with pytest.raises(RuntimeError, match=rf"git could not be asked .*{tmp_path.name}.* \({reason}\): run the same"):
+        results.code_version()
+    (tmp_path / ".git").rename(tmp_path / "elsewhere")  # no checkout, and git has nothing to say
+    assert results.code_version() == __version__
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_the_commit_is_asked_for_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(version, "__file__", str(repository(tmp_path / "code", ".")))
+    short(monkeypatch, SHORT[0][0])
+    run, looks = Run(dataset="digits", width=2, lr=0.1, max_steps=1, eval_every=1), []
+    with pytest.raises(RuntimeError, match="git could not be asked"):
+        train(run, progress=False, on_look=lambda *look: looks.append(look))
+    with pytest.raises(RuntimeError, match="git could not be asked"):
+        sweep(run, store=tmp_path / "store", progress=False)
+    monkeypatch.setattr(Discretisation, "path", lambda *_, **__: looks.append(_))
+    with pytest.raises(RuntimeError, match="git could not be asked"):
+        simulate(SIMULATIONS)
+    assert not looks
 
 
 # simulations

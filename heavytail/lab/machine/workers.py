@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -39,15 +40,14 @@ def processes(count: int) -> Iterator[Executor | None]:
         raise SystemExit(1)  # its parent says why
     others = multiprocessing.active_children()
     try:
-        context = _context()
-    except OSError as error:  # a socket's path may have no more than a hundred letters
-        raise RuntimeError(
-            f"no worker process started ({error}): they meet in the folder of temporary files {tempfile.gettempdir()}, "
-            "name a short one that can be written in TMPDIR"
-        ) from error
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_settle)
+        pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
+    except OSError as error:
+        raise _no_worker(error) from error
     try:
-        _start(pool)
+        try:
+            _start(pool)
+        except OSError as error:
+            raise _no_worker(error) from error
         yield pool
     except BaseException:
         for worker in set(multiprocessing.active_children()) - set(others):
@@ -55,6 +55,15 @@ def processes(count: int) -> Iterator[Executor | None]:
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _no_worker(error: OSError) -> RuntimeError:
+    if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+        what = "ask for fewer workers, or raise what this process may use (ulimit -a tells)"
+    else:  # a socket's path may have no more than a hundred letters
+        folder = tempfile.gettempdir()
+        what = f"they meet in the folder of temporary files {folder}, name a short one that can be written in TMPDIR"
+    return RuntimeError(f"no worker process started ({error.strerror or error}): {what}")
 
 
 def _start(pool: Executor) -> None:

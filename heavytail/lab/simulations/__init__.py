@@ -57,9 +57,11 @@ def simulate(simulations: Iterable[Simulation], *, device: str = "cpu") -> pd.Da
 def each(simulations: Iterable[Simulation], *, device: str = "cpu") -> Iterator[pd.DataFrame]:
     """The rows of one simulation after the other, so that they can be kept as they come.
 
-    One that fails is left out. RuntimeError names it when all others are done.
+    One that fails is left out. RuntimeError names it when all others are done; or, before any, where git cannot say
+    which code this is.
     """
     device = str(streams.present(device))
+    results.code_version()  # which can fail: not after the work
     lost = []
     for simulation in simulations:
         _, measure = _MEASURES[simulation.study]
@@ -89,7 +91,8 @@ def fill(path: Path | str, simulations: Iterable[Simulation], *, device: str = "
 
     What the file already holds, made by the same code, is not run again: a run that was cut off goes on. Rows of other
     code stay until they are made again. (All uncommitted changes count as one code: commit before long computations.)
-    What lacks a number, has one twice, or does not have the fields of its record is made again with a warning.
+    What lacks a number, has one twice, or does not have the fields of its record is made again with a warning. A number
+    changed in a table that is otherwise whole is not noticed.
 
     Raises ValueError if the file is damaged, holds simulations that are not asked for, or is being filled by somebody
     else, OSError if it cannot be written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import pytest
 from sweep_children import children, wait_for
 
+from heavytail.lab.machine import workers
 from heavytail.lab.machine.workers import processes
 
 
@@ -70,4 +72,14 @@ def test_a_script_without_main_guard_ends_with_one_sentence(tmp_path, method):
 @pytest.mark.parametrize("count", ["2", None, 1.5, True])
 def test_a_count_that_is_no_whole_number_is_refused(count):
     with pytest.raises(ValueError, match=f"workers must be 1 to 1024, got {count!r}:"), processes(count):
+        pass
+
+
+@pytest.mark.parametrize("place", ["_context", "_start"])
+def test_no_worker_for_want_of_files_says_so_and_not_that_the_folder_is_wrong(place, monkeypatch):
+    def short(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(workers, place, short)
+    with pytest.raises(RuntimeError, match=r"started \(Too many open files\): ask for fewer"), workers.processes(2):
         pass
