@@ -86,6 +86,6 @@ def _git(folder: Path, *command: str) -> str:
     elsewhere = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in elsewhere}
     done = subprocess.run(
-        ["git", *command], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=10
+        ["git", *command], cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout.strip()
