@@ -117,7 +117,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     try:
         alone = any_module.stack([model], run.products, run.unit, sample=x)
-        any_module.descend(alone, x, y, x.new_zeros(1), {})
+        own = slice(None) if run.batch_size is None else None  # with minibatches every run has inputs of its own
+        any_module.descend(alone, x[own], y[own], x.new_zeros(1), {})
     except (Exception, SystemExit) as error:
         raise ValueError(
             f"network {name!r} cannot make a step of torch.func: {told(error)}".partition("\n")[0]

@@ -276,6 +276,22 @@ def test_a_network_that_cannot_be_trained_is_refused_in_one_sentence(how):
         train(build=build)
 
 
+class Asking(Residual):
+    """What looks at the values of its inputs."""
+
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+def test_a_network_is_tried_with_the_batches_of_its_runs_before_any_is_trained():
+    runs = [replace(BASE, seed=seed, batch_size=size) for seed, size in ((1, None), (2, 10))]
+    assert list(train(runs[0], Asking).table.status) == ["max_steps"]
+    seen = []
+    with pytest.raises(ValueError, match=r"^network ':mine' cannot make a step of torch.func: vmap: .*data-dependent"):
+        train(runs, Asking, on_look=lambda *look: seen.append(look))
+    assert not seen
+
+
 def test_a_module_that_raises_when_it_is_imported_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for number, (text, said) in enumerate([("raise SystemExit(3)", "SystemExit: 3"), ("1 / 0", "division by zero")]):
