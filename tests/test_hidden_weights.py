@@ -652,3 +652,10 @@ def test_a_table_that_is_read_at_fixed_places_and_added_is_left_alone(at: Any) -
             return self.head(self.words(x) + self.places[at])
 
     assert list(hidden_weights(Placed(), torch.tensor([1, 2]))) == ["words.weight"]
+
+
+@pytest.mark.parametrize("work", [hidden_weights, output_weights, heavytail.compress.pruning_ratio])
+@pytest.mark.parametrize("given", [None, "model", nn.Linear, torch.ones(2, 2), lambda x: x])
+def test_what_is_no_network_is_refused_in_one_sentence(work: Any, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a network is a torch.nn.Module, got \w+$"):
+        work(given)

@@ -176,6 +176,16 @@ def test_named_weights_get_noise_once_and_named_biases_do_not() -> None:
     assert moved_by_a_step(model, optimizer) == {"9.weight"}
 
 
+def test_a_single_weight_is_named_as_a_list_of_one_is() -> None:
+    model = biased_convolutional_network()
+    for number, name in ((2, "2.weight"), (9, "9.weight")):  # of four axes and of two
+        with noise.perturb(
+            optimizer := sgd(model), generator=generator(9), params=model[number].weight, **SETTINGS
+        ) as handle:
+            assert len(handle.names) == 1
+            assert moved_by_a_step(model, optimizer) == {name}
+
+
 def test_an_optimizer_that_knows_names_gives_them_to_the_handle() -> None:
     model = small_network()
     optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)

@@ -35,7 +35,7 @@ def perturb(
     sigma: float,
     noise: Noise,
     generator: torch.Generator,
-    params: Iterable[Tensor] | None = None,
+    params: Iterable[Tensor] | Tensor | None = None,
     unit: Unit = "filter",
 ) -> Perturbation:
     """Add heavy-tailed noise to the hidden weights after every `optimizer.step()`.
@@ -53,7 +53,7 @@ def perturb(
     sigma      the noise scale, >= 0
     noise      "shared" (Type-I), "entrywise" (Type-II) or "isotropic" (Type-III)
     generator  on the device type of the weights; one word of it is drawn, now, to be the key of all kicks
-    params     the weights to kick in place of those of a model; what has less than two axes is left out
+    params     the weights, or one, to kick in place of those of a model; what has less than two axes is left out
     unit       what hangs together: a "filter" (all of one output) or, in a convolution, a "kernel"
 
     Without `model` and `params` the output layer is told by its shape, where all weights are matrices that form a chain
@@ -96,7 +96,7 @@ def perturb(
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"model= must be a torch.nn.Module, not a {type(model).__name__}")
     if params is not None:
-        params = list(params) if isinstance(params, Iterable) else [params]
+        params = [params] if isinstance(params, Tensor) or not isinstance(params, Iterable) else list(params)
         if other := [p for p in params if not isinstance(p, Tensor)]:
             raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
