@@ -443,6 +443,20 @@ def test_a_copy_of_the_optimizer_has_no_noise_and_says_so(name: str) -> None:
         COPIES[name](optimizer)
 
 
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_of_the_handle_has_no_noise_and_says_so_and_ends_none(name: str) -> None:
+    model = small_network()
+    optimizer = sgd(model)
+    handle = noise.perturb(optimizer, model=model, generator=generator(9), **SETTINGS)
+    with pytest.warns(UserWarning, match=r"^a copy or pickle of a perturbation adds no noise: ") as warned:
+        other = COPIES[name](handle)
+    assert [warning.filename for warning in warned] == [__file__]  # it names the line that makes the copy
+    assert other.names == []
+    assert other.state_dict() == handle.state_dict()
+    other.remove()
+    assert moved_by_a_step(model, optimizer) == set(handle.names) != set()
+
+
 def test_a_state_of_the_optimizer_is_copied_without_a_warning() -> None:
     model = small_network()
     optimizer = sgd(model)

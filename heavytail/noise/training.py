@@ -8,7 +8,7 @@ import sys
 import types
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -116,7 +116,7 @@ def perturb(
 class Perturbation:
     """The noise on an optimizer, and the handle on it: made by `perturb`.
 
-    In a `with` statement it ends where the block ends.
+    In a `with` statement it ends where the block ends. A copy or pickle of it adds no noise, and a UserWarning says so.
 
     >>> layer = torch.nn.Linear(8, 16)
     >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -128,7 +128,7 @@ class Perturbation:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, chosen: list[Target], unit: Kick) -> None:
-        self._optimizer = weakref.ref(optimizer)
+        self._optimizer: Callable[[], torch.optim.Optimizer | None] = weakref.ref(optimizer)
         self._targets = chosen
         self._unit = unit  # its scale is sigma; key and step are put in at each step
         self._key, self._step = unit.key, unit.step
@@ -198,6 +198,12 @@ class Perturbation:
             f"<{unit.noise} noise, alpha={unit.alpha:g}, sigma={unit.scale:g}, on {', '.join(self.names) or 'nothing'}>"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Else remove() of a copy would end the noise of the original.
+        told = "a copy or pickle of a perturbation adds no noise: perturb the copy of the optimizer, and load the state"
+        warnings.warn(told, stacklevel=3)
+        return {**vars(self), "_hook": None, "_optimizer": _no_optimizer}
+
     def __enter__(self) -> Perturbation:
         return self
 
@@ -245,6 +251,10 @@ class Perturbation:
                 self._rest[number] = _store(weight, move, self._rest.get(number))
         if spared is not None:
             weight[target.padding] = spared
+
+
+def _no_optimizer() -> None:
+    """What a copy of a handle has in place of a weak reference to an optimizer."""
 
 
 class _Bare:
