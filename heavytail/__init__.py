@@ -7,6 +7,7 @@ Trained with Heavy-Tailed SGD*, ICML 2024.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 from heavytail.version import __version__
@@ -73,6 +74,14 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def _require(wing: str, *modules: str) -> None:
+    """ModuleNotFoundError with one sentence unless all of these are installed: for a wing that is imported by name."""
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            error = ModuleNotFoundError(name=name)
+            raise ModuleNotFoundError(_missing(f"heavytail.{wing}", error, wing), name=name)
 
 
 def _missing(what: str, error: ModuleNotFoundError, wing: str) -> str:

@@ -621,3 +621,41 @@ def test_the_padding_row_of_a_table_without_a_layer_gets_no_kick(sample: Any) ->
     heavytail.perturb(optimizer, model=model, sample=sample, alpha=1.5, sigma=0.1, noise="shared", generator=generator)
     optimizer.step()
     assert (model.w != before).any(1).tolist() == [True, False, True, True, True]
+
+
+LOOKED_UP = {
+    "indexed": lambda s, x: s.w[x],
+    "indexed at places made of the tokens": lambda s, x: s.w[(x != 0).long().cumsum(0)],
+    "selected": lambda s, x: s.w.index_select(0, x),
+    "selected by name": lambda s, x: torch.index_select(s.w, dim=0, index=x),
+    "gathered": lambda s, x: torch.gather(s.w, 0, x[:, None].expand(-1, 4)),
+}
+
+
+@pytest.mark.parametrize("how", LOOKED_UP)
+def test_a_table_that_is_looked_up_at_tokens_by_hand_is_that_of_an_embedding(how: str) -> None:
+    model = Stored(LOOKED_UP[how], 5, 4)
+    assert list(hidden_weights(model, torch.tensor([1, 2]))) == ["w"]
+    assert list(output_weights(model, torch.tensor([1, 2]))) == ["head.weight"]
+    with pytest.raises(ValueError, match=r"^the order in which a Stored .*pass sample=, one batch"):
+        hidden_weights(model)
+
+
+@pytest.mark.parametrize("at", [slice(2), torch.tensor([0, 1])], ids=["slice", "fixed"])
+def test_a_table_that_is_read_at_fixed_places_and_added_is_left_alone(at: Any) -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words, self.head, self.places = nn.Embedding(5, 4), nn.Linear(4, 2), nn.Parameter(torch.ones(3, 4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.words(x) + self.places[at])
+
+    assert list(hidden_weights(Placed(), torch.tensor([1, 2]))) == ["words.weight"]
+
+
+@pytest.mark.parametrize("work", [hidden_weights, output_weights, heavytail.compress.pruning_ratio])
+@pytest.mark.parametrize("given", [None, "model", nn.Linear, torch.ones(2, 2), lambda x: x])
+def test_what_is_no_network_is_refused_in_one_sentence(work: Any, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a network is a torch.nn.Module, got \w+$"):
+        work(given)

@@ -176,6 +176,16 @@ def test_named_weights_get_noise_once_and_named_biases_do_not() -> None:
     assert moved_by_a_step(model, optimizer) == {"9.weight"}
 
 
+def test_a_single_weight_is_named_as_a_list_of_one_is() -> None:
+    model = biased_convolutional_network()
+    for number, name in ((2, "2.weight"), (9, "9.weight")):  # of four axes and of two
+        with noise.perturb(
+            optimizer := sgd(model), generator=generator(9), params=model[number].weight, **SETTINGS
+        ) as handle:
+            assert len(handle.names) == 1
+            assert moved_by_a_step(model, optimizer) == {name}
+
+
 def test_an_optimizer_that_knows_names_gives_them_to_the_handle() -> None:
     model = small_network()
     optimizer = torch.optim.SGD(model.named_parameters(), lr=0.1)
@@ -431,6 +441,20 @@ def test_a_copy_of_the_optimizer_has_no_noise_and_says_so(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         COPIES[name](optimizer)
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copy_of_the_handle_has_no_noise_and_says_so_and_ends_none(name: str) -> None:
+    model = small_network()
+    optimizer = sgd(model)
+    handle = noise.perturb(optimizer, model=model, generator=generator(9), **SETTINGS)
+    with pytest.warns(UserWarning, match=r"^a copy or pickle of a perturbation adds no noise: ") as warned:
+        other = COPIES[name](handle)
+    assert [warning.filename for warning in warned] == [__file__]  # it names the line that makes the copy
+    assert other.names == []
+    assert other.state_dict() == handle.state_dict()
+    other.remove()
+    assert moved_by_a_step(model, optimizer) == set(handle.names) != set()
 
 
 def test_a_state_of_the_optimizer_is_copied_without_a_warning() -> None:

@@ -78,7 +78,7 @@ def _builder(name: str, given: Mapping[str, Build]) -> Build:
 
 
 def check(run: Run, dataset: Dataset, build: Build) -> None:
-    """Try a network of one's own: two samples forward, and a step. Raises ValueError that says what fails."""
+    """Try a network of one's own: two samples forward, a step, made twice. Raises ValueError that says what fails."""
     name = run.network
     try:
         model = initial_model(run, dataset, build)
@@ -117,7 +117,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     before = {key: buffer.clone() for key, buffer in model.named_buffers()}
     try:
         alone = any_module.stack([model], run.products, run.unit, sample=x)
-        any_module.descend(alone, x, y, x.new_zeros(1), {})
+        own = slice(None) if run.batch_size is None else None  # with minibatches every run has inputs of its own
+        any_module.descend(alone, x[own], y[own], x.new_zeros(1), {})
     except (Exception, SystemExit) as error:
         raise ValueError(
             f"network {name!r} cannot make a step of torch.func: {told(error)}".partition("\n")[0]
@@ -125,6 +126,13 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     changed = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
     if changed:
         raise ValueError(f"network {name!r} changes its buffer {changed[0]!r} in training: make it constant")
+    once, again = (initial_model(run, dataset, build).state_dict() for _ in range(2))
+    other = [key for key, value in once.items() if not torch.equal(value.nan_to_num(), again[key].nan_to_num())]
+    if other:
+        raise ValueError(
+            f"network {name!r} draws {other[0]!r} from numbers that no seed names, so it is another one each time: "
+            "draw all of them from the generator that it is given"
+        )
 
 
 def initial_model(run: Run, dataset: Dataset, build: Build | None = None) -> nn.Module:

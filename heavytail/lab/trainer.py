@@ -128,7 +128,7 @@ def outcomes(
 def _tried(run: Run) -> tuple[object, ...]:
     """What decides whether a network of one's own can be trained and measured."""
     measured = run.unit, run.tune_steps > 0, run.robustness is None
-    return run.network, run.width, run.depth, run.dataset, run.products, *measured
+    return run.network, run.width, run.depth, run.dataset, run.products, run.batch_size is None, *measured
 
 
 def _fits(run: Run, dataset: Dataset) -> None:

@@ -35,7 +35,7 @@ def hidden_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
     Raises ValueError where the order of calls cannot be had without `sample`, where the call fails, for a lazy layer
     that has no shape yet, for a scripted model, for a weight that meets data in another way than by a layer, product
     or sum of torch's, and for a hidden weight that is parametrized or masked (weight_norm, spectral_norm,
-    torch.nn.utils.prune) or multiplied with another parameter.
+    torch.nn.utils.prune) or multiplied with another parameter; TypeError for what is no module.
 
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> list(hidden_weights(model))
@@ -98,6 +98,8 @@ def weights_of(model: nn.Module, sample: Any) -> Weights:
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a network is a torch.nn.Module, got {type(model).__name__}")
     model = unwrapped(model)
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ValueError("a scripted or traced model does not show what it calls: pass the model that it was made from")

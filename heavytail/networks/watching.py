@@ -36,6 +36,7 @@ from heavytail.networks.paper import MeanField
 from heavytail.networks.reading import alone, read
 
 _ATTENTION = "multi_head_attention_forward"
+_LOOKUPS = ("getitem", "index_select", "gather", "take_along_dim")
 
 
 def observe(model: nn.Module, sample: Any) -> list[Call]:
@@ -101,13 +102,19 @@ class _Watch(TorchFunctionMode):
         self.numbers: dict[Any, int] = {}  # of the call that a node is the result of
         self.data: set[Any] = set()
         self.within: set[Any] = set()  # nodes within calls
+        self.tokens: dict[int, Tensor] = {}  # integers made of the inputs, by identity: they carry no mark
         self.mapped = False  # whether a call was made under torch.vmap
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         call = self._attention(func, args, kwargs) if name == _ATTENTION else self._function(name, args, kwargs)
+        looked_up = call is None and self._lookup(name, args, kwargs)
+        if looked_up:
+            call = Call(looked_up)
         result = func(*args, **kwargs)
+        if any(id(t) in self.tokens for t in flat([*args, *kwargs.values()])):
+            self._remember(result)
         if call is not None:
             self.mapped |= any(is_functorch_wrapped_tensor(t) for t in _tensors(result))
             nodes = [t.grad_fn for t in _tensors(result) if t.grad_fn is not None]
@@ -115,7 +122,7 @@ class _Watch(TorchFunctionMode):
                 self.numbers[node] = len(self.seen)
             given = {t.grad_fn: 0 for t in flat([*args, *kwargs.values()]) if isinstance(t, Tensor)}
             self.within.update(node for node in _back(nodes, given) if node not in given)
-            if name.startswith("embedding"):  # looked up at integers, which carry no mark
+            if name.startswith("embedding") or looked_up:  # at integers, which carry no mark
                 self.data.update(nodes)
             self.seen.append((call, nodes))
         return result
@@ -123,10 +130,22 @@ class _Watch(TorchFunctionMode):
     def given(self, value: Tensor) -> Tensor:
         """A copy of an input that carries the mark of data."""
         if not value.is_floating_point():
-            return value.clone()
+            token = value.clone()
+            self._remember(token)
+            return token
         marked = value.detach().requires_grad_(True).clone()
         self.data.add(marked.grad_fn)
         return marked
+
+    def _remember(self, result: Any) -> None:
+        self.tokens.update((id(t), t) for t in _tensors(result) if not (t.is_floating_point() or t.is_complex()))
+
+    def _lookup(self, name: str, args: Any, kwargs: Any) -> Params:
+        """The matrices that are looked up at integers made of the inputs, without a function for embeddings."""
+        given = list(flat([*args, *kwargs.values()]))
+        if name.strip("_") not in _LOOKUPS or not any(id(t) in self.tokens for t in given):
+            return NONE
+        return NONE.union(*(self._params(t) for t in given if isinstance(t, Tensor) and t.is_floating_point()))
 
     def before(self, nodes: Iterable[Any]) -> frozenset[int]:
         """The calls whose results the call with these nodes works on."""

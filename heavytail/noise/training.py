@@ -8,7 +8,7 @@ import sys
 import types
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def perturb(
     sigma: float,
     noise: Noise,
     generator: torch.Generator,
-    params: Iterable[Tensor] | None = None,
+    params: Iterable[Tensor] | Tensor | None = None,
     unit: Unit = "filter",
 ) -> Perturbation:
     """Add heavy-tailed noise to the hidden weights after every `optimizer.step()`.
@@ -53,7 +53,7 @@ def perturb(
     sigma      the noise scale, >= 0
     noise      "shared" (Type-I), "entrywise" (Type-II) or "isotropic" (Type-III)
     generator  on the device type of the weights; one word of it is drawn, now, to be the key of all kicks
-    params     the weights to kick in place of those of a model; what has less than two axes is left out
+    params     the weights, or one, to kick in place of those of a model; what has less than two axes is left out
     unit       what hangs together: a "filter" (all of one output) or, in a convolution, a "kernel"
 
     Without `model` and `params` the output layer is told by its shape, where all weights are matrices that form a chain
@@ -96,7 +96,7 @@ def perturb(
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"model= must be a torch.nn.Module, not a {type(model).__name__}")
     if params is not None:
-        params = list(params) if isinstance(params, Iterable) else [params]
+        params = [params] if isinstance(params, Tensor) or not isinstance(params, Iterable) else list(params)
         if other := [p for p in params if not isinstance(p, Tensor)]:
             raise TypeError(f"params= must be weights, such as model.parameters(), not a {type(other[0]).__name__}")
     if sample is not None and model is None:
@@ -116,7 +116,7 @@ def perturb(
 class Perturbation:
     """The noise on an optimizer, and the handle on it: made by `perturb`.
 
-    In a `with` statement it ends where the block ends.
+    In a `with` statement it ends where the block ends. A copy or pickle of it adds no noise, and a UserWarning says so.
 
     >>> layer = torch.nn.Linear(8, 16)
     >>> optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
@@ -128,7 +128,7 @@ class Perturbation:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, chosen: list[Target], unit: Kick) -> None:
-        self._optimizer = weakref.ref(optimizer)
+        self._optimizer: Callable[[], torch.optim.Optimizer | None] = weakref.ref(optimizer)
         self._targets = chosen
         self._unit = unit  # its scale is sigma; key and step are put in at each step
         self._key, self._step = unit.key, unit.step
@@ -198,6 +198,12 @@ class Perturbation:
             f"<{unit.noise} noise, alpha={unit.alpha:g}, sigma={unit.scale:g}, on {', '.join(self.names) or 'nothing'}>"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Else remove() of a copy would end the noise of the original.
+        told = "a copy or pickle of a perturbation adds no noise: perturb the copy of the optimizer, and load the state"
+        warnings.warn(told, stacklevel=3)
+        return {**vars(self), "_hook": None, "_optimizer": _no_optimizer}
+
     def __enter__(self) -> Perturbation:
         return self
 
@@ -245,6 +251,10 @@ class Perturbation:
                 self._rest[number] = _store(weight, move, self._rest.get(number))
         if spared is not None:
             weight[target.padding] = spared
+
+
+def _no_optimizer() -> None:
+    """What a copy of a handle has in place of a weak reference to an optimizer."""
 
 
 class _Bare:

@@ -7,6 +7,7 @@ import sys
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -158,11 +159,11 @@ class Images(nn.Module):
 
 
 CONVOLUTIONAL = {
-    "a chain": lambda shape, classes, *, width, **_: nn.Sequential(
+    "a chain": lambda shape, classes, *, width, generator, **_: drawn(nn.Sequential(
         nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, width, 2), nn.ReLU(), nn.Conv2d(width, width, 1),
         nn.Flatten(), nn.Linear(2 * width, classes),
-    ),
-    "no chain": lambda shape, classes, *, width, **_: Images(width, classes),
+    ), generator),
+    "no chain": lambda shape, classes, *, width, generator, **_: drawn(Images(width, classes), generator),
 }  # fmt: skip
 
 
@@ -184,13 +185,19 @@ class Deaf(nn.Module):
         return self.second(self.first(x.detach()))
 
 
-def deaf(shape, classes, *, width, **_):
-    return Deaf(shape[0], width, classes)
+def deaf(shape, classes, *, width, generator, **_):
+    return drawn(Deaf(shape[0], width, classes), generator)
 
 
 def locked(shape, classes, **rest):
     model = deaf(shape, classes, **rest)
     model.lock = threading.Lock()  # no copy of it can be made
+    return model
+
+
+def masked_by(values, generator, shape, classes):
+    model = Residual(shape, classes, width=len(values), depth=1, generator=generator)
+    model.mask = torch.from_numpy(values).float()
     return model
 
 
@@ -247,6 +254,14 @@ REFUSED = {
     "an error without a text": (lambda *_, **__: mute(), r"^network ':mine' cannot be made: Mute$"),
     "an error of its own": (lambda *_, **__: {}["width"], r"^network ':mine' cannot be made: 'width'$"),
     "an end of the program": (lambda *_, **__: sys.exit(3), r"^network ':mine' cannot be made: SystemExit: 3$"),
+    "weights of torch's own drawing": (
+        lambda shape, classes, *, width, **_: nn.Sequential(nn.Linear(shape[0], width), nn.Linear(width, classes)),
+        r"^network ':mine' draws '0.weight' from numbers that no seed names",
+    ),
+    "a buffer of NumPy's drawing": (
+        lambda shape, classes, *, width, generator, **_: masked_by(np.random.rand(width), generator, shape, classes),  # noqa: NPY002
+        r"^network ':mine' draws 'mask' from numbers that no seed names",
+    ),
     "a weight made of others": (
         lambda shape, classes, **_: nn.Sequential(weight_norm(nn.Linear(shape[0], 4)), nn.Linear(4, classes)),
         r"^network ':mine': the weight of layer '0' is parametrized or masked",
@@ -259,6 +274,22 @@ def test_a_network_that_cannot_be_trained_is_refused_in_one_sentence(how):
     build, sentence = REFUSED[how]
     with pytest.raises(ValueError, match=sentence):
         train(build=build)
+
+
+class Asking(Residual):
+    """What looks at the values of its inputs."""
+
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+def test_a_network_is_tried_with_the_batches_of_its_runs_before_any_is_trained():
+    runs = [replace(BASE, seed=seed, batch_size=size) for seed, size in ((1, None), (2, 10))]
+    assert list(train(runs[0], Asking).table.status) == ["max_steps"]
+    seen = []
+    with pytest.raises(ValueError, match=r"^network ':mine' cannot make a step of torch.func: vmap: .*data-dependent"):
+        train(runs, Asking, on_look=lambda *look: seen.append(look))
+    assert not seen
 
 
 def test_a_module_that_raises_when_it_is_imported_is_one_sentence(tmp_path, monkeypatch):

@@ -82,6 +82,8 @@ def from_csv(name: str, train: Path | str, test: Path | str, *, label: str, clas
     ([[1.5, 2.0], [2.5, 1.0]], [[3.0, 1.0]], [1])
     """
     _free(name)
+    if not isinstance(label, str):
+        raise TypeError(f"label= is the name of the column of labels, not a {type(label).__name__}")
     frames = [_csv(_path(path), label) for path in (train, test)]
     columns = [column for column in frames[0].columns if column != label]
     if set(frames[1].columns) != {*columns, label}:

@@ -395,6 +395,13 @@ def test_a_csv_file_that_is_no_table_of_numbers_is_refused(text, sentence, tmp_p
     refused(sentence, lambda: from_csv("mine", *paths, label="kind"))
 
 
+@pytest.mark.parametrize("label", [["kind"], 2, None, {}])
+def test_a_label_that_is_no_name_of_a_column_is_refused(label, tmp_path):
+    path = written(tmp_path, "train.csv", GOOD_CSV)
+    with pytest.raises(TypeError, match=r"^label= is the name of the column of labels, not a \w+$"):
+        from_csv("mine", path, path, label=label)
+
+
 def test_csv_files_that_are_not_there_or_no_text_are_named(tmp_path):
     here = written(tmp_path, "test.csv", "kind\n0\n")
     refused(
