@@ -127,7 +127,8 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     if changed:
         raise ValueError(f"network {name!r} changes its buffer {changed[0]!r} in training: make it constant")
     once, again = (initial_model(run, dataset, build).state_dict() for _ in range(2))
-    other = [key for key, value in once.items() if not torch.equal(value.nan_to_num(), again[key].nan_to_num())]
+    same = {key for key in once.keys() & again.keys() if torch.equal(once[key].nan_to_num(), again[key].nan_to_num())}
+    other = [key for key in once if key not in same]
     if other:
         raise ValueError(
             f"network {name!r} draws {other[0]!r} from numbers that no seed names, so it is another one each time: "

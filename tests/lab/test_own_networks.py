@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import threading
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -201,6 +203,14 @@ def masked_by(values, generator, shape, classes):
     return model
 
 
+NUMBERS = itertools.count()
+
+
+def named_anew(shape, classes):
+    layers = nn.Linear(shape[0], 8), nn.ReLU(), nn.Linear(8, classes)
+    return nn.Sequential(OrderedDict((str(next(NUMBERS)), layer) for layer in layers))
+
+
 def mute():
     class Mute(Exception):
         def __str__(self):
@@ -257,6 +267,10 @@ REFUSED = {
     "weights of torch's own drawing": (
         lambda shape, classes, *, width, **_: nn.Sequential(nn.Linear(shape[0], width), nn.Linear(width, classes)),
         r"^network ':mine' draws '0.weight' from numbers that no seed names",
+    ),
+    "names that change": (
+        lambda shape, classes, **_: named_anew(shape, classes),
+        r"^network ':mine' draws '\d+\.weight' from numbers that no seed names",
     ),
     "a buffer of NumPy's drawing": (
         lambda shape, classes, *, width, generator, **_: masked_by(np.random.rand(width), generator, shape, classes),  # noqa: NPY002
