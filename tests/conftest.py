@@ -22,6 +22,8 @@ except ModuleNotFoundError:  # as where `make gpu` finds few packages: its tests
     sys.modules["hypothesis.strategies"] = without_hypothesis.strategies  # type: ignore[assignment]
     from without_hypothesis import HealthCheck, settings  # type: ignore[assignment]
 
+from samplers import CPU, Sampler
+
 from heavytail.lab import datasets
 from heavytail.lab.machine import threads
 
@@ -75,6 +77,12 @@ def packed() -> Path:
     if not PACKED:
         pytest.skip("needs a folder shared/data with packed data sets")
     return PACKED[0]
+
+
+@pytest.fixture
+def sampler() -> Sampler:
+    """Who draws where a law is tested: the CPU, but in `test_gpu_laws.py`."""
+    return CPU
 
 
 @pytest.fixture

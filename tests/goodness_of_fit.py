@@ -1,8 +1,9 @@
 """Does a sample follow a law? Reference laws from numerical integration, and tests whose false-alarm rate is known.
 
 Every check that can fail by chance does so with probability at most FALSE_ALARM. The files test_stable.py,
-test_noise.py, test_sampler.py, test_sampler_laws.py, test_streams.py and test_networks.py make about 1200: under
-fresh seeds they would raise a false alarm less than once in 800 runs. Seeds are fixed: a run that passed passes again.
+test_noise.py, test_sampler.py, test_sampler_laws.py, test_gpu_laws.py, test_streams.py and test_networks.py make about
+1300: under fresh seeds they would raise a false alarm less than once in 700 runs. Seeds are fixed: a run that passed
+passes again.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ TYPES = {
     "keys": "*i64",
     "steps": "*i64",
     "largest": "fp32",
-    **dict.fromkeys(("stride", "count", "row", "apart", "lane", "last"), "i32"),
+    "along": "*fp32",
+    **dict.fromkeys(("stride", "count", "units", "row", "apart", "lane", "last"), "i32"),
     **dict.fromkeys(("start", "key", "step", "chunks"), "*i64"),
     **dict.fromkeys(("ones", "sine", "small", "large"), "*fp32"),
 }
@@ -46,7 +47,13 @@ def _of_the_package() -> list[tuple[Any, Choices, dict[str, str]]]:
     from heavytail._sampler import gpu
 
     ways = [{"SIGNED": signed, "ADD": add, "B": gpu.BLOCK} for signed in (True, False) for add in (True, False)]
-    return [(gpu._stable_kernel, ways, {}), (gpu._normal_kernel, [{"B": gpu.BLOCK}], {})]
+    tiles = [{"B": min(gpu.BLOCK, gpu.TILE // wide), "C": wide} for wide in (1, gpu.WIDE)]
+    shared = [{"ALONG": along, **tile} for along in (True, False) for tile in tiles]
+    return [
+        (gpu._stable_kernel, ways, {}),
+        (gpu._shared_kernel, shared, {}),
+        (gpu._normal_kernel, [{"B": gpu.BLOCK}], {}),
+    ]
 
 
 def _of_the_tests() -> list[tuple[Any, Choices, dict[str, str]]]:

@@ -203,6 +203,16 @@ def test_programs_make_whole_chunks_and_no_more_than_are_wanted(draws: int, chun
         assert [gpu._grid(weights, count, draws) for count in (1, chunk, chunk + 1, 100 * chunk)] == wanted
 
 
+def test_programs_of_shared_kicks_have_a_part_of_each_of_their_units(monkeypatch) -> None:
+    shapes = [(3, CHUNK, row) for row in (1, 16, 300, 5000)]
+    for interpreted, wanted in (
+        (False, [((2, 3), 256, 1), ((4, 3), 128, 16), ((96, 3), 16, 128), ((1280, 3), 16, 128)]),
+        (True, [((1, 3), 512, 1), ((1, 3), 512, 16), ((1, 3), 512, 512), ((4, 3), 256, 4096)]),
+    ):
+        monkeypatch.setattr(gpu, "INTERPRETED", interpreted)
+        assert [gpu._tiles(torch.empty(shape, device="meta")) for shape in shapes] == wanted
+
+
 def test_kicks_that_are_ready_for_a_device_stay_as_they_are() -> None:
     kicks = kicks_of("entrywise", [1.5], [1.0], [3], [0])
     with pytest.raises(FrozenInstanceError):
@@ -248,7 +258,7 @@ def test_runs_kicked_in_one_launch_get_what_each_gets_alone_on_the_cpu(kind, uni
     assert not torch.equal(got[0].cpu(), before[0])
 
 
-@pytest.mark.parametrize("kind", ["entrywise", "isotropic"])
+@pytest.mark.parametrize("kind", noise.NOISES)
 def test_a_run_without_a_kick_is_not_written_to(kind) -> None:
     weights = torch.full((4, 9, 6), -0.0, device=DEVICE)
     launch(weights, given(kind), layer=0)
@@ -270,6 +280,22 @@ def test_shared_kicks_go_along_a_direction_of_each_run() -> None:
     noise.kick_each(wanted, given("shared", along=along))
     launch(got, given("shared", along=along.to(DEVICE)), layer=0)
     assert close(got, wanted)
+
+
+@pytest.mark.parametrize(("units", "row"), [(1, 1), (1030, 3), (40, 128), (1030, 300)])
+def test_shared_kicks_are_added_where_they_are_drawn(units: int, row: int, monkeypatch) -> None:
+    """In one launch, which leaves no numbers behind; at sizes of a power of two to the last bit."""
+    monkeypatch.setattr(gpu, "INTERPRETED_WIDE", 128)
+    kicks = kicks_of("shared", [1.5, 0.8], [1.0, 4.0], KEYS[2:4], [3, 2**31])
+    before = torch.randn(2, units, row, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+    along = (torch.arange(2 * row, device=DEVICE) % 5 - 2.0).exp2().view(2, row)
+    shared = torch.zeros(2, units, device=DEVICE)
+    gpu._stable_draws(shared, kicks, 7, signed=True)
+    monkeypatch.setattr(gpu, "_stable_draws", lambda *_, **__: pytest.fail("a launch of its own"))
+    for way, wanted in ((None, shared.unsqueeze(2)), (along, shared.unsqueeze(2) * along.unsqueeze(1))):
+        got = before.clone()
+        gpu.add(got, "shared", kicks, layer=3, along=way)
+        assert torch.equal(got, before + wanted)
 
 
 def test_one_run_alone_has_a_direction_too() -> None:

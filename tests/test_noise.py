@@ -19,6 +19,7 @@ from goodness_of_fit import (
     positive_cdf,
     symmetric_quantile,
 )
+from samplers import Sampler
 from scipy import stats
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -285,9 +286,9 @@ def kicked(kind: str, shape: tuple[int, ...], alpha: float = 1.75, scale: float 
 
 @pytest.mark.parametrize("alpha", [1.2, 2.0])
 @pytest.mark.parametrize("kind", noise.NOISES)
-def test_added_noise_has_the_law_of_a_draw(kind: str, alpha: float) -> None:
+def test_added_noise_has_the_law_of_a_draw(kind: str, alpha: float, sampler: Sampler) -> None:
     units = 50_000
-    added = kicked(kind, (units, 3), alpha).double()
+    added = sampler.kicked(kind, (units, 3), alpha, key=11, step=5).double()
     drawn = noise.draw(alpha, kind, (units, 3), generator=generator(20)).expand(-1, 3).double()
     for fact in (lambda w: w[:, 1], lambda w: w.sum(1), lambda w: w.norm(dim=1)):
         # Each sample strays from the law by half of this at a rate of 1e-6.
@@ -296,18 +297,19 @@ def test_added_noise_has_the_law_of_a_draw(kind: str, alpha: float) -> None:
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
-def test_added_noise_ties_a_neuron_as_its_name_says(kind: str) -> None:
-    weight = kicked(kind, (UNITS, 4))
+def test_added_noise_ties_a_neuron_as_its_name_says(kind: str, sampler: Sampler) -> None:
+    units = sampler.draws(UNITS)
+    weight = sampler.kicked(kind, (units, 4), 1.75, key=11, step=5)
     assert how_tied(weight[:, 0], weight[:, 1], 1.75) == kind
     assert how_tied(weight[:, 0], weight[:, 3], 1.75) == kind
-    half = UNITS // 2
+    half = units // 2
     assert how_tied(weight[:half, 0], weight[half:, 0], 1.75) == "entrywise"
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
-def test_noise_added_to_a_convolution_ties_its_unit(kind: str) -> None:
-    shape = (UNITS, 2, 1, 2)
-    filters, kernels = (kicked(kind, shape, 1.5, unit=unit) for unit in ("filter", "kernel"))
+def test_noise_added_to_a_convolution_ties_its_unit(kind: str, sampler: Sampler) -> None:
+    shape = (sampler.draws(UNITS), 2, 1, 2)
+    filters, kernels = (sampler.kicked(kind, shape, 1.5, key=11, step=5, unit=unit) for unit in ("filter", "kernel"))
     assert how_tied(filters[:, 0, 0, 0], filters[:, 0, 0, 1], 1.5) == kind
     assert how_tied(filters[:, 0, 0, 0], filters[:, 1, 0, 1], 1.5) == kind
     assert how_tied(kernels[:, 0, 0, 0], kernels[:, 0, 0, 1], 1.5) == kind

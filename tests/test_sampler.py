@@ -15,14 +15,15 @@ import torch
 from goodness_of_fit import GAUSS_LIMIT, is_fair
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samplers import KEY, Sampler
 from scipy import stats
+from torch import Tensor
 
 from heavytail import _sampler
 from heavytail._sampler import jit, kernels, law, philox
 from heavytail._sampler.philox import CHUNK
 
 NOISES = ("shared", "entrywise", "isotropic")
-KEY = 0x0123456789ABCDEF
 FROZEN = {
     "symmetric": [1.1566850, -0.18714626, -1.7062343],
     "shared": [0.083186515, 0.083186515, 0.98243529, 0.98243529],
@@ -269,12 +270,12 @@ def test_the_radius_of_an_isotropic_kick_ends_where_its_entries_would_be_infinit
     assert radii.max() == pytest.approx(1e37, rel=1e-5)
 
 
-# ---- independence
+# ---- independence, of whoever draws: `test_gpu_laws.py` asks it of the kernels of a GPU too
 
 
-def independent(first: np.ndarray, second: np.ndarray) -> bool:
+def independent(first: Tensor, second: Tensor) -> bool:
     """Signs, sizes and ranks say nothing of each other: five checks, each False by chance at FALSE_ALARM."""
-    signs, large = ([f(v) for v in (first, second)] for f in (lambda v: v > 0, lambda v: abs(v) > np.median(abs(v))))
+    signs, large = ([f(v) for v in (first, second)] for f in (lambda v: v > 0, lambda v: v.abs() > v.abs().median()))
     if not all(
         is_fair(int((one == other).sum()), len(one)) for one in (signs[0], large[0]) for other in (signs[1], large[1])
     ):
@@ -284,36 +285,39 @@ def independent(first: np.ndarray, second: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("alpha", [0.7, 1.75])
 @pytest.mark.parametrize("lag", [1, 2, CHUNK // 2, CHUNK, 2 * CHUNK])
-def test_numbers_of_a_lane_are_independent_at_every_lag_of_the_layout(lag: int, alpha: float) -> None:
-    draws = _sampler.symmetric(alpha, 200_000 + lag, key=KEY)
+def test_numbers_of_a_lane_are_independent_at_every_lag_of_the_layout(lag: int, alpha: float, sampler: Sampler) -> None:
+    draws = sampler.symmetric(alpha, sampler.draws(200_000) + lag)
     assert independent(draws[lag:], draws[:-lag])
 
 
-def test_the_test_rejects_an_echo_of_one_number_in_twenty() -> None:
-    one, other = (_sampler.symmetric(1.75, 200_000, key=KEY, step=step) for step in (0, 1))
-    assert not independent(np.where(np.arange(200_000) % 20 == 0, one, other), one)
+def test_the_test_rejects_an_echo_of_one_number_in_twenty(sampler: Sampler) -> None:
+    size = sampler.draws(200_000)
+    one, other = (sampler.symmetric(1.75, size, step=step) for step in (0, 1))
+    assert not independent(torch.where(torch.arange(size) % 20 == 0, one, other), one)
 
 
 @pytest.mark.parametrize(
     "change",
     [{"step": 1}, {"step": 2**31}, {"lane": 1}, {"lane": 2}, *({"key": KEY ^ (1 << bit)} for bit in range(0, 64, 9))],
 )
-def test_addresses_that_differ_in_one_part_are_independent(change: dict[str, int]) -> None:
-    one = _sampler.symmetric(1.75, 200_000, key=KEY)
-    assert independent(one, _sampler.symmetric(1.75, 200_000, **{"key": KEY} | change))
+def test_addresses_that_differ_in_one_part_are_independent(change: dict[str, int], sampler: Sampler) -> None:
+    size = sampler.draws(200_000)
+    assert independent(sampler.symmetric(1.75, size), sampler.symmetric(1.75, size, **change))
 
 
 @pytest.mark.parametrize("lag", [1, 2, CHUNK // 2, CHUNK, 2 * CHUNK])
-def test_normals_are_independent_at_every_lag_of_the_layout(lag: int) -> None:
-    draws = added("isotropic", (50, 4096), alpha=2.0).flatten().numpy()
+def test_normals_are_independent_at_every_lag_of_the_layout(lag: int, sampler: Sampler) -> None:
+    draws = sampler.kicked("isotropic", (sampler.draws(50 * 4096) // 4096, 4096), 2.0).flatten()
     assert independent(draws[lag:], draws[:-lag])
 
 
-def test_the_sign_of_a_draw_says_nothing_of_its_size() -> None:
-    draws = _sampler.symmetric(1.75, 10**6, key=KEY)
-    large = abs(draws) > np.median(abs(draws))
+def test_the_sign_of_a_draw_says_nothing_of_its_size(sampler: Sampler) -> None:
+    draws = sampler.symmetric(1.75, sampler.draws(10**6))
+    large = draws.abs() > draws.abs().median()
     assert is_fair(int((draws > 0).sum()), len(draws))
     assert is_fair(int(((draws > 0) == large).sum()), len(draws))
+    shifted = draws + 0.02 * sampler.off
+    assert not is_fair(int((shifted > 0).sum()), len(draws))
 
 
 def test_loops_run_beside_other_threads_and_are_compiled_once_for_all_processes() -> None:

@@ -22,33 +22,18 @@ from goodness_of_fit import (
     symmetric_quantile,
     z_score,
 )
+from samplers import CPU, KEY, Sampler
 from scipy import stats
 from torch import Tensor
 
-from heavytail import _sampler
 from heavytail._sampler import kernels, law, philox
 from heavytail._sampler.law import Law
 from heavytail._sampler.philox import CHUNK
 
-KEY = 0x0123456789ABCDEF
 MASK = 0x7FFFFFFF
 COARSE = 1024  # below it an angle or an exponential gets finer digits
 DRAWS = 10**6
 INDICES = (0.5, 1.0, 1.3, 1.75, 1.9, 2.0)
-
-
-def symmetric(alpha: float, size: int = DRAWS, key: int = KEY) -> Tensor:
-    return torch.from_numpy(_sampler.symmetric(alpha, size, key=key))
-
-
-def positive(alpha: float, size: int = DRAWS, key: int = KEY) -> Tensor:
-    return torch.from_numpy(_sampler.positive(alpha, size, key=key))
-
-
-def isotropic(alpha: float, shape: tuple[int, int], step: int = 3) -> Tensor:
-    vectors = torch.zeros(shape)
-    _sampler.add(vectors, "isotropic", alpha, 1.0, key=KEY, step=step)
-    return vectors
 
 
 # ---- accuracy
@@ -271,37 +256,41 @@ def test_the_exponential_is_its_series_to_the_last_bit() -> None:
     assert out.tolist() == wanted.tolist()
 
 
-# ---- laws
+# ---- laws, of whoever draws: `test_gpu_laws.py` asks them of the kernels of a GPU too
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.8, 0.95, 1.05, 1.99, *INDICES])
 @pytest.mark.long
-def test_symmetric_kicks_follow_the_law(alpha: float) -> None:
-    draws = symmetric(alpha)
+def test_symmetric_kicks_follow_the_law(alpha: float, sampler: Sampler) -> None:
+    draws = sampler.symmetric(alpha, sampler.draws(DRAWS))
     assert draws.dtype == torch.float32
     assert follows_symmetric(draws, alpha)
 
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.long
-def test_the_test_rejects_a_neighbouring_law(alpha: float) -> None:
-    for wrong in {alpha - 0.1, min(alpha + 0.1, 2.0)} - {alpha}:
-        assert not follows_symmetric(symmetric(wrong), alpha)
-    draws = symmetric(alpha)
-    assert not follows_symmetric(draws * 0.95, alpha)
-    assert not follows_symmetric(draws * 1.05, alpha)
+def test_the_test_rejects_a_neighbouring_law(alpha: float, sampler: Sampler) -> None:
+    size, apart = sampler.draws(DRAWS), 0.1 * sampler.off
+    for wrong in (alpha - apart, *([alpha + apart] if alpha + apart <= 2 else [])):
+        assert not follows_symmetric(sampler.symmetric(wrong, size), alpha)
+    draws = sampler.symmetric(alpha, size)
+    assert not follows_symmetric(draws * (1 - apart / 2), alpha)
+    assert not follows_symmetric(draws * (1 + apart / 2), alpha)
 
 
-def test_at_two_a_kick_is_normal_and_at_one_it_is_cauchy() -> None:
-    assert follows_continuous(symmetric(2.0), stats.norm(scale=2**0.5).cdf, symmetric_points(2.0))
-    assert follows_continuous(symmetric(1.0), stats.cauchy.cdf, symmetric_points(1))
+def test_at_two_a_kick_is_normal_and_at_one_it_is_cauchy(sampler: Sampler) -> None:
+    size = sampler.draws(DRAWS)
+    assert follows_continuous(sampler.symmetric(2.0, size), stats.norm(scale=2**0.5).cdf, symmetric_points(2.0))
+    assert follows_continuous(sampler.symmetric(1.0, size), stats.cauchy.cdf, symmetric_points(1))
+    assert not follows_continuous(sampler.symmetric(2.0, size), stats.norm.cdf, symmetric_points(2.0))
 
 
 @pytest.mark.parametrize("alpha", INDICES)
-def test_signs_of_far_kicks_are_fair(alpha: float) -> None:
-    draws = symmetric(alpha)
-    far = draws[draws.abs() > symmetric_quantile(alpha, 1e-2)]
-    assert is_fair(int((far > 0).sum()), len(far))
+def test_signs_of_far_kicks_are_fair(alpha: float, sampler: Sampler) -> None:
+    draws, border = sampler.symmetric(alpha, sampler.draws(DRAWS)), symmetric_quantile(alpha, 1e-2)
+    for values, fair in ((draws, True), (draws + border / 2, False)):
+        far = values[values.abs() > border]
+        assert is_fair(int((far > 0).sum()), len(far)) == fair
 
 
 def tail_counts(draws: Tensor, alpha: float, levels: tuple[float, ...]) -> list[int]:
@@ -312,52 +301,82 @@ def tail_counts(draws: Tensor, alpha: float, levels: tuple[float, ...]) -> list[
 
 @pytest.mark.parametrize("alpha", INDICES)
 @pytest.mark.parametrize("noise", ["entrywise", "isotropic"])
-def test_as_many_kicks_lie_in_the_tail_as_the_law_says(noise: str, alpha: float) -> None:
+def test_as_many_kicks_lie_in_the_tail_as_the_law_says(noise: str, alpha: float, sampler: Sampler) -> None:
     # Isotropic entries of one unit are large together, so each unit has one.
-    levels, draws = (1e-3, 1e-4, 1e-5), 2 * DRAWS
-    entries = symmetric(alpha, draws) if noise == "entrywise" else isotropic(alpha, (draws, 1))
+    levels, draws = (1e-3, 1e-4, 1e-5), sampler.draws(2 * DRAWS)
+    one = noise == "entrywise"
+    entries = sampler.symmetric(alpha, draws) if one else sampler.kicked("isotropic", (draws, 1), alpha)
     for count, level in zip(tail_counts(entries, alpha, levels), levels, strict=True):
         assert is_poisson(count, draws * level)
 
 
 @pytest.mark.parametrize("alpha", INDICES)
-def test_the_tail_test_rejects_an_index_off_by_a_tenth(alpha: float) -> None:
-    draws = symmetric(alpha - 0.1, 2 * DRAWS)
-    for count, level in zip(tail_counts(draws, alpha, (1e-3, 1e-4)), (1e-3, 1e-4), strict=True):
-        assert not is_poisson(count, 2 * DRAWS * level)
+def test_the_tail_test_rejects_an_index_off_by_a_tenth(alpha: float, sampler: Sampler) -> None:
+    size = sampler.draws(2 * DRAWS)
+    levels = tuple(level for level in (1e-3, 1e-4) if size * level > 100)
+    draws = sampler.symmetric(alpha - 0.1 * sampler.off, size)
+    for count, level in zip(tail_counts(draws, alpha, levels), levels, strict=True):
+        assert not is_poisson(count, size * level)
+
+
+@pytest.mark.parametrize("alpha", INDICES)
+def test_the_mean_of_cosines_is_the_characteristic_function(alpha: float, sampler: Sampler) -> None:
+    draws = sampler.symmetric(alpha, sampler.draws(DRAWS)).double()
+    for u in (0.2, 1.0, 2.0):
+        phi, double = math.exp(-(u**alpha)), math.exp(-((2 * u) ** alpha))
+        assert abs(z_score(torch.cos(u * draws), phi, (1 + double) / 2 - phi**2)) < GAUSS_LIMIT
+        stretched = torch.cos((1 + 0.05 * sampler.off) * u * draws)
+        assert abs(z_score(stretched, phi, (1 + double) / 2 - phi**2)) > GAUSS_LIMIT
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
-def test_positive_kicks_have_the_laplace_transform(alpha: float) -> None:
-    draws, wrong = positive(alpha).double(), positive(0.4 if alpha == 0.5 else 0.5).double()
+def test_positive_kicks_have_the_laplace_transform(alpha: float, sampler: Sampler) -> None:
+    size = sampler.draws(DRAWS)
+    draws, wrong = (sampler.positive(index, size).double() for index in (alpha, 0.4 if alpha == 0.5 else 0.5))
     for s in (0.1, 0.5, 2.0, 5.0):
         mean = math.exp(-(s**alpha))
         variance = math.exp(-((2 * s) ** alpha)) - mean**2
         assert abs(z_score(torch.exp(-s * draws), mean, variance)) < GAUSS_LIMIT
         assert abs(z_score(torch.exp(-s * wrong), mean, variance)) > GAUSS_LIMIT
         if s == 2.0 and alpha >= 0.3:
-            assert abs(z_score(torch.exp(-s * 1.05 * draws), mean, variance)) > GAUSS_LIMIT
+            stretched = torch.exp(-s * (1 + 0.05 * sampler.off) * draws)
+            assert abs(z_score(stretched, mean, variance)) > GAUSS_LIMIT
 
 
-def test_at_one_half_the_positive_law_is_levys() -> None:
+def test_at_one_half_the_positive_law_is_levys(sampler: Sampler) -> None:
     law, points = stats.levy(scale=0.5), stats.levy(scale=0.5).ppf(np.linspace(0.001, 0.999, 400))
-    assert follows_continuous(positive(0.5), law.cdf, points)
-    assert not follows_continuous(positive(0.5) * 1.05, law.cdf, points)
+    draws = sampler.positive(0.5, sampler.draws(DRAWS))
+    assert follows_continuous(draws, law.cdf, points)
+    assert not follows_continuous(draws * (1 + 0.05 * sampler.off), law.cdf, points)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.3, 0.65, 0.875, 0.95])
 @pytest.mark.long
-def test_positive_kicks_follow_the_positive_law(alpha: float) -> None:
+def test_positive_kicks_follow_the_positive_law(alpha: float, sampler: Sampler) -> None:
     points = np.exp(np.linspace(-6, 20 if alpha > 0.2 else 80, 400))
-    draws = positive(alpha)
+    draws = sampler.positive(alpha, sampler.draws(DRAWS))
     assert follows(draws, points, positive_cdf(alpha, points))
     assert not follows(draws, points, positive_cdf(alpha + 0.04, points))
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.875])
+def test_as_many_positive_kicks_are_large_and_small_as_the_law_says(alpha: float, sampler: Sampler) -> None:
+    size = sampler.draws(2 * DRAWS)
+    draws, wrong = sampler.positive(alpha, size), sampler.positive(alpha - 0.1 * sampler.off, size)
+    rejected = 0
+    for x in np.exp(np.linspace(-4, 30, 69)):
+        below = float(positive_cdf(alpha, x))
+        for share, far in ((below, lambda s, x=x: s <= x), (1 - below, lambda s, x=x: s > x)):
+            if 1e-8 < share < 1e-3:
+                assert is_poisson(int(far(draws).sum()), size * share)
+                rejected += not is_poisson(int(far(wrong).sum()), size * share)
+    assert rejected
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 1.75, 2.0])
 @pytest.mark.long
-def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float) -> None:
-    vectors = isotropic(alpha, (200_000, 3)).double()
+def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: float, sampler: Sampler) -> None:
+    vectors = sampler.kicked("isotropic", (sampler.draws(200_000), 3), alpha).double()
     random = torch.randn(2, 3, generator=torch.Generator().manual_seed(31), dtype=torch.float64)
     for direction in (*torch.eye(3).double(), torch.ones(3).double(), torch.tensor([1.0, -1, 0]).double(), *random):
         assert follows_symmetric(vectors @ (direction / direction.norm()), alpha)
@@ -365,33 +384,61 @@ def test_every_projection_of_an_isotropic_kick_is_symmetric_of_scale_one(alpha: 
 
 
 @pytest.mark.parametrize("alpha", [0.8, 1.5, 1.75])
-def test_the_projection_test_rejects_independent_entries(alpha: float) -> None:
-    assert not follows_symmetric(symmetric(alpha, 900_000).reshape(-1, 3).sum(1) / 3**0.5, alpha)
+def test_the_projection_test_rejects_independent_entries(alpha: float, sampler: Sampler) -> None:
+    entries = sampler.kicked("entrywise", (sampler.draws(300_000), 3), alpha)
+    assert not follows_symmetric(entries.sum(1) / 3**0.5, alpha)
 
 
-def test_the_two_normals_of_a_pair_are_independent() -> None:
-    halves = isotropic(2.0, (400, 2 * CHUNK)).double().unflatten(1, (2, CHUNK))
+@pytest.mark.parametrize("alpha", [0.8, 1.5, 1.9, 2.0])
+def test_isotropic_kicks_have_a_characteristic_function_of_the_norm_alone(alpha: float, sampler: Sampler) -> None:
+    vectors = sampler.kicked("isotropic", (sampler.draws(300_000), 4), alpha).double()
+    for u in torch.randn(6, 4, generator=torch.Generator().manual_seed(35), dtype=torch.float64) / 2:
+        phi, double = (math.exp(-(float(v.norm()) ** alpha)) for v in (u, 2 * u))
+        assert abs(z_score(torch.cos(vectors @ u), phi, (1 + double) / 2 - phi**2)) < GAUSS_LIMIT
+        assert abs(z_score(torch.cos(1.1 * (vectors @ u)), phi, (1 + double) / 2 - phi**2)) > GAUSS_LIMIT
+
+
+def test_isotropic_kicks_are_spread_evenly_over_directions(sampler: Sampler) -> None:
+    def heights(kind: str) -> tuple[Tensor, Tensor]:
+        """Uniform on (-1, 1) on the sphere in three dimensions: of all, and of the far half."""
+        vectors = sampler.kicked(kind, (sampler.draws(300_000), 3), 1.2).double()
+        norms = vectors.norm(dim=1)
+        return vectors[:, 2] / norms, (vectors[:, 2] / norms)[norms > norms.median()]
+
+    points = np.linspace(-0.99, 0.99, 199)
+    for right, wrong in zip(heights("isotropic"), heights("entrywise"), strict=True):
+        assert follows_continuous(right, stats.uniform(-1, 2).cdf, points)
+        assert not follows_continuous(wrong, stats.uniform(-1, 2).cdf, points)
+
+
+def test_the_two_normals_of_a_pair_are_independent(sampler: Sampler) -> None:
+    rows = sampler.draws(400 * CHUNK) // CHUNK
+    halves = sampler.kicked("isotropic", (rows, 2 * CHUNK), 2.0).double().unflatten(1, (2, CHUNK))
     along, across = (half.flatten() for half in halves.unbind(1))
     for angle in (0.0, math.pi / 2, math.pi / 4, -math.pi / 4, 1.1):
         assert follows_symmetric(math.cos(angle) * along + math.sin(angle) * across, 2.0)
+    assert not follows_symmetric((along + along.abs() * across.sign()) / 2**0.5, 2.0)  # of one size
     assert is_fair(int((along * across > 0).sum()), len(along))
     squares = (along.square() + across.square()) / 2  # chi squared of two degrees
-    assert follows_continuous(squares, stats.chi2(2).cdf, stats.chi2(2).ppf(np.linspace(0.001, 0.999, 400)))
+    points = stats.chi2(2).ppf(np.linspace(0.001, 0.999, 400))
+    assert follows_continuous(squares, stats.chi2(2).cdf, points)
+    assert not follows_continuous(along.square(), stats.chi2(2).cdf, points)
 
 
-def test_at_one_the_squared_isotropic_norm_is_fisher_distributed() -> None:
-    norms = isotropic(1.0, (300_000, 3)).double().square().sum(1)
+def test_at_one_the_squared_isotropic_norm_is_fisher_distributed(sampler: Sampler) -> None:
+    norms = sampler.kicked("isotropic", (sampler.draws(300_000), 3), 1.0).double().square().sum(1)
     points = stats.f(3, 1).ppf(np.linspace(0.001, 0.999, 400))
     assert follows_continuous(norms / 3, stats.f(3, 1).cdf, points)
     assert not follows_continuous(norms / 3, stats.f(2, 1).cdf, points)
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-46, 1e-9, 1e-3, 0.01, 0.05, 1 - 1e-9, 1 - 2**-53, 1.0, 2 - 2**-52, 2.0])
-def test_kicks_at_extreme_indices_are_finite(alpha: float) -> None:
-    assert symmetric(alpha, 30_000).isfinite().all()
-    assert isotropic(alpha, (10_000, 3)).isfinite().all()
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # an interpreter says it
+def test_kicks_at_extreme_indices_are_finite(alpha: float, sampler: Sampler) -> None:
+    assert sampler.symmetric(alpha, 30_000).isfinite().all()
+    assert sampler.kicked("isotropic", (10_000, 3), alpha).isfinite().all()
     if alpha < 1:
-        draws = positive(alpha, 30_000)
+        draws = sampler.positive(alpha, 30_000)
         assert draws.isfinite().all()
         assert (draws > 0).all()
 
@@ -415,9 +462,7 @@ def far_counts(batch: Callable[[int], Tensor], alpha: float, draws: int) -> tupl
 @pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "draws"), [(1.75, 10**9), (1.3, 2 * 10**8), (1.0, 2 * 10**8), (2.0, 2 * 10**8)])
 def test_a_billion_kicks_are_finite_and_right_at_the_far_quantiles(alpha: float, draws: int) -> None:
-    broken, counts = far_counts(
-        lambda step: torch.from_numpy(_sampler.symmetric(alpha, BATCH, key=KEY, step=step)), alpha, draws
-    )
+    broken, counts = far_counts(lambda step: CPU.symmetric(alpha, BATCH, step=step), alpha, draws)
     assert broken == 0
     assert all(is_poisson(count, draws * level) for count, level in zip(counts, FAR_LEVELS, strict=True))
 
@@ -425,6 +470,6 @@ def test_a_billion_kicks_are_finite_and_right_at_the_far_quantiles(alpha: float,
 @pytest.mark.slow
 def test_isotropic_kicks_at_two_are_finite_and_right_at_the_far_quantiles() -> None:
     draws = 2 * 10**8
-    broken, counts = far_counts(lambda step: isotropic(2.0, (BATCH // 1000, 1000), step), 2.0, draws)
+    broken, counts = far_counts(lambda step: CPU.kicked("isotropic", (BATCH // 1000, 1000), 2.0, step=step), 2.0, draws)
     assert broken == 0
     assert all(is_poisson(count, draws * level) for count, level in zip(counts, FAR_LEVELS, strict=True))

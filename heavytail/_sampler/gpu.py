@@ -26,7 +26,9 @@ from heavytail._sampler.philox import CHUNK
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BLOCK = 256  # ciphers a program makes at a time
 INTERPRETED_BLOCK = 2**14  # at most: an interpreter takes as long for few as for many
-_LARGEST = {"shared": math.inf, "isotropic": 1e37}  # of what a unit shares: times a Gaussian it stays finite
+WIDE, INTERPRETED_WIDE = 2**7, 2**12  # weights of a unit that a program adds a shared draw to at a time, at most
+TILE, INTERPRETED_TILE = 2**11, 2**20  # weights of all its units
+LARGEST_RADIUS = 1e37  # times a Gaussian it stays finite
 
 COLUMNS = tl.constexpr(11)  # of a row of `Kicks.laws`
 HALF_CHUNK = tl.constexpr(CHUNK // 2)
@@ -64,21 +66,23 @@ def table(noise: str, kicks: Sequence[tuple[float, float, int]], device: torch.d
 def add(weights: Tensor, noise: str, kicks: Kicks, *, layer: int, along: Tensor | None = None) -> None:
     """Add the kicks of R runs to their weights of one layer, float32 (R, units, d), each run's in one piece.
 
-    "shared" kicks go along the vectors `along`, (R, d), in place of ones.
+    "shared" kicks go along the vectors `along`, (R, d), each in one piece, in place of ones.
     """
     if noise == "entrywise":
         _stable_draws(weights, kicks, 2 * layer, signed=True, add=True)
         return
-    per_unit = weights.new_zeros(weights.shape[:2])
-    _stable_draws(per_unit, kicks, 2 * layer + 1, signed=noise == "shared", largest=_LARGEST[noise])
+    units, row = weights.shape[1:]
+    at = (kicks.laws, kicks.keys, kicks.steps)
     if noise == "shared":
-        weights += per_unit.unsqueeze(2) if along is None else per_unit.unsqueeze(2) * along.unsqueeze(1)
-    else:
-        count = weights[0].numel()
-        about = (weights.stride(0), count, weights.shape[2], per_unit, weights.shape[1])
-        at = (kicks.laws, kicks.keys, kicks.steps, 2 * layer)
-        grid, block = _grid(weights, count, 4)
-        _normal_kernel[grid](weights, *about, *at, B=block)
+        way = weights if along is None else along
+        about = (weights.stride(0), units, row, way, way.stride(0))
+        grid, block, wide = _tiles(weights)
+        _shared_kernel[grid](weights, *about, *at, 2 * layer + 1, ALONG=along is not None, B=block, C=wide)
+        return
+    radii = weights.new_zeros(weights.shape[:2])
+    _stable_draws(radii, kicks, 2 * layer + 1, signed=False, largest=LARGEST_RADIUS)
+    grid, block = _grid(weights, units * row, 4)
+    _normal_kernel[grid](weights, weights.stride(0), units * row, row, radii, units, *at, 2 * layer, B=block)
 
 
 def symmetric(kicks: Kicks, count: int, lane: int) -> Tensor:
@@ -98,15 +102,24 @@ def _stable_draws(
     _stable_kernel[grid](out, *about, SIGNED=signed, ADD=add, B=block)
 
 
-def _grid(weights: Tensor, count: int, draws: int) -> tuple[tuple[int, int], int]:
+def _grid(weights: Tensor, count: int, draws: int, wide: int = 1) -> tuple[tuple[int, int], int]:
     """Programs for the draws of a run, so many of them a cipher, and for the runs; and the ciphers of a program.
 
-    They make whole chunks, whose halves meet.
+    They make whole chunks, whose halves meet. With `wide`, each draw is added to so many weights at a time.
     """
     chunk = CHUNK * draws // 2
     ciphers = -(-count // chunk) * (CHUNK // 2)
-    block = min(INTERPRETED_BLOCK, triton.next_power_of_2(ciphers)) if INTERPRETED else BLOCK
+    most, tile = (INTERPRETED_BLOCK, INTERPRETED_TILE) if INTERPRETED else (BLOCK, TILE)
+    block = min(most, tile // wide, triton.next_power_of_2(ciphers))
     return (triton.cdiv(ciphers, block), len(weights)), block
+
+
+def _tiles(weights: Tensor) -> tuple[tuple[int, int], int, int]:
+    """Programs that add what a unit shares, of each run, and for the runs; their ciphers; and their part of a unit."""
+    units, row = weights.shape[1:]
+    wide = min(triton.next_power_of_2(row), INTERPRETED_WIDE if INTERPRETED else WIDE)
+    (programs, runs), block = _grid(weights, units, 2, wide)
+    return (programs * triton.cdiv(row, wide), runs), block, wide
 
 
 @triton.jit
@@ -234,6 +247,48 @@ def _put(out, number, count, draws, largest, ADD: tl.constexpr):  # type: ignore
     if ADD:
         draws += tl.load(out + number, there, 0.0)
     tl.store(out + number, draws, there)
+
+
+@triton.jit(do_not_specialize=["lane"])  # a lane of 1 would be no tensor
+def _shared_kernel(  # type: ignore[no-untyped-def]
+    out,
+    stride,
+    units,
+    row,
+    along,
+    apart,
+    laws,
+    keys,
+    steps,
+    lane,
+    ALONG: tl.constexpr,
+    B: tl.constexpr,
+    C: tl.constexpr,
+):
+    """A program draws for some units and adds to some entries of each: other programs draw the same for the others."""
+    run, across = tl.program_id(1).to(tl.int64), tl.cdiv(row, C)
+    law = laws + run * COLUMNS
+    size, key, step = tl.load(law + 2), tl.load(keys + run), tl.load(steps + run)
+    if size != 0.0:
+        group = (tl.program_id(0) // across).to(tl.int64) * B + tl.arange(0, B)
+        entry = tl.program_id(0) % across * C + tl.arange(0, C)
+        a, b, c, d = _words(group, key, step, lane, 0)
+        into, first = out + run * stride, group // HALF_CHUNK * (2 * HALF_CHUNK) + group % HALF_CHUNK
+        way = along + run * apart + entry
+        draws = size * _stable(a, b, first, key, step, lane, law, True)
+        _add_to_units(into, first, units, entry, row, draws, way, ALONG)
+        other = first + HALF_CHUNK
+        draws = size * _stable(c, d, other, key, step, lane, law, True)
+        _add_to_units(into, other, units, entry, row, draws, way, ALONG)
+
+
+@triton.jit
+def _add_to_units(out, unit, units, entry, row, draws, way, ALONG: tl.constexpr):  # type: ignore[no-untyped-def]
+    there = (unit < units)[:, None] & (entry < row)[None, :]
+    into, moves = out + (unit * row)[:, None] + entry[None, :], draws[:, None]
+    if ALONG:
+        moves = moves * tl.load(way, entry < row, 0.0)[None, :]
+    tl.store(into, tl.load(into, there, 0.0) + moves, there)
 
 
 @triton.jit(do_not_specialize=["lane"])  # a lane of 1 would be no tensor

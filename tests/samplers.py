@@ -1,0 +1,54 @@
+"""Who draws: the compiled loops of a CPU here, the kernels of a GPU in `gpu_kicks`. Every law is asked of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heavytail import _sampler, noise
+
+KEY = 0x0123456789ABCDEF
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """At most `most` numbers of a lane, or units, are drawn for a law; what it rejects is `off` times as far off."""
+
+    symmetric: Callable[..., Tensor]  # of alpha and a size, at key, step and lane
+    positive: Callable[..., Tensor]
+    kicked: Callable[..., Tensor]  # zeros with a kick of scale 1: of a noise, a shape and alpha, at key, step and layer
+    most: int = 10**9
+    off: int = 1
+
+    def draws(self, wanted: int) -> int:
+        """How many are made where so many are wanted."""
+        return min(wanted, self.most)
+
+
+def _symmetric(alpha: float, size: int, *, key: int = KEY, step: int = 0, lane: int = 0) -> Tensor:
+    return torch.from_numpy(_sampler.symmetric(alpha, size, key=key, step=step, lane=lane))
+
+
+def _positive(alpha: float, size: int, *, key: int = KEY) -> Tensor:
+    return torch.from_numpy(_sampler.positive(alpha, size, key=key))
+
+
+def _kicked(
+    kind: noise.Noise,
+    shape: tuple[int, ...],
+    alpha: float,
+    *,
+    unit: noise.Unit = "filter",
+    key: int = KEY,
+    step: int = 3,
+    layer: int = 0,
+) -> Tensor:
+    weight = torch.zeros(shape)
+    noise.add(weight, alpha, kind, 1.0, key=key, step=step, layer=layer, unit=unit)
+    return weight
+
+
+CPU = Sampler(_symmetric, _positive, _kicked)
