@@ -7,9 +7,9 @@ Trained with Heavy-Tailed SGD*, ICML 2024.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING
 
+from heavytail.extras import missing as _missing
 from heavytail.version import __version__
 
 if TYPE_CHECKING:
@@ -55,8 +55,6 @@ _HOMES = {
     "Results": "lab.results",
 }
 
-_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]"}  # what to install for a wing
-
 
 def __getattr__(name: str) -> object:
     """Import what is asked for, when it is asked for: a sampler needs no trainer, and a trainer no book (PEP 562)."""
@@ -74,21 +72,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-def _require(wing: str, *modules: str) -> None:
-    """ModuleNotFoundError with one sentence unless all of these are installed: for a wing that is imported by name."""
-    for name in modules:
-        if importlib.util.find_spec(name) is None:
-            error = ModuleNotFoundError(name=name)
-            raise ModuleNotFoundError(_missing(f"heavytail.{wing}", error, wing), name=name)
-
-
-def _missing(what: str, error: ModuleNotFoundError, wing: str) -> str:
-    """The sentence for a wing's `what` that needs a module which is not here."""
-    absent = str(error.name)
-    if absent.startswith("heavytail.book"):
-        return f"{what} needs the book, which is in the repository and not in the package: clone it and work there"
-    if absent.startswith("heavytail"):
-        return f"{what} needs {absent}, which this installation lacks: install heavytail again"
-    return f"{what} needs {absent.partition('.')[0]}: pip install 'heavytail{_EXTRAS.get(wing, '')}'"

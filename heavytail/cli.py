@@ -14,7 +14,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from heavytail import _missing, stopping
+from heavytail import stopping
+from heavytail.extras import missing
 from heavytail.version import described
 
 UNREAD = 141  # the exit status that a shell gives to a process ended by SIGPIPE
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return UNREAD
             _say(f"standard output cannot be written to: {reason.strerror}")
         elif isinstance(error, ModuleNotFoundError):
-            _say(_missing(f"`heavytail {options.verb}`", error, options.wing))
+            _say(missing(f"`heavytail {options.verb}`", error, options.wing))
         elif isinstance(error, ImportError | ValueError | RuntimeError | OSError):
             _say(error)
         else:

@@ -1,5 +1,5 @@
 """From tables to verdicts: cells with intervals, and the ledger of claims."""
 
-from heavytail import _require
+from heavytail.extras import require
 
-_require("evidence", "pandas")
+require("evidence", "pandas")

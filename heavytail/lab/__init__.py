@@ -1,5 +1,5 @@
 """From a `Run` to a row of a table: data sets, engines, the trainer, sweeps and simulations."""
 
-from heavytail import _require
+from heavytail.extras import require
 
-_require("lab", "tqdm", "pandas", "pyarrow", "safetensors")
+require("lab", "tqdm", "pandas", "pyarrow", "safetensors")
