@@ -48,19 +48,10 @@ def _positive(alpha: float, size: int, *, key: int = KEY) -> Tensor:
     return radii[0].cpu().double().square()
 
 
-def _kicked(
-    kind: noise.Noise,
-    shape: tuple[int, ...],
-    alpha: float,
-    *,
-    unit: noise.Unit = "filter",
-    key: int = KEY,
-    step: int = 3,
-    layer: int = 0,
-) -> Tensor:
-    weights = torch.zeros(1, *shape, device=DEVICE)
-    launch(weights, {0: Kick(alpha, kind, unit, 1.0, key, step)}, layer)
+def _kick(zeros: Tensor, kick: Kick, layer: int) -> Tensor:
+    weights = zeros.to(DEVICE).unsqueeze(0)
+    launch(weights, {0: kick}, layer)
     return weights[0].cpu()
 
 
-KERNELS = Sampler(_symmetric, _positive, _kicked, most=150_000, off=2)
+KERNELS = Sampler(_symmetric, _positive, _kick, most=150_000, off=2)

@@ -19,13 +19,27 @@ class Sampler:
 
     symmetric: Callable[..., Tensor]  # of alpha and a size, at key, step and lane
     positive: Callable[..., Tensor]
-    kicked: Callable[..., Tensor]  # zeros with a kick of scale 1: of a noise, a shape and alpha, at key, step and layer
+    kick: Callable[[Tensor, noise.Kick, int], Tensor]  # zeros of a layer with a kick added
     most: int = 10**9
     off: int = 1
 
     def draws(self, wanted: int) -> int:
         """How many are made where so many are wanted."""
         return min(wanted, self.most)
+
+    def kicked(
+        self,
+        kind: noise.Noise,
+        shape: tuple[int, ...],
+        alpha: float,
+        *,
+        unit: noise.Unit = "filter",
+        key: int = KEY,
+        step: int = 3,
+        layer: int = 0,
+    ) -> Tensor:
+        """Zeros with a kick of scale 1."""
+        return self.kick(torch.zeros(shape), noise.Kick(alpha, kind, unit, 1.0, key, step), layer)
 
 
 def _symmetric(alpha: float, size: int, *, key: int = KEY, step: int = 0, lane: int = 0) -> Tensor:
@@ -36,19 +50,9 @@ def _positive(alpha: float, size: int, *, key: int = KEY) -> Tensor:
     return torch.from_numpy(_sampler.positive(alpha, size, key=key))
 
 
-def _kicked(
-    kind: noise.Noise,
-    shape: tuple[int, ...],
-    alpha: float,
-    *,
-    unit: noise.Unit = "filter",
-    key: int = KEY,
-    step: int = 3,
-    layer: int = 0,
-) -> Tensor:
-    weight = torch.zeros(shape)
-    noise.add(weight, alpha, kind, 1.0, key=key, step=step, layer=layer, unit=unit)
-    return weight
+def _kick(zeros: Tensor, kick: noise.Kick, layer: int) -> Tensor:
+    noise.kick(zeros, kick, layer=layer)
+    return zeros
 
 
-CPU = Sampler(_symmetric, _positive, _kicked)
+CPU = Sampler(_symmetric, _positive, _kick)

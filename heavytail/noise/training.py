@@ -200,8 +200,10 @@ class Perturbation:
 
     def __getstate__(self) -> dict[str, Any]:
         # Else remove() of a copy would end the noise of the original.
-        told = "a copy or pickle of a perturbation adds no noise: perturb the copy of the optimizer, and load the state"
-        warnings.warn(told, stacklevel=3)
+        message = (
+            "a copy or pickle of a perturbation adds no noise: perturb the copy of the optimizer, and load the state"
+        )
+        warnings.warn(message, stacklevel=3)
         return {**vars(self), "_hook": None, "_optimizer": _no_optimizer}
 
     def __enter__(self) -> Perturbation:

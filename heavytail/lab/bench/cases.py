@@ -144,8 +144,8 @@ def one_run(device: torch.device, rounds: int = 9, shape: Shape = MNIST, width: 
         taken = side_by_side(sides, rounds, calls={"loop": 2 if kind == "entrywise" else 10, "1": 10, "2": 5})
         for runs, called in ((1, "alone"), (2, "two runs at once")):
             each = [seconds / runs for seconds in taken[str(runs)]]
-            told = f"{case}, {kind or 'no noise'}, {called}"
-            yield Figure.of("step.over_loop", told, ratios(each, taken["loop"]), "ratio")
+            named = f"{case}, {kind or 'no noise'}, {called}"
+            yield Figure.of("step.over_loop", named, ratios(each, taken["loop"]), "ratio")
         loops = [1e3 * seconds for seconds in taken["loop"]]
         yield Figure.of("loop.step_ms", f"{case}, {kind or 'no noise'}", loops, "ms")
     model = trainer.initial_model(base, dataset).to(device)
@@ -159,9 +159,9 @@ def one_run(device: torch.device, rounds: int = 9, shape: Shape = MNIST, width: 
         },
         min(rounds, 5),
     )
-    told = f"{case}, a finished run"
-    yield Figure.of("measure.seconds", told, taken["ours"], "s")
-    yield Figure.of("measure.over_loop", f"{told}, the loop on test samples alone", ratios(*taken.values()), "ratio")
+    named = f"{case}, a finished run"
+    yield Figure.of("measure.seconds", named, taken["ours"], "s")
+    yield Figure.of("measure.over_loop", f"{named}, the loop on test samples alone", ratios(*taken.values()), "ratio")
 
 
 def products(device: torch.device, rounds: int = 5) -> Iterator[Figure]:

@@ -83,10 +83,6 @@ def kicked(weight: Tensor, alpha: float, noise: noises.Noise, size: float, *, ge
 
 
 def _prunable(weights: Tensor) -> Tensor:
-    """`compress.prunable_share` of each weight, (..., width, inputs), at once, (...), float64."""
-    sizes = weights.double().norm(dim=-1)
-    largest = sizes.amax(-1, keepdim=True)
-    if not bool(((largest > 0) & largest.isfinite()).all()):
-        raise ValueError("the error of pruning needs a finite weight that is not all zero")
-    energy = (sizes / largest).sort(-1).values.square().cumsum(-1)
-    return (energy / energy[..., -1:] <= compress.SQUARED_ERROR).sum(-1).double() / sizes.shape[-1]
+    """`compress.prunable_share` of each weight, (..., width, inputs): (...), float64, on the CPU."""
+    shares = [compress.prunable_share(weight) for weight in weights.reshape(-1, *weights.shape[-2:])]
+    return torch.tensor(shares, dtype=torch.float64).reshape(weights.shape[:-2])
