@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 from heavytail.noise.kinds import Noise
 
@@ -159,11 +159,18 @@ def _at(k: np.ndarray | int) -> np.ndarray:
 
 def _inverse(transform: Transform, t: float, terms: int) -> float:
     """The integral up to t of what has this Laplace transform (Abate and Whitt 1995, their method EULER)."""
+    return _with_slope(transform, t, terms)[0]
+
+
+def _with_slope(transform: Transform, t: float, terms: int) -> tuple[float, float]:
+    """That integral and its derivative by log t, both of the same values of the transform."""
     s = _at(np.arange(terms + len(_AVERAGED)))
-    values = (transform(s / t) / s).real
-    values[0] /= 2
-    values[1::2] *= -1
-    return float(math.exp(_HALF) * (np.cumsum(values)[-len(_AVERAGED) :] @ _AVERAGED))
+    values = transform(s / t)
+    both = np.stack([(values / s).real, values.real])
+    both[:, 0] /= 2
+    both[:, 1::2] *= -1
+    integral, slope = math.exp(_HALF) * (np.cumsum(both, axis=1)[:, -len(_AVERAGED) :] @ _AVERAGED)
+    return float(integral), float(slope)
 
 
 def _quantile(transform: Transform, probability: float, about: float) -> tuple[float, bool]:
@@ -171,22 +178,29 @@ def _quantile(transform: Transform, probability: float, about: float) -> tuple[f
 
     Raises OverflowError where it is outside the floats.
     """
+    return _settled(lambda terms, about: _root(transform, probability, about, terms), about)
 
-    def at(terms: int, about: float) -> float:
-        def off(log: float) -> float:
-            return _inverse(transform, math.exp(log), terms) - probability
 
-        start = math.log(about)
-        rising = off(start) < 0
-        step, ends = 1.0 if terms == _FEW else 1e-4, [start, start]  # with few terms it has been near already
-        while (off(ends[1]) < 0) == rising:
-            ends = [ends[1], ends[1] + (step if rising else -step)]
-            step *= 4
-            if abs(ends[1]) > 690:
-                raise OverflowError("the quantile is outside the floats")
-        return math.exp(optimize.brentq(off, *ends, xtol=1e-8))
-
-    return _settled(at, about)
+def _root(transform: Transform, probability: float, about: float, terms: int) -> float:
+    """That t by so many terms: Newton's steps in log t, halving where one is too long."""
+    log, step, ends = math.log(about), 1.0, [-math.inf, math.inf]
+    moved = math.inf
+    while abs(moved) > 1e-8:
+        integral, slope = _with_slope(transform, math.exp(log), terms)
+        rising = integral < probability
+        ends[0 if rising else 1] = log
+        newton = (probability - integral) / slope if slope > 0 else math.inf
+        if math.isinf(ends[1] - ends[0]):  # nothing is known on one side: not too far there
+            longest = step if rising else -step
+            moved, step = (newton, step) if abs(newton) < step else (longest, 4 * step)
+        elif abs(newton) < abs(moved) / 2 and ends[0] < log + newton < ends[1]:
+            moved = newton
+        else:
+            moved = (ends[0] + ends[1]) / 2 - log
+        log += moved
+        if abs(log) > 690:
+            raise OverflowError("the quantile is outside the floats")
+    return math.exp(log)
 
 
 def _settled(number: Callable[[int, float], float], about: float) -> tuple[float, bool]:
