@@ -727,7 +727,7 @@ def test_a_rest_is_a_mean_square(rest: float) -> None:
         (lambda: laws.bulk(1.5, 0.1, "type1"), "unknown noise 'type1': choose one of shared, entrywise, isotropic"),
         (lambda: laws.tail_constant(1.5, "shared", 0), "inputs counts the entries of a noise vector: 1 or more, got 0"),
         (
-            lambda: laws.required_width(0.01, 0.1, 0.1, noise="entrywise", inputs=2),
+            lambda: laws.required_width(0.008, 0.1, 0.1, noise="entrywise", inputs=2),
             "the bulk, inf, is outside the floats",
         ),
         (lambda: LimitLaw(1.5, 0.0, 1.0), "bulk and tail must be finite and above 0, got 0 and 1"),

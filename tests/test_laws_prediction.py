@@ -121,6 +121,13 @@ def test_thousands_of_inputs_a_billion_neurons_and_rare_quantiles_are_finite_and
         assert rising[0] < rising[2] or alpha == 1.9999
 
 
+@pytest.mark.parametrize("probability", [1e-4, 0.999, 1 - 1e-6])
+def test_a_rare_quantile_of_a_narrow_law_is_the_root_and_none_of_the_waves_beside_it(probability):
+    """With few terms the inverse of a narrow law swings about the probability; 1 % off was once taken for the root."""
+    found = Column(2.0, "isotropic", 784, 0.01).squared_norm_at(probability)
+    assert found == pytest.approx((2 + 0.01**2) * stats.chi2.ppf(probability, 784), rel=5e-4)
+
+
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.9])
 def test_sums_of_columns_are_those_of_chi_squares_however_many(probability):
     for columns, inputs in ((1, 3), (500, 2), (10**6, 2)):
