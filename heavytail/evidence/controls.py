@@ -7,34 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import cache
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
+from heavytail import laws
 from heavytail import noise as noises
-from heavytail import streams
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import heavy_cells, most_accurate, outcomes, plain, relative, strongest
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import MIDDLE
-
-UNITS = 20_001  # draws of a median: one percent of standard error
-
-
-@cache
-def median_size(alpha: float, noise: noises.Noise, entries: int) -> float:
-    """Median Euclidean norm of a unit draw of a noise on one neuron of `entries` weights, simulated with a fixed seed.
-
-    "shared" is exact: `sqrt(d)` times the upper quartile of the symmetric law. Raises ValueError as `noise.check` does.
-    """
-    noises.check(alpha, 0.0, noise)
-    if noise == "shared":
-        return math.sqrt(entries) * float(stats.levy_stable.ppf(0.75, alpha, 0))
-    g = streams.generator(0, "noise")
-    parts = [noises.vectors(alpha, noise, (UNITS // 3, entries), generator=g).double().norm(dim=1) for _ in range(3)]
-    return float(np.median(np.concatenate([part.numpy() for part in parts])))
 
 
 def matched_sigma(
@@ -44,8 +25,8 @@ def matched_sigma(
 
     A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index.
     """
-    size = noises.scale(alpha, sigma, lr) * median_size(alpha, noise, entries)
-    return size / (noises.scale(other, 1.0, lr) * median_size(other, noise, entries))
+    size = noises.scale(alpha, sigma, lr) * laws.median_norm(alpha, noise, entries)
+    return size / (noises.scale(other, 1.0, lr) * laws.median_norm(other, noise, entries))
 
 
 def matched_decay(ratio: float, lr: float, steps: int) -> float:

@@ -10,9 +10,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from heavytail import compress, noise
+from heavytail import compress, laws, noise
 from heavytail.evidence.cells import Cell, Sample, medians
-from heavytail.evidence.controls import median_size
 from heavytail.evidence.experiments import architectures
 from heavytail.evidence.intervals import paired
 from heavytail.lab.results import SHARES, runs_of
@@ -30,12 +29,12 @@ def path_size(run: Run, inputs: int) -> float:
     if run.noise is None or run.alpha is None:
         return 0.0
     kicks = max(run.max_steps - 1, 0)
-    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * median_size(run.alpha, run.noise, inputs)
+    return noise.scale(run.alpha, run.sigma, run.lr * kicks) * laws.median_norm(run.alpha, run.noise, inputs)
 
 
 def matched_sigma(alpha: float, kind: noise.Noise, other: noise.Noise, sigma: float, inputs: int) -> float:
     """The sigma at which noise `kind` kicks a neuron by the median size that `sigma` gives the noise `other`."""
-    return sigma * median_size(alpha, other, inputs) / median_size(alpha, kind, inputs)
+    return sigma * laws.median_norm(alpha, other, inputs) / laws.median_norm(alpha, kind, inputs)
 
 
 def pure_share(

@@ -6,7 +6,7 @@ paper, [D] derived in the book (chapters Compressibility and How wide is wide en
 """
 
 from heavytail.laws.bounds import compressibility_bound
-from heavytail.laws.columns import bulk, bulk_of, tail_constant
+from heavytail.laws.columns import bulk, bulk_of, median_norm, tail_constant
 from heavytail.laws.prediction import predicted_error, predicted_ratio
 from heavytail.laws.pruning import LimitLaw, limit_law, log_required_width, pruning_error, required_width
 from heavytail.laws.rates import chaos_rate, compression_rate, euler_rate, largest_kick, step_condition
@@ -22,6 +22,7 @@ __all__ = [
     "largest_kick",
     "limit_law",
     "log_required_width",
+    "median_norm",
     "predicted_error",
     "predicted_ratio",
     "pruning_error",

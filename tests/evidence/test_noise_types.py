@@ -9,8 +9,8 @@ import pytest
 import torch
 from made_up_results import diverged, measured, table
 
-from heavytail import Run, noise
-from heavytail.evidence import controls, noise_types
+from heavytail import Run, laws, noise
+from heavytail.evidence import noise_types
 from heavytail.lab.results import SHARES
 
 KINDS = pytest.mark.parametrize("kind", noise.NOISES)
@@ -40,8 +40,8 @@ def test_plain_sgd_and_a_single_step_have_no_path():
 @KINDS
 def test_a_matched_sigma_kicks_by_the_same_median_size(kind):
     sigma = noise_types.matched_sigma(1.5, kind, "isotropic", 0.2, 6)
-    size = sigma * controls.median_size(1.5, kind, 6)
-    assert size == pytest.approx(0.2 * controls.median_size(1.5, "isotropic", 6))
+    size = sigma * laws.median_norm(1.5, kind, 6)
+    assert size == pytest.approx(0.2 * laws.median_norm(1.5, "isotropic", 6))
 
 
 @KINDS
