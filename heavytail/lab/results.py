@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -233,7 +233,7 @@ def row(run: Run, measured: Mapping[str, object]) -> dict[str, object]:
     if known.keys() != COLUMNS.keys():
         raise ValueError(f"a results row must fill exactly the columns {sorted(known.keys() ^ COLUMNS.keys())}")
     known["reason"] = _encodable(str(known["reason"]))  # of an error's text, which may hold anything
-    return {**asdict(run), **{name: known[name] for name in COLUMNS}}
+    return {**vars(run), **{name: known[name] for name in COLUMNS}}
 
 
 def simulated(

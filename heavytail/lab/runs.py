@@ -8,7 +8,7 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -182,7 +182,7 @@ class Run:
                 f"a run of {self.dataset!r} has no key before it meets its data: choose one of {', '.join(NAMES)}, or "
                 "name yours by its id, as in Run(dataset=dataset.id)"
             )
-        return key_of({name: v for name, v in asdict(self).items() if name not in LATER or v != LATER[name]})
+        return key_of({name: v for name, v in vars(self).items() if name not in LATER or v != LATER[name]})
 
 
 def own_network(name: object) -> bool:
