@@ -159,7 +159,9 @@ def descend(
 def perturb(networks: Networks, kicks: Kicks) -> None:
     """Add the noise of the rows in `kicks`, in place."""
     _, neurons, inputs = networks.hidden.shape
-    tiles = _tiles(networks, _blocks(neurons, inputs, networks.hidden.device))
+    kinds = {given.noise for given in (kicks.values() if isinstance(kicks, Mapping) else kicks)}
+    drawn = 1 if kinds == {"shared"} else inputs  # of a neuron; to add a number takes a hundredth of what a draw does
+    tiles = _tiles(networks, _blocks(neurons, drawn, networks.hidden.device))
     threads.each(lambda tile: _kick(networks, kicks, tile), tiles, networks.hidden.device)
 
 
