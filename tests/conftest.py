@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -36,6 +37,16 @@ PACKED = [folder for folder in (ROOT / "shared/data", ROOT.parent / "shared/data
 # The same examples in every run, and no limit that a busy machine could break.
 settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+
+# Thousands of tests are there to the end. To look for cycles among them as often as Python does takes a tenth of the
+# time.
+gc.set_threshold(10_000, 10, 10)
+
+
+def pytest_collection_finish() -> None:
+    """What is there now is not looked through again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:
