@@ -31,7 +31,7 @@ data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PW
 pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test check browser faults slow bench gpu format lint clean
+.PHONY: help book test check browser faults slow bench gpu format lint style clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -70,9 +70,11 @@ book: .venv/.installed
 	@$(data) $(PY) -m heavytail.book build --profile $(PROFILE)
 	@echo "make book: done in $(elapsed)"
 
-test: .venv/.installed lint browser
-	$(call say,'tests: units and statistics')
-	@$(pytest)
+# Types are checked while the tests start, which leaves a core idle.
+test: .venv/.installed style browser
+	$(call say,'types$(comma) and tests: units and statistics')
+	@$(PY) -m mypy > _build/types.log 2>&1 & types=$$!; $(pytest); units=$$?; \
+	  wait $$types || { cat _build/types.log; exit 1; }; exit $$units
 	$(call say,'tests: chapters$(comma) run and compared')
 	@$(data) $(PY) -m heavytail.book check $(if $(AGAIN),--again)
 	$(call say,'tests: pages$(comma) in a browser without a network')
@@ -114,11 +116,14 @@ gpu:
 	@$(data) $(PYTHON) -m heavytail gpu --minutes $(MINUTES) --out '$(OUT)' --store '$(STORE)' --commit '$(COMMIT)' \
 	  --only '$(TABLES)' $(if $(EARLIER),--earlier '$(EARLIER)') --profile $(if $(filter file,$(origin PROFILE)),paper,$(PROFILE))
 
-lint: .venv/.installed
-	$(call say,'format$(comma) lint$(comma) types')
+lint: style
+	$(call say,'types')
+	@$(PY) -m mypy
+
+style: .venv/.installed
+	$(call say,'format$(comma) lint')
 	@$(PY) -m ruff format --check heavytail tests .ci setup.py
 	@$(PY) -m ruff check heavytail tests .ci setup.py
-	@$(PY) -m mypy
 
 format: .venv/.installed
 	@$(PY) -m ruff format heavytail tests .ci setup.py

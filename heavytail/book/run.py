@@ -112,8 +112,9 @@ def executed(root: Path, profile: str, page: Path) -> Path:
 
 
 def side_by_side(chapters: int) -> int:
-    """How many of so many chapters run at once on this machine: one a core, at most four."""
-    return max(1, min(chapters, 4, os.cpu_count() or 1))
+    """How many of so many chapters run at once: one more than cores, where there are several, and at most four."""
+    cores = os.cpu_count() or 1
+    return max(1, min(chapters, 4, cores + 1 if cores > 1 else 1))
 
 
 def share_of_threads() -> dict[str, str]:

@@ -118,12 +118,16 @@ def _sum_at(column: Column, quantile: float, width: int) -> float:
     return column.sum_at(quantile, width)
 
 
-@lru_cache(maxsize=4096)
 def _error(column: Column, total: float, width: int, kept: int) -> float:
     gone = 1 - kept / width
+    return min(math.sqrt(width * _bulk(column, gone) / total), math.sqrt(gone))  # the smallest hold at most their share
+
+
+@lru_cache(maxsize=4096)
+def _bulk(column: Column, gone: float) -> float:
+    """E[R²; R² below its quantile `gone`], the same for every quantile of the error."""
     bulk = column.bulk_of(gone)
-    held = width * (gone * column.squared_norm_at(0.5) if bulk is None else bulk)  # narrow: all are as large
-    return min(math.sqrt(held / total), math.sqrt(gone))  # the smallest hold no more than their share
+    return gone * column.squared_norm_at(0.5) if bulk is None else bulk  # narrow: all are as large
 
 
 @lru_cache(maxsize=4096)
