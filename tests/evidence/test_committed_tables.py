@@ -190,7 +190,7 @@ SEARCHED = {
     "cifar100": (arms.boldest, 3072, set()),
 }
 
-MATCHED = 0.012  # their sigma was found with medians of 20 001 draws, which are so far off; two rules are 20 % apart
+MATCHED = 0.006  # their sigma was found with medians of 20 001 draws, and is so far off; two rules are a third apart
 
 
 @pytest.mark.parametrize("inputs", sorted({inputs for _, inputs, _ in SEARCHED.values()}))
@@ -301,6 +301,7 @@ def alike(table, first, second, measured):
     ("name", "alike_by_chance"),
     [("ecg5000", 0.75), ("ecg5000-random", 0.75), *((name, 0.8) for name in ("mnist", "cifar10", "cifar100"))],
 )
+@pytest.mark.long
 def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alike_by_chance):
     """Three pairs of types are looked at. Of 30 independent pairs the rank correlation is beyond 0.75 in fewer than 4
     of 10^6 cases, of 12 pairs beyond 0.8 in 3 of 1000: those rows are committed, and will not be drawn again.
