@@ -52,6 +52,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
+@pytest.mark.long
 def test_errors_of_start_plus_noise_have_the_predicted_quantiles(setting):
     """Seeds are fixed. Of fresh ones a right law would fail at most twice in 10^5 times at a quantile, were N/n not
     random.
@@ -110,6 +111,7 @@ def test_a_start_without_noise_prunes_like_its_own_chi_squares():
 
 
 @pytest.mark.parametrize("kind", NOISES)
+@pytest.mark.long
 def test_thousands_of_inputs_a_billion_neurons_and_rare_quantiles_are_finite_and_in_order(kind):
     for alpha, inputs, width in ((0.1, 1, 1000), (1.0, 10_000, 10**9), (1.9999, 784, 10**6), (1.5, 3072, 2)):
         rising = [

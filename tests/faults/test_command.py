@@ -208,6 +208,7 @@ def test_odd_parameters_of_a_chapter_are_refused(given_, monkeypatch, tried):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.long
 def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, tmp_path, monkeypatch, tried):
     (tmp_path / "workstation").mkdir()
     shutil.copy(ROOT / "data" / "results" / "workstation" / "chaos.parquet", tmp_path / "workstation")

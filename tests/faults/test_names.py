@@ -97,6 +97,7 @@ def test_a_name_of_another_kind_is_a_name(name, home, tried):
 
 
 @pytest.mark.parametrize("name", [b"\xff", "\u03b1".encode()])
+@pytest.mark.long
 def test_bytes_of_no_letters_name_a_table_a_store_and_weights(name, tmp_path, tried):
     (tmp_path / "grid.toml").write_text(GRID)
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if name[0] != 0xFF else {}

@@ -45,6 +45,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("study", SMALL)
+@pytest.mark.long
 def test_a_study_gives_the_numbers_that_its_record_promises(study, whole):
     several = Pruning(alpha=1.5, width=2**18, repeats=20, steps=0)  # in more than one chunk
     assert len(several.chunks(0)) > 1

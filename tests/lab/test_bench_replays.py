@@ -51,6 +51,7 @@ def changed(weights, call):
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
+@pytest.mark.long
 def test_on_a_gpu_a_call_that_is_timed_is_a_replay_and_nothing_more(kind, recorded):
     weights, kicks = torch.zeros(3, 40, 10, device=DEVICE), {row: stage.kick(kind, row) for row in range(3)}
     ours = stage.kicked(weights, kicks)

@@ -70,6 +70,7 @@ def trained(runs, device="cpu", **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_runs_on_the_way_of_a_gpu_are_those_of_the_cpu(kind, request):
     runs = KINDS[kind]
     wanted = trained(runs)
@@ -112,6 +113,7 @@ def held(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["two layers, minibatches", "three layers"])
+@pytest.mark.long
 def test_what_a_group_took_is_free_when_it_ends(kind, gpu, held):
     runs = [replace(run, max_steps=steps) for run, steps in zip(KINDS[kind], (8, 5, 8), strict=False)]
     result = trained(runs, "cuda" if ON_GPU else "cpu")
@@ -122,6 +124,7 @@ def test_what_a_group_took_is_free_when_it_ends(kind, gpu, held):
 
 
 @pytest.mark.parametrize("kind", ["two layers", "three layers"])
+@pytest.mark.long
 def test_what_a_group_took_is_free_when_it_fails(kind, gpu, held, monkeypatch):
     engine, calls = (two_layer if kind == "two layers" else any_module), []
     descend = engine.descend

@@ -710,6 +710,7 @@ def test_however_much_there_is_it_goes_into_eight_files_below_the_limit(tmp_path
     assert (tmp_path / "out" / "log.txt").stat().st_size < 2 * report.TAIL
 
 
+@pytest.mark.long
 def test_a_table_that_no_archive_holds_is_named_on_the_page_and_takes_no_room(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "MOST", 2**16 + 2**16)
     small = results.tabled([outcome.row for outcome in trainer.outcomes(RUNS[:2], progress=False)])

@@ -98,6 +98,7 @@ def by_hand(run, weights):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_the_columns_are_those_of_plain_torch(kind):
     run = KINDS[kind]
     made = rows(run)

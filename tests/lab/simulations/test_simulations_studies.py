@@ -453,6 +453,7 @@ def test_schemes_with_batches_are_held_against_the_fine_one_that_sees_all(batch,
             assert measured["end", level][repeat] == pytest.approx(float(far[-1].mean()), rel=1e-9)
 
 
+@pytest.mark.long
 def test_batches_cost_half_an_order_and_all_samples_have_order_one():
     """Of 60 repeats, with fixed seeds; with others four standard deviations are 0.15 and 0.02."""
     some = exponents([Batches(alpha=1.5, width=16, repeats=60, finest=256)], "eta", "end")

@@ -62,6 +62,7 @@ def test_a_weight_that_has_no_error_is_refused_among_others(value):
 
 
 @pytest.mark.parametrize("kind", noise.NOISES)
+@pytest.mark.long
 def test_the_law_is_that_of_the_twins_of_trained_networks(kind):
     """By Kolmogorov and Smirnov on 150 of each; false alarm 1e-6 each, seeded. A sixth of the noise is told apart."""
     data = made_up(rows=(4, 4))
