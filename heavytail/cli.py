@@ -89,8 +89,8 @@ def _has_all_letters(stream: TextIO) -> bool:
     return stream.encoding.lower().replace("-", "").startswith("utf")
 
 
-def _print_json(told: object) -> None:
-    print(json.dumps(told, indent=1, ensure_ascii=not _has_all_letters(sys.stdout)))
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=not _has_all_letters(sys.stdout)))
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import distributed, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.utils import prune as masks
 
 from heavytail import compress, networks
@@ -617,6 +619,33 @@ def test_a_model_without_values_is_refused(work):
         work(model)
     with pytest.raises(ValueError, match=r"^a weight on the meta device has no values"):
         compress.norms(model[0].weight)
+
+
+@pytest.fixture
+def process_group():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda model: compress.prune(model, keep=0.5),
+        lambda model: compress.prune(model, keep=0.5, inplace=True),
+        compress.pruning_ratio,
+        compress.shrink,
+        lambda model: compress.norms(model[0].weight),
+    ],
+)
+def test_a_model_of_which_a_process_holds_a_part_is_refused(work):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+    with pytest.raises(
+        ValueError, match=r"^('0.weight'|a weight) is sharded over several processes: load its full sta"
+    ):
+        work(model)
 
 
 def test_a_share_of_hundreds_of_digits_is_out_of_range():

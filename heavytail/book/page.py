@@ -80,17 +80,21 @@ def data_or_digits(name: str) -> tuple[str, str]:
     try:
         verified = datasets.load(name).verified
     except datasets.DataUnavailable:
-        told = f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
+        message = (
+            f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
+        )
         official = datasets.OFFICIAL[name].base
         todo = (
             f"put {official.files}, or {official.name}.npz, into a folder and name that folder in the variable "
             f"HEAVYTAIL_DATA, then run this page again; `heavytail data {name}` says what is missing on your machine."
         )
-        return "digits", f"{told} What to do: {todo}"
+        return "digits", f"{message} What to do: {todo}"
     if verified:
         return name, f"The live part of this page trained on {name} itself."
-    told = f"The live part of this page trained on the {name} of this machine, which is **not the official data set**"
-    return name, f"{told}; `heavytail data {name}` says how it differs."
+    message = (
+        f"The live part of this page trained on the {name} of this machine, which is **not the official data set**"
+    )
+    return name, f"{message}; `heavytail data {name}` says how it differs."
 
 
 def pages(root: Path) -> list[Path]:

@@ -33,14 +33,14 @@ def setup(app: Any) -> dict[str, Any]:
 
 def repository(root: Path | None = None) -> str | None:
     """The web address of the project: HEAVYTAIL_REPOSITORY, or where the clone at `root` came from; None if unknown."""
-    told = os.environ.get("HEAVYTAIL_REPOSITORY", "")
-    if not told:
+    address = os.environ.get("HEAVYTAIL_REPOSITORY", "")
+    if not address:
         command = ["git", "config", "--get", "remote.origin.url"]
         try:
-            told = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
+            address = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10).stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return None
-    match = ADDRESS.fullmatch(told)
+    match = ADDRESS.fullmatch(address)
     return f"https://{match[1]}/{match[2]}" if match else None
 
 
@@ -97,16 +97,16 @@ def restructured(docstring: str) -> str:
     def bars(text: str) -> str:
         return "".join(part if part.startswith("`") else part.replace("|", "\\|") for part in _CODE.split(text))
 
-    told = []
+    paragraphs = []
     for paragraph in docstring.split("\n\n"):
         rows = [(re.match(r"(\w+) {2,}(\S.*)", line), line) for line in paragraph.splitlines()]
         if rows and rows[0][0] and all(named or line.startswith("   ") for named, line in rows):
-            told.append(
+            paragraphs.append(
                 "\n".join(f"`{row[1]}`\n  {bars(row[2])}" if row else f"  {bars(line.strip())}" for row, line in rows)
             )
         else:
-            told.append("::\n\n" + paragraph if paragraph.startswith(" ") else bars(paragraph))
-    return "\n\n".join(told)
+            paragraphs.append("::\n\n" + paragraph if paragraph.startswith(" ") else bars(paragraph))
+    return "\n\n".join(paragraphs)
 
 
 _CODE = re.compile(r"(`[^`]*`)")

@@ -261,12 +261,12 @@ def verdicts(entries: Sequence[Entry]) -> Html:
         title = f'<a href="{escape(claim.chapter)}.html">{escape(_title(claim.id))}</a>'
         number = escape(weakest.number()) if weakest else "—"
         agree = f"{entry.agreeing} of {len(entry.cells)}" if entry.cells else "—"
-        told = f"{_seeds(entry)} seeds, {entry.scale}" if entry.cells else ""
+        small = f"{_seeds(entry)} seeds, {entry.scale}" if entry.cells else ""
         rows.append(
             f'<tr><td>{title}<span class="small">{escape(claim.statement)} [{escape(claim.source)}]</span></td>'
             f'<td data-title="measure">{number}<span class="small">{escape(claim.what)}</span></td>'
             f'<td data-title="cells that hold">{agree}</td>'
-            f'<td>{_mark(entry)}<span class="small">{escape(told)}</span></td></tr>'
+            f'<td>{_mark(entry)}<span class="small">{escape(small)}</span></td></tr>'
         )
     return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that hold", "verdict"], rows)
 
@@ -279,8 +279,8 @@ def verdicts_across(entries: Sequence[Entry]) -> Html:
     for claim, held in several.items():
         cells = [f"<td>{escape(_title(claim))}</td>"]
         for table in columns:
-            told = _mark(held[table]) + _agreeing(held[table]) if table in held else "—"
-            cells.append(f'<td data-title="{escape(table)}">{told}</td>')
+            verdict = _mark(held[table]) + _agreeing(held[table]) if table in held else "—"
+            cells.append(f'<td data-title="{escape(table)}">{verdict}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
     heads = [f'<a href="{escape(links[table])}.html">{escape(table)}</a>' for table in columns]
@@ -326,8 +326,8 @@ def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
     """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that hold."""
     rows = []
     for claim, held in _across(entries).items():
-        told = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
-        rows.append({"claim": claim, **told})
+        columns = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
+        rows.append({"claim": claim, **columns})
     return pd.DataFrame(rows).fillna("—")
 
 

@@ -105,11 +105,18 @@ def units(weight: Weight, unit: Unit) -> Tensor:
         raise ValueError("a weight on the meta device has no values: load or draw them first")
     if tensor.layout != torch.strided:
         raise TypeError("a weight is a dense tensor: call to_dense() on this one first")
+    check_whole("a weight", tensor)
     if tensor.ndim == 0:
         raise ValueError("a weight has one axis or more, the first of which numbers its units: got a single number")
     if tensor.ndim == 1:
         return tensor.unsqueeze(1)
     return tensor.flatten(0, 1).flatten(1) if by_kernel(tensor, unit) else tensor.flatten(1)
+
+
+def check_whole(name: str, weight: Tensor) -> None:
+    """Raise ValueError for a weight of which this process holds a part."""
+    if hasattr(weight, "device_mesh"):  # a DTensor
+        raise ValueError(f"{name} is sharded over several processes: load its full state dict into one that is not")
 
 
 def by_kernel(weight: Tensor, unit: Unit) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail import streams
-from heavytail.compress.curves import by_kernel, check_criterion, count, norms, units
+from heavytail.compress.curves import by_kernel, check_criterion, check_whole, count, norms, units
 from heavytail.networks import hidden_weights, output_weights, roles
 from heavytail.networks.calls import Params
 from heavytail.networks.keeping import copied
@@ -82,6 +82,8 @@ def prune(
         raise TypeError(f"generator= is a torch.Generator, got {type(generator).__name__}")
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network to prune is a torch.nn.Module, got {type(model).__name__}")
+    for name, p in model.named_parameters():
+        check_whole(repr(name), p)
     known = roles.weights_of(model, sample)
     weights = roles.trained_or_all(known.hidden)
     _check(model, weights, known.turned, squared_error is not None)

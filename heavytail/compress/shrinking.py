@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from heavytail.compress.curves import check_whole
 from heavytail.networks import Mean, MeanField
 from heavytail.networks.keeping import copied
 
@@ -53,6 +54,8 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     >>> small[1].weight.shape, torch.allclose(small(x), pruned(x), atol=1e-6)
     (torch.Size([10, 20]), True)
     """
+    for name, p in model.named_parameters():
+        check_whole(repr(name), p)
     _refuse_hidden_ways(model)
     for name, p in model.named_parameters():
         if p.is_meta:

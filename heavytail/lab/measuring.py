@@ -60,7 +60,7 @@ def finish(
         except (Exception, SystemExit) as error:
             if devices.ran_out(error) or devices.broke(error):
                 raise
-            one.status, one.reason = "failed", f"it could not be measured: {_said(error)}"
+            one.status, one.reason = "failed", f"it could not be measured: {_line(error)}"
     seconds = one.seconds + time.perf_counter() - started
     measured = _row(one.run, dataset, one.status, one.reason, steps=one.step, seconds=seconds, **numbers)
     return Outcome(one.run, measured, weights)
@@ -78,7 +78,7 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
         tuning.measure(once, weights, few, build, any_module)
         robustness.measure(once, weights, few, build)
     except (Exception, SystemExit) as error:  # whatever a module of somebody else raises
-        raise ValueError(f"network {run.network!r} cannot be measured: {_said(error)}") from error
+        raise ValueError(f"network {run.network!r} cannot be measured: {_line(error)}") from error
 
 
 def unfinished(run: Run, dataset: Dataset, error: BaseException) -> Outcome:
@@ -86,10 +86,10 @@ def unfinished(run: Run, dataset: Dataset, error: BaseException) -> Outcome:
     if devices.ran_out(error):
         reason = f"it does not fit in memory: {error}".partition("\n")[0]
         return Outcome(run, _row(run, dataset, "out_of_memory", reason), {})
-    return Outcome(run, _row(run, dataset, "failed", _said(error)), {})
+    return Outcome(run, _row(run, dataset, "failed", _line(error)), {})
 
 
-def _said(error: BaseException) -> str:
+def _line(error: BaseException) -> str:
     """An error in one line, as Python ends a traceback with it; its name alone where it cannot say more."""
     try:
         return f"{type(error).__name__}: {error}".strip().partition("\n")[0]

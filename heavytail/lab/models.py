@@ -15,7 +15,7 @@ from heavytail import networks, streams
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines import any_module
 from heavytail.lab.runs import Run, own_network
-from heavytail.networks.watching import told
+from heavytail.networks.watching import message_of
 
 
 class Build(Protocol):
@@ -71,7 +71,7 @@ def _builder(name: str, given: Mapping[str, Build]) -> Build:
         try:
             build = getattr(importlib.import_module(module), function)
         except (Exception, SystemExit) as error:  # whatever a module of somebody else raises
-            raise ValueError(f"network {name!r} cannot be imported: {told(error)}".partition("\n")[0]) from error
+            raise ValueError(f"network {name!r} cannot be imported: {message_of(error)}".partition("\n")[0]) from error
     if not callable(build):
         raise ValueError(f"network {name!r} is not a function but a {type(build).__name__}")
     return build
@@ -83,7 +83,7 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
     try:
         model = initial_model(run, dataset, build)
     except (Exception, SystemExit) as error:  # whatever a function of somebody else raises
-        raise ValueError(f"network {name!r} cannot be made: {told(error)}".partition("\n")[0]) from error
+        raise ValueError(f"network {name!r} cannot be made: {message_of(error)}".partition("\n")[0]) from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"network {name!r} must return a torch.nn.Module, got {type(model).__name__}")
     for layer, module in model.named_modules():
@@ -104,7 +104,7 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
         with torch.no_grad():
             outputs = model(x)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"network {name!r} fails on inputs {tuple(x.shape)}: {told(error)}") from error
+        raise ValueError(f"network {name!r} fails on inputs {tuple(x.shape)}: {message_of(error)}") from error
     if not isinstance(outputs, Tensor) or outputs.shape != (len(x), dataset.classes):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ValueError(f"network {name!r} must return (batch, classes) = {(len(x), dataset.classes)}, got {shape}")
@@ -121,7 +121,7 @@ def check(run: Run, dataset: Dataset, build: Build) -> None:
         any_module.descend(alone, x[own], y[own], x.new_zeros(1), {})
     except (Exception, SystemExit) as error:
         raise ValueError(
-            f"network {name!r} cannot make a step of torch.func: {told(error)}".partition("\n")[0]
+            f"network {name!r} cannot make a step of torch.func: {message_of(error)}".partition("\n")[0]
         ) from error
     changed = [key for key, buffer in model.named_buffers() if not torch.equal(buffer, before[key])]
     if changed:

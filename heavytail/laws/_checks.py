@@ -14,28 +14,28 @@ def stability(alpha: float, low: float, high: float, closed: bool = True) -> Non
     number("the stability index alpha", alpha)
     if not (low < alpha < high or (closed and alpha == high)):
         end = "]" if closed else ")"
-        raise ValueError(f"this law needs the stability index alpha in ({low:g}, {high:g}{end}, got {told(alpha)}")
+        raise ValueError(f"this law needs the stability index alpha in ({low:g}, {high:g}{end}, got {digits(alpha)}")
 
 
 def share(name: str, value: float) -> None:
     """Raise ValueError unless the value lies in (0, 1)."""
     number(name, value)
     if not 0 < value < 1:
-        raise ValueError(f"{name} must lie in (0, 1), got {told(value)}")
+        raise ValueError(f"{name} must lie in (0, 1), got {digits(value)}")
 
 
 def above(name: str, value: float) -> None:
     """Raise ValueError unless the value is finite and above 0."""
     number(name, value)
     if not 0 < as_float(value) < math.inf:
-        raise ValueError(f"{name} must be finite and above 0, got {told(value)}")
+        raise ValueError(f"{name} must be finite and above 0, got {digits(value)}")
 
 
 def mean_square(rest: float) -> None:
     """Raise ValueError unless the rest is finite and 0 or more."""
     number("rest", rest)
     if not 0 <= as_float(rest) < math.inf:
-        raise ValueError(f"rest is a mean square: it must be finite and >= 0, got {told(rest)}")
+        raise ValueError(f"rest is a mean square: it must be finite and >= 0, got {digits(rest)}")
 
 
 def whole(name: str, value: int, of: str) -> None:
@@ -56,10 +56,10 @@ def number(name: str, value: float) -> None:
         raise TypeError(f"{name} is one real number, got {type(value).__name__}")
 
 
-def told(value: float) -> str:
+def digits(value: float) -> str:
     """A number in a sentence: short where that is no other number.
 
-    >>> told(0.5), told(2 - 1e-9), told(10**400)
+    >>> digits(0.5), digits(2 - 1e-9), digits(10**400)
     ('0.5', '1.999999999', 'inf')
     """
     number = as_float(value)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from heavytail.laws._checks import number, share, told
+from heavytail.laws._checks import digits, number, share
 from heavytail.noise.kinds import as_float
 
 
@@ -38,7 +38,7 @@ def compressibility_bound(start_plus_noise: Tensor, drift: float, keep: float) -
     share("keep", keep)
     number("drift", drift)
     if not 0 <= as_float(drift) < math.inf:
-        raise ValueError(f"drift is what a neuron was moved at most: finite and >= 0, got {told(drift)}")
+        raise ValueError(f"drift is what a neuron was moved at most: finite and >= 0, got {digits(drift)}")
     if not isinstance(start_plus_noise, Tensor) or start_plus_noise.is_complex():
         raise TypeError("start_plus_noise is a tensor of real numbers, a row a neuron")
     if start_plus_noise.ndim != 2 or not start_plus_noise.numel() or not bool(start_plus_noise.isfinite().all()):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from heavytail import stable
-from heavytail.laws._checks import above, exp, mean_square, number, share, stability, told, whole
+from heavytail.laws._checks import above, digits, exp, mean_square, number, share, stability, whole
 from heavytail.laws._columns import log_bulk
 from heavytail.laws._positive import SMALLEST, PositiveLaw, positive_law
 from heavytail.laws.columns import bulk, independent, log_gammas, tail_constant
@@ -40,7 +40,9 @@ class LimitLaw:
         number("bulk", self.bulk)
         number("tail", self.tail)
         if not (0 < as_float(self.bulk) < math.inf and 0 < as_float(self.tail) < math.inf):
-            raise ValueError(f"bulk and tail must be finite and above 0, got {told(self.bulk)} and {told(self.tail)}")
+            raise ValueError(
+                f"bulk and tail must be finite and above 0, got {digits(self.bulk)} and {digits(self.tail)}"
+            )
 
     def draw(self, size: stable.Size, *, generator: torch.Generator) -> Tensor:
         """Independent draws, float64, of this size, on the generator's device."""
@@ -83,7 +85,7 @@ def limit_law(alpha: float, keep: float, noise: Noise = "shared", inputs: int = 
     held = bulk(alpha, keep, noise, inputs)
     if not 0 < held < math.inf:
         raise ValueError(
-            f"at alpha = {told(alpha)} and keep = {told(keep)} the bulk, {held:g}, is outside the floats: "
+            f"at alpha = {digits(alpha)} and keep = {digits(keep)} the bulk, {held:g}, is outside the floats: "
             f"{'take a larger alpha' if noise == 'entrywise' else 'log_required_width works there without a law'}"
         )
     return LimitLaw(alpha, held, tail_constant(alpha, noise, inputs))
@@ -188,7 +190,7 @@ def log_required_width(
     elif law.alpha == alpha:
         held, points = power * math.log(law.bulk), _log_points(alpha, law.tail)
     else:
-        raise ValueError(f"the law is one of alpha = {told(law.alpha)}, not of {told(alpha)}")
+        raise ValueError(f"the law is one of alpha = {digits(law.alpha)}, not of {digits(alpha)}")
     given = rest and exp(math.log(rest) + 2 * math.log(error) - held / power)  # what the rest alone keeps off the error
     if given >= 1:
         return 0.0

@@ -58,7 +58,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
             with watch:
                 result = _call(model, watch, sample)
         except (Exception, SystemExit) as error:
-            raise ValueError(f"the model cannot be called with sample=: {told(error)}") from error
+            raise ValueError(f"the model cannot be called with sample=: {message_of(error)}") from error
         uses = [Use(call, watch.before(nodes)) for call, nodes in watch.seen]
         returned = [t.grad_fn for t in _tensors(result)]
         outputs = watch.upstream(returned)
@@ -77,7 +77,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
     return ordered(uses, outputs)
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What an error says: its name where it has no text, as one of somebody else's may, and of SystemExit both."""
     name = type(error).__name__
     try:

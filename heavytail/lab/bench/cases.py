@@ -206,8 +206,8 @@ def memory(device: torch.device) -> Iterator[Figure]:
     if device.type != "cpu" or os.name == "nt":  # Windows does not tell it
         return
     command = [sys.executable, "-m", "heavytail.lab.bench.peak", str(WIDEST)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True)
-    peak, held = (float(word) for word in told.stdout.split())
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    peak, held = (float(word) for word in process.stdout.split())
     case = f"ecg5000, n = {WIDEST}, full batch, entrywise"
     yield Figure.of("memory.peak_gb", case, [peak / 1e9], "GB")
     yield Figure.of("memory.over_weights_and_data", case, [peak / held], "ratio")

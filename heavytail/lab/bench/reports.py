@@ -34,9 +34,9 @@ def report(figures: Iterable[Figure], device: torch.device | str = "cpu") -> dic
 def read(path: Path | str) -> Report:
     """Machine and figures of a report: name, case, value, low, high, unit. ValueError for a file that is none."""
     try:
-        told = json.loads(named(path).read_text(encoding="utf-8"))
-        figures = pd.DataFrame([asdict(Figure(**figure)) for figure in told["figures"]])
-        return told["machine"], figures
+        report = json.loads(named(path).read_text(encoding="utf-8"))
+        figures = pd.DataFrame([asdict(Figure(**figure)) for figure in report["figures"]])
+        return report["machine"], figures
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no report of `heavytail bench --json` ({error}): make it again") from error
 
@@ -87,15 +87,15 @@ def fastest_products(figures: Sequence[Figure]) -> str:
     >>> fastest_products([Figure("step.bfloat16_speedup", "mnist", 1.5, 1.4, 1.6, "ratio")])
     'Products in bfloat16 are faster than in float32 here: a step 1.5 times as fast.'
     """
-    told = []
+    sentences = []
     for name in dict.fromkeys(figure.name for figure in figures):
         if low := re.fullmatch(r"step\.(\w+)_speedup", name):
             values = [figure.value for figure in figures if figure.name == name]
             span = " to ".join(dict.fromkeys(f"{value:.2g}" for value in (min(values), max(values))))
-            told.append(
+            sentences.append(
                 f"Products in {low[1]} are {_verdict(values)} than in float32 here: a step {span} times as fast."
             )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def _verdict(values: Sequence[float]) -> str:

@@ -182,8 +182,8 @@ def load(name: str, root: Path | str | None = None, *, classes: int | None = Non
         return load(name, root, classes=classes, download=False)
     arrays, sound = _read(official, place)
     if not all(sound):
-        told = f"{place.path} is loaded as it is, but {_difference(arrays, official, sound)}."
-        warnings.warn(told, UnofficialData, stacklevel=2)
+        message = f"{place.path} is loaded as it is, but {_difference(arrays, official, sound)}."
+        warnings.warn(message, UnofficialData, stacklevel=2)
     dataset = Dataset(
         name=name,
         x_train=_inputs(arrays.x_train, official),

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from heavytail.networks.watching import told
+from heavytail.networks.watching import message_of
 
 #: How torch says it on a CPU, anywhere, of the driver of a GPU, and of its libraries.
 _NO_ROOM = ("can't allocate memory", "Storage size calculation overflowed", "out of memory", "STATUS_ALLOC_FAILED")
@@ -59,7 +59,7 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error means that memory was not there; only torch's own allocator for a GPU has a class for it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in told(error) for words in _NO_ROOM)
+    return isinstance(error, RuntimeError) and any(words in message_of(error) for words in _NO_ROOM)
 
 
 def broke(error: BaseException) -> bool:
@@ -67,5 +67,5 @@ def broke(error: BaseException) -> bool:
 
     Torch has the same class for two things after which it goes on: there was no room, or a step could not be recorded.
     """
-    said = told(error).partition("\n")[0]
+    said = message_of(error).partition("\n")[0]
     return isinstance(error, torch.AcceleratorError) and not ran_out(error) and _RECORDING not in said

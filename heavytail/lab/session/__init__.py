@@ -114,13 +114,13 @@ def _all(session: Session, plan: tables.Plan, begun: float, say: Callable[[str],
     ):
         start = time.time()
         work(start + share * max(0.0, session.end - start))
-        told = write(part, start)
-        say(f"{part}: {told.line(part)}, after {time.time() - begun:.0f} s")
-    rest = "all is done" if told.done else "the same call again goes on"
+        report = write(part, start)
+        say(f"{part}: {report.line(part)}, after {time.time() - begun:.0f} s")
+    rest = "all is done" if report.done else "the same call again goes on"
     say(f"{session.out / 'summary.md'} says it on one page; {rest}")
-    if told.failures:
-        raise RuntimeError(f"{len(told.failures)} tests failed: {session.out / 'summary.md'} names them")
-    return told.done
+    if report.failures:
+        raise RuntimeError(f"{len(report.failures)} tests failed: {session.out / 'summary.md'} names them")
+    return report.done
 
 
 def _device() -> str:

@@ -58,18 +58,18 @@ def outcomes(session: Session, tag: str) -> list[dict[str, Any]]:
     A file that could not be run to its end has a line with the outcome "broken"; one that is still to be run or to be
     run to its end, "waiting".
     """
-    told = []
+    outcomes = []
     for path in wanted(session.root):
         name = str(path.relative_to(session.root))
         known = parts.lines(_place(session, tag, path))
         tests = {line["test"]: line for line in known if "test" in line}
-        told += [{"file": name, **line} for line in tests.values()]
+        outcomes += [{"file": name, **line} for line in tests.values()]
         if not any("status" in line for line in known):
-            told.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off, or not begun"})
+            outcomes.append({"file": name, "test": name, "outcome": "waiting", "why": "cut off, or not begun"})
         elif not _ended(session, tag, path):
             why = parts.last_line(session, _log(path)) or "pytest could not run it"
-            told.append({"file": name, "test": name, "outcome": "broken", "why": why})
-    return told
+            outcomes.append({"file": name, "test": name, "outcome": "broken", "why": why})
+    return outcomes
 
 
 def _ended(session: Session, tag: str, path: Path) -> bool:

@@ -62,13 +62,13 @@ def call(
             stderr=subprocess.STDOUT,
             process_group=0 if hasattr(os, "killpg") else None,
         )
-        told = time.time()
+        last = time.time()
         try:
             while process.poll() is None and time.time() < until:
                 time.sleep(0.05)
-                if meanwhile is not None and time.time() - told > every:
+                if meanwhile is not None and time.time() - last > every:
                     meanwhile()
-                    told = time.time()
+                    last = time.time()
             return process.poll()
         finally:
             if process.poll() is None:
@@ -132,9 +132,9 @@ def add_line(path: Path, record: dict[str, Any]) -> None:
         file.write(f"\n{json.dumps(record)}\n")
 
 
-def put(path: Path, told: object) -> None:
+def put(path: Path, content: object) -> None:
     """Write JSON, atomically."""
-    text = json.dumps(told, indent=1)
+    text = json.dumps(content, indent=1)
     files.write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
 
 

@@ -77,9 +77,9 @@ def write(session: Session, report: Report) -> None:
     figures = [figure for known in report.figures.values() for figure in known["figures"]]
     parts.put(session.out / "bench.json", {"machine": report.machine, "figures": figures})
     states = [{"table": s.name, "finished": s.finished, "wanted": s.wanted, "seeds": s.seeds} for s in report.tables]
-    told = {"machine": report.machine, "seconds": report.taken, "tables": states, "absent": report.absent}
-    parts.put(session.out / "session.json", {"code": session.code, "profile": session.profile, **told})
-    _text(session.out / "log.txt", traces.without(_said(session.store / "logs"), known))
+    header = {"machine": report.machine, "seconds": report.taken, "tables": states, "absent": report.absent}
+    parts.put(session.out / "session.json", {"code": session.code, "profile": session.profile, **header})
+    _text(session.out / "log.txt", traces.without(_last_words(session.store / "logs"), known))
     for number, content in enumerate(packs):
         place = session.out / (f"tables-{number + 1}.zip" if number else "tables.zip")
         files.write_atomically(place, partial(Path.write_bytes, data=content))
@@ -99,23 +99,23 @@ def _paths(session: Session) -> dict[str, str]:
 
 def _shared(report: Report, known: Mapping[str, str]) -> Report:
     """A report that says nothing of where on this machine things lie."""
-    told = {name: _cleaned(getattr(report, name), known) for name in ("machine", "tests", "figures", "absent")}
+    cleaned = {name: _cleaned(getattr(report, name), known) for name in ("machine", "tests", "figures", "absent")}
     states = []
     for state in report.tables:
         rows = state.rows
         if rows is not None and "reason" in rows:
             rows = rows.assign(reason=[traces.without(reason, known) for reason in rows["reason"].fillna("")])
         states.append(replace(state, rows=rows, problems=_cleaned(state.problems, known)))
-    return replace(report, **told, tables=states)
+    return replace(report, **cleaned, tables=states)
 
 
-def _cleaned(told: Any, known: Mapping[str, str]) -> Any:
-    """What was told, however deep, without these paths in its texts."""
-    if isinstance(told, str):
-        return traces.without(told, known)
-    if isinstance(told, dict):
-        return {name: _cleaned(inner, known) for name, inner in told.items()}
-    return type(told)(_cleaned(inner, known) for inner in told) if isinstance(told, list | tuple) else told
+def _cleaned(value: Any, known: Mapping[str, str]) -> Any:
+    """A value, however deep, without these paths in its texts."""
+    if isinstance(value, str):
+        return traces.without(value, known)
+    if isinstance(value, dict):
+        return {name: _cleaned(inner, known) for name, inner in value.items()}
+    return type(value)(_cleaned(inner, known) for inner in value) if isinstance(value, list | tuple) else value
 
 
 def page(session: Session, report: Report, left_out: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -217,7 +217,7 @@ def _zip(pack: dict[str, bytes]) -> bytes:
     return memory.getvalue()
 
 
-def _said(folder: Path) -> str:
+def _last_words(folder: Path) -> str:
     """The last words of every part."""
     texts = []
     for path in sorted(folder.glob("*.txt")):
