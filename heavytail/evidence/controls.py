@@ -19,14 +19,22 @@ from heavytail.lab.results import MIDDLE
 
 
 def matched_sigma(
-    alpha: float, noise: noises.Noise, sigma: float, lr: float, entries: int, other: float = 2.0
+    alpha: float,
+    noise: noises.Noise,
+    sigma: float,
+    lr: float,
+    entries: int,
+    other: float = 2.0,
+    *,
+    kind: noises.Noise | None = None,
 ) -> float:
     """The sigma at index `other` whose kick of a neuron has the median size that `sigma` gives at `alpha`.
 
-    A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index.
+    A kick is `sigma * lr^(1/alpha)` times a unit draw, and both factors change with the index. `kind` is the noise at
+    `other`, where it is another one.
     """
     size = noises.scale(alpha, sigma, lr) * laws.median_norm(alpha, noise, entries)
-    return size / (noises.scale(other, 1.0, lr) * laws.median_norm(other, noise, entries))
+    return size / (noises.scale(other, 1.0, lr) * laws.median_norm(other, kind or noise, entries))
 
 
 def matched_decay(ratio: float, lr: float, steps: int) -> float:

@@ -32,11 +32,6 @@ def path_size(run: Run, inputs: int) -> float:
     return noise.scale(run.alpha, run.sigma, run.lr * kicks) * laws.median_norm(run.alpha, run.noise, inputs)
 
 
-def matched_sigma(alpha: float, kind: noise.Noise, other: noise.Noise, sigma: float, inputs: int) -> float:
-    """The sigma at which noise `kind` kicks a neuron by the median size that `sigma` gives the noise `other`."""
-    return sigma * laws.median_norm(alpha, other, inputs) / laws.median_norm(alpha, kind, inputs)
-
-
 def pure_share(
     alpha: float, kind: noise.Noise, neurons: int, inputs: int, repeats: int, *, generator: torch.Generator
 ) -> float:

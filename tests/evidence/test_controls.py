@@ -10,7 +10,7 @@ import torch
 from made_up_results import diverged, measured, table
 from torch.nn.functional import cross_entropy
 
-from heavytail import Run, compress, networks, noise, train
+from heavytail import Run, compress, laws, networks, noise, train
 from heavytail.evidence import controls, experiments, rivals
 from heavytail.lab import datasets, results, trainer
 from heavytail.lab.datasets import Dataset
@@ -205,6 +205,13 @@ def test_the_tail_is_held_against_the_strongest_gaussian_noise_of_the_table():
     (cell,) = controls.against_matched_accuracy(gaussian_beside_tail(runs))
     assert cell.label == "shared, σ = 0.3 at α = 2"
     assert cell.points == pytest.approx([0.2] * 6)
+
+
+@pytest.mark.parametrize("kind", noise.NOISES)
+def test_another_noise_of_a_matched_sigma_kicks_by_the_same_median_size(kind):
+    sigma = controls.matched_sigma(1.5, "isotropic", 0.2, 0.1, 6, 1.5, kind=kind)
+    assert sigma * laws.median_norm(1.5, kind, 6) == pytest.approx(0.2 * laws.median_norm(1.5, "isotropic", 6))
+    assert (sigma == pytest.approx(0.2)) == (kind == "isotropic")
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])

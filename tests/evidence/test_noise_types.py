@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_up_results import diverged, measured, table
 
-from heavytail import Run, laws, noise
+from heavytail import Run, noise
 from heavytail.evidence import noise_types
 from heavytail.lab.results import SHARES
 
@@ -35,13 +35,6 @@ def test_the_path_is_as_long_as_the_sum_of_its_kicks(kind):
 
 def test_plain_sgd_and_a_single_step_have_no_path():
     assert noise_types.path_size(Run(), 6) == noise_types.path_size(run("shared", steps=1), 6) == 0
-
-
-@KINDS
-def test_a_matched_sigma_kicks_by_the_same_median_size(kind):
-    sigma = noise_types.matched_sigma(1.5, kind, "isotropic", 0.2, 6)
-    size = sigma * laws.median_norm(1.5, kind, 6)
-    assert size == pytest.approx(0.2 * laws.median_norm(1.5, "isotropic", 6))
 
 
 @KINDS
