@@ -248,6 +248,24 @@ def test_the_split_at_random_has_the_arms_of_the_paper_at_the_settings_of_the_ar
 
 
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
+@pytest.mark.parametrize("name", ["ecg5000", "mnist"])
+def test_what_stops_at_an_accuracy_has_the_settings_of_what_takes_a_number_of_steps(name, profile):
+    def settings(runs):
+        return {(run.lr, run.noise, run.alpha, run.sigma, run.width, run.batch_size, run.samples) for run in runs}
+
+    own, stopped = (read_grid(DATA / "grids" / f"{each}.toml", profile) for each in (name, f"{name}-stopped"))
+    width = max(run.width for run in own if run.noise)
+    noisy = [run for run in own if run.noise and run.alpha != 2]
+    steps = {run.lr for run in noisy}
+    plain = [run for run in own if not (run.noise or run.weight_decay or run.group_lasso) and run.lr in steps]
+    assert settings(stopped) == settings([*noisy, *(run for run in plain if run.width == width)])
+    assert {run.stop_accuracy for run in stopped} == (
+        {0.95} if profile == "workstation" or name == "ecg5000" else {0.9}
+    )
+    assert len(stopped) == len(settings(stopped)) * len({run.seed for run in stopped})
+
+
+@pytest.mark.parametrize("profile", ["quick", "workstation"])
 def test_every_width_has_the_strongest_settings_of_ecg5000_and_so_has_their_law(profile):
     def settings(runs, steps="max_steps"):
         return {(run.noise, run.alpha, run.sigma, run.lr, getattr(run, steps)) for run in runs}
