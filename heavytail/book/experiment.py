@@ -121,6 +121,36 @@ def read(folder: Path, name: str) -> Experiment:
     return Experiment(name, profile, table, searched_in, search, law_in, law)
 
 
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """A table with the settings of another one, on another split or with another stop, and its claims, held against it.
+
+    `entries` are named as those of the `Experiment` that it stands beside.
+    """
+
+    profile: str
+    table: pd.DataFrame
+    entries: dict[str, Entry]
+
+
+def variant(folder: Path, name: str) -> Variant:
+    """The table `name` of a folder of results at its largest profile. Raises ValueError where there is none."""
+    found = claims.largest(folder, name)
+    if found is None:
+        raise ValueError(f"{folder} has no table {name}: make it by `heavytail sweep data/grids/{name}.toml`")
+    table = claims.read(found[1])
+    own = [claim for claim in claims.CLAIMS if claim.table == name]
+    return Variant(found[0], table, {c.id.removesuffix(f"-{name}"): claims.hold(c, table, found[0]) for c in own})
+
+
+def verdicts(experiment: Experiment, other: Variant, title: str, own: str) -> pd.DataFrame:
+    """The claims of a variant: the verdict there in the column `title`, that of the experiment in the column `own`."""
+    rows = tables.ledger_form(list(other.entries.values())).assign(claim=list(other.entries))
+    rows = rows.rename(columns={"verdict": title}).drop(columns=["profile", "scale"])
+    rows.insert(2, own, [experiment.entries[name].verdict for name in other.entries])
+    return rows
+
+
 def ratios(paper: pd.DataFrame) -> tuple[float, float, float]:
     """Median pruning ratio of plain SGD, and the smallest and largest of the noises, in the paper's own arms."""
     noisy = experiments.heavy(paper).groupby(["noise", "alpha"])["pruning_ratio"].median()

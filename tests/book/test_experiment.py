@@ -155,3 +155,21 @@ def test_the_tables_of_a_data_set_with_every_arm_are_read_at_their_largest_profi
     assert not set(page.search["seed"]) & set(page.table["seed"])
     assert (page.strong.groupby(["width", arms.named(page.strong)])["sigma"].nunique() <= 2).all()  # Gaussian has two
     assert {entry.profile for entry in page.entries.values()} == {"workstation"}
+
+
+def test_a_variant_has_the_claims_of_its_table_by_the_names_of_those_it_stands_beside():
+    page, other = made(), experiment.variant(RESULTS, "ecg5000-random")
+    assert set(other.table["dataset"]) == {"ecg5000-random"}
+    assert {entry.claim.table for entry in other.entries.values()} == {"ecg5000-random"}
+    assert {entry.profile for entry in other.entries.values()} == {other.profile}
+    shown = experiment.verdicts(page, other, "there", "here")
+    assert "noise-compresses" in other.entries
+    assert shown["claim"].tolist() == list(other.entries)
+    assert shown["there"].tolist() == [entry.verdict for entry in other.entries.values()]
+    assert shown["here"].tolist() == [page.entries[name].verdict for name in other.entries]
+    assert shown["there"].tolist() != shown["here"].tolist()
+
+
+def test_a_variant_without_a_table_is_refused_by_its_name(tmp_path):
+    with pytest.raises(ValueError, match=r"has no table mnist-stopped: make it by `heavytail sweep data/grids/mnist-s"):
+        experiment.variant(tmp_path, "mnist-stopped")
