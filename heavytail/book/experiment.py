@@ -151,6 +151,38 @@ def verdicts(experiment: Experiment, other: Variant, title: str, own: str) -> pd
     return rows
 
 
+_OF_STOPPED = {
+    "test %": "test_accuracy",
+    "after pruning": "test_accuracy_pruned",
+    "kept 0.1": TENTH,
+    "pruned %": "pruning_ratio",
+    "its twin %": "twin_pruning_ratio",
+}
+
+
+def stopped_form(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs that stop at an accuracy: plain SGD at each step size, each noise at its strongest, medians over seeds.
+
+    "steps" are the fewest, the median and the most over seeds, "stopped" how many runs had the accuracy before their
+    last step. A run that diverged guesses.
+    """
+    held = experiments.outcomes(experiments.strongest(table), list(_OF_STOPPED.values())[:3])
+    cells = []
+    for (arm, lr), rows in held.groupby([arms.named(held), "lr"]):
+        steps = rows["steps"]
+        cells.append(
+            {
+                "arm": tables.titled(str(arm)),
+                "η": f"{lr:g}",
+                "σ": f"{rows['sigma'].iloc[0]:g}" if rows["sigma"].any() else "",
+                "stopped": f"{int((rows['status'] == 'converged').sum())} of {len(rows)}",
+                "steps": f"{steps.median():.0f} ({steps.min():.0f} to {steps.max():.0f})",
+                **{title: f"{100 * rows[column].median():.1f}" for title, column in _OF_STOPPED.items()},
+            }
+        )
+    return pd.DataFrame(sorted(cells, key=lambda cell: cell["arm"]))
+
+
 def ratios(paper: pd.DataFrame) -> tuple[float, float, float]:
     """Median pruning ratio of plain SGD, and the smallest and largest of the noises, in the paper's own arms."""
     noisy = experiments.heavy(paper).groupby(["noise", "alpha"])["pruning_ratio"].median()

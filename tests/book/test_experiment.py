@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_up_results import measured, rivalled, table
+from made_up_results import diverged, measured, rivalled, table
 
 from heavytail import Run
 from heavytail.book import experiment
@@ -173,3 +173,27 @@ def test_a_variant_has_the_claims_of_its_table_by_the_names_of_those_it_stands_b
 def test_a_variant_without_a_table_is_refused_by_its_name(tmp_path):
     with pytest.raises(ValueError, match=r"has no table mnist-stopped: make it by `heavytail sweep data/grids/mnist-s"):
         experiment.variant(tmp_path, "mnist-stopped")
+
+
+def test_runs_that_stop_are_shown_with_how_many_did_and_in_how_many_steps_and_noise_at_its_strongest():
+    base = Run(dataset="ecg5000", width=9, lr=0.01, stop_accuracy=0.9)
+    noisy = [replace(base, noise="shared", alpha=1.5, sigma=sigma) for sigma in (0.1, 0.2)]
+    runs = [replace(run, seed=seed) for run in (base, replace(base, lr=0.1), *noisy) for seed in (1, 2, 3)]
+    rows = [(run, measured(steps=10 * run.seed, status="converged" if run.seed < 3 else "max_steps")) for run in runs]
+    shown = experiment.stopped_form(table([*rows, (replace(runs[-1], seed=4), diverged())]))
+    assert shown[["arm", "η", "σ"]].values.tolist() == [
+        ["Type-I, α = 1.5", "0.01", "0.2"], ["plain SGD", "0.01", ""], ["plain SGD", "0.1", ""]
+    ]  # fmt: skip
+    assert shown["stopped"].tolist() == ["2 of 4", "2 of 3", "2 of 3"]
+    assert shown["steps"].tolist()[1:] == ["20 (10 to 30)"] * 2
+    assert (
+        shown[["test %", "kept 0.1", "pruned %", "its twin %"]].values.tolist()[1:]
+        == [["95.0", "90.0", "10.0", "10.0"]] * 2
+    )
+    assert float(shown["test %"][0]) == 95.0  # the median of three and a guess
+
+
+def test_a_run_that_diverged_guesses_where_runs_stop():
+    base = Run(dataset="ecg5000", width=9, lr=0.01, stop_accuracy=0.9)
+    shown = experiment.stopped_form(table((replace(base, seed=seed), diverged()) for seed in (1, 2)))
+    assert shown[["test %", "kept 0.1", "stopped"]].values.tolist() == [["50.0", "50.0", "0 of 2"]]
