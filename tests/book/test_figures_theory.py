@@ -74,10 +74,20 @@ def bounded():
     return pd.concat([some.assign(network="tanh"), some.assign(network="ReLU", bound=0.9)])
 
 
+def largest():
+    """At widths 4 and 16 two repeats each, whose geometric means are 1 and 3."""
+    rows = [
+        (alpha, n, value) for alpha in (1.3, 1.8) for n, values in ((4, (0.5, 2)), (16, (1, 9))) for value in values
+    ]
+    kicks = {1.3: {4: 10.0, 16: 30.0}, 1.8: {4: 10.0, 16: 20.0, 64: 5.0}}
+    return figures.largest_in_width(pd.DataFrame(rows, columns=["alpha", "width", "value"]), kicks)
+
+
 DRAWN = {
     "paths": lambda: figures.paths({"a": walk(8), "b": walk(4)}, horizon=2.0),
     "coupled": lambda: figures.coupled({k: (walk(n), walk(n, seed=1)) for k, n in {"a": 8, "b": 4}.items()}, horizon=2),
     "power_laws": two_panels,
+    "largest_in_width": largest,
     "pairwise_correlation": lambda: figures.pairwise_correlation(committed("chaos")),
     "misplaced_jump": jumped,
     "step_cost": lambda: figures.step_cost([1.3, 2.0], [16, 64, 1024]),
@@ -155,6 +165,19 @@ def test_power_laws_draw_averages_and_a_line_of_the_slope_through_their_middle(t
             assert dots.get_label() == (f"$\\alpha={alpha:g}$" if sigma else "$\\sigma=0$")
             assert same_color(dots.get_color(), line.get_color())
             assert same_color(dots.get_color(), GREY) == (sigma == 0)
+
+
+def test_the_largest_error_is_drawn_beside_the_largest_kick_and_its_limit_through_the_middle_of_the_points():
+    for axis, alpha, kick in zip(largest().axes, (1.3, 1.8), (3.0, 2.0), strict=True):
+        dots, kicks, limit = axis.lines
+        assert axis.get_title() == f"$\\alpha={alpha:g}$"
+        assert [line.get_linestyle() for line in axis.lines] == ["None", "-", "--"]
+        assert dots.get_xdata().tolist() == kicks.get_xdata().tolist() == limit.get_xdata().tolist() == [4, 16]
+        assert dots.get_ydata() == pytest.approx([1, 3])
+        for line, growth in ((kicks, kick), (limit, 4 ** (1 / alpha))):
+            low, high = line.get_ydata()
+            assert high / low == pytest.approx(growth)
+            assert low * high == pytest.approx(3)
 
 
 def test_an_alpha_has_one_colour_in_all_panels_and_one_place_in_the_legend():

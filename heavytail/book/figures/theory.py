@@ -73,6 +73,35 @@ def power_laws(
     return figure
 
 
+def largest_in_width(rows: pd.DataFrame, kicks: Mapping[float, Mapping[int, float]]) -> Figure:
+    """One panel an alpha: the typical largest error among n neurons, beside what the largest of n kicks does.
+
+    Rows have the columns alpha, width and value; points are geometric means. `kicks` are typical largest sizes by alpha
+    and width: the full line. Dashed is n^(1/α), which they tend to. Both pass through the middle of the points.
+    """
+    figure, axes = plt.subplots(1, len(kicks), figsize=(8.0, 3.0), squeeze=False, sharey=True)
+    colours = alpha_colours(kicks)
+    for axis, (alpha, sizes) in zip(axes[0], kicks.items(), strict=True):
+        averages = _averages(rows[rows["alpha"] == alpha], "width", typical=True)
+        axis.loglog(averages.index, averages, "o", color=colours[alpha], label="measured")
+        x = averages.index.to_numpy()
+        size = np.array([sizes[int(n)] for n in x])
+        axis.loglog(
+            x,
+            size * np.exp((np.log(averages) - np.log(size)).mean()),
+            color=colours[alpha],
+            label="largest of $n$ kicks",
+        )
+        _dashed(axis, averages, 1 / alpha, GREY)
+        axis.lines[-1].set_label("$n^{1/\\alpha}$")
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
+        axis.set(title=f"$\\alpha={alpha:g}$", xlabel="neurons $n$")
+    axes[0][0].set_ylabel("largest error among $n$")
+    axes[0][0].legend()
+    return figure
+
+
 def pairwise_correlation(table: pd.DataFrame) -> Figure:
     """n times the correlation of two neurons' outputs, by the variance of their mean; bars are 95 % intervals."""
     figure, axis = plt.subplots(figsize=WIDE)
