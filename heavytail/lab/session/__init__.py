@@ -114,13 +114,13 @@ def _all(session: Session, plan: tables.Plan, begun: float, say: Callable[[str],
     ):
         start = time.time()
         work(start + share * max(0.0, session.end - start))
-        report = write(part, start)
-        say(f"{part}: {report.line(part)}, after {time.time() - begun:.0f} s")
-    rest = "all is done" if report.done else "the same call again goes on"
+        summary = write(part, start)
+        say(f"{part}: {summary.line(part)}, after {time.time() - begun:.0f} s")
+    rest = "all is done" if summary.done else "the same call again goes on"
     say(f"{session.out / 'summary.md'} says it on one page; {rest}")
-    if report.failures:
-        raise RuntimeError(f"{len(report.failures)} tests failed: {session.out / 'summary.md'} names them")
-    return report.done
+    if summary.failures:
+        raise RuntimeError(f"{len(summary.failures)} tests failed: {session.out / 'summary.md'} names them")
+    return summary.done
 
 
 def _device() -> str:
