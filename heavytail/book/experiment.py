@@ -183,6 +183,32 @@ def stopped_form(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(sorted(cells, key=lambda cell: cell["arm"]))
 
 
+def stopped_words(made: Experiment, other: Variant) -> dict[str, object]:
+    """What a page says of runs that stop at an accuracy, ready for `page.say`, each name with `stop_` before it.
+
+    `more` is how many times as many steps as plain SGD of the same step size a noise takes at its strongest, in
+    medians over seeds; `plain_tenth` that of plain SGD at the `step` of the experiment.
+    """
+    held = experiments.outcomes(experiments.strongest(other.table), [TENTH])
+    noisy, alone = experiments.heavy(held), experiments.plain(held)
+    arms_of = noisy.groupby(["noise", "alpha", "lr"])
+    steps, tenth, ratio = (arms_of[column].median() for column in ("steps", TENTH, "pruning_ratio"))
+    more = steps / alone.groupby("lr")["steps"].median().reindex(steps.index, level="lr")
+    quiet = alone.loc[alone["lr"] == made.step, TENTH].median()
+    said: dict[str, object] = {
+        "every": int(held["eval_every"].max()),
+        "seeds": int(held["seed"].nunique()),
+        "reached": f"{int((other.table['status'] == 'converged').sum())} of {len(other.table)}",
+        "low": f"{ratio.min():.0%}",
+        "high": f"{ratio.max():.0%}",
+        "more": f"{more.min():.1f} to {more.max():.1f}",
+        "tenth": f"{tenth.min():.0%} to {tenth.max():.0%}",
+        "plain_tenth": f"{quiet:.0%}",
+        **{name.replace("-", "_"): tables.said(entry) for name, entry in other.entries.items()},
+    }
+    return {f"stop_{name}": value for name, value in said.items()}
+
+
 def ratios(paper: pd.DataFrame) -> tuple[float, float, float]:
     """Median pruning ratio of plain SGD, and the smallest and largest of the noises, in the paper's own arms."""
     noisy = experiments.heavy(paper).groupby(["noise", "alpha"])["pruning_ratio"].median()

@@ -197,3 +197,24 @@ def test_a_run_that_diverged_guesses_where_runs_stop():
     base = Run(dataset="ecg5000", width=9, lr=0.01, stop_accuracy=0.9)
     shown = experiment.stopped_form(table((replace(base, seed=seed), diverged()) for seed in (1, 2)))
     assert shown[["test %", "kept 0.1", "stopped"]].values.tolist() == [["50.0", "50.0", "0 of 2"]]
+
+
+def test_what_a_page_says_of_runs_that_stop_is_measured_at_the_step_size_of_each_noise():
+    base = Run(dataset="ecg5000", width=9, lr=0.01, stop_accuracy=0.9, eval_every=5)
+    fast = replace(base, lr=0.1)
+    noisy = [(replace(base, noise="shared", alpha=1.5, sigma=sigma), sigma * 200, 0.6) for sigma in (0.1, 0.2)]
+    noisy.append((replace(fast, noise="entrywise", alpha=1.5, sigma=0.1), 15, 0.4))
+    numbers = [(base, 20, 0.9), (fast, 10, 0.8), *noisy]
+    rows = [
+        (replace(run, seed=seed), measured(steps=steps, share_accuracy=score, status="converged"))
+        for run, steps, score in numbers
+        for seed in range(1, 13)
+    ]
+    claim = next(claim for claim in claims.CLAIMS if claim.id == "noise-compresses-ecg5000-random")
+    stopped = table(rows)
+    other = experiment.Variant("quick", stopped, {"noise-compresses": claims.hold(claim, stopped, "quick")})
+    said = experiment.stopped_words(made(), other)
+    counts = {"every": 5, "seeds": 12, "reached": "60 of 60"}
+    wanted = {**counts, "low": "10%", "high": "10%", "more": "1.5 to 2.0", "tenth": "40% to 60%", "plain_tenth": "90%"}
+    assert {name: said[f"stop_{name}"] for name in wanted} == wanted
+    assert str(said["stop_noise_compresses"]).startswith("no difference")
