@@ -9,6 +9,7 @@ or one kernel of a filter with `unit="kernel"`. Source of the rules: the paper's
 
 from heavytail.compress.curves import SQUARED_ERROR, count, error_curve, norms, prunable_share
 from heavytail.compress.pruning import chance, order, prune, pruning_ratio
+from heavytail.compress.saving import load, save
 from heavytail.compress.shrinking import shrink
 
 __all__ = [
@@ -16,10 +17,12 @@ __all__ = [
     "chance",
     "count",
     "error_curve",
+    "load",
     "norms",
     "order",
     "prunable_share",
     "prune",
     "pruning_ratio",
+    "save",
     "shrink",
 ]
