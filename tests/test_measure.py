@@ -17,8 +17,6 @@ from heavytail import compress
 from heavytail.compress import exporting, measuring
 from heavytail.compress.calling import batch_for
 
-onnxruntime = pytest.importorskip("onnxruntime")
-
 
 def gen(seed=0):
     return torch.Generator().manual_seed(seed)
@@ -53,10 +51,11 @@ class Two(nn.Module):
 
 
 def run(path, batch):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
     return session, session.run(None, exporting.fed(batch))
 
 
+@pytest.mark.long
 def test_an_onnx_file_says_what_the_network_says_whatever_the_batch(tmp_path, capfd):
     model, sample = filled(Two()), {"scale": x(2, 1), "image": x(2, 2, 6, 6)}
     compress.export(model.train(), tmp_path / "m.onnx", sample)

@@ -141,6 +141,7 @@ for given in torch.load(sys.argv[1]):
 """
 
 
+@pytest.mark.long
 def test_every_network_is_the_same_in_a_process_that_knows_none_of_its_classes(saved, tmp_path):
     asked = []
     for name, make in ZOO.items():

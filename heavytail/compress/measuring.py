@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from heavytail import streams
 from heavytail.compress.calling import Batch, batch_for
@@ -138,7 +136,9 @@ def measure(
     [('big', 450, 384), ('small', 58, 48)]
     """
     need("safetensors", "heavytail.compress.measure", "ship")
-    _check(models, batches, seconds)
+    if not isinstance(models, Mapping) or not models or not all(isinstance(m, nn.Module) for m in models.values()):
+        raise TypeError("models are a mapping such as {'original': model, 'small': small}, from names to networks")
+    check(batches, seconds)
     if onnx:
         for module in ("onnx", "onnxscript", "onnxruntime"):
             need(module, "heavytail.compress.measure", "ship")
@@ -167,9 +167,8 @@ def measure(
     return Measurements(tuple(replace(measured[name], timings=tuple(timed[name])) for name in models))
 
 
-def _check(models: Mapping[str, nn.Module], batches: Sequence[int], seconds: float) -> None:
-    if not isinstance(models, Mapping) or not models or not all(isinstance(m, nn.Module) for m in models.values()):
-        raise TypeError("models are a mapping such as {'original': model, 'small': small}, from names to networks")
+def check(batches: Sequence[int], seconds: float) -> None:
+    """Raise ValueError, in one sentence, for sizes of batches or a time that `measure` cannot use."""
     sizes = list(batches)
     if not sizes or not all(type(rows) is int and rows > 0 for rows in sizes) or len(set(sizes)) < len(sizes):
         raise ValueError(f"batches= are whole numbers of samples, each once, such as (1, 64, 1024), not {batches!r}")
@@ -211,6 +210,9 @@ def _one(name: str, model: nn.Module, batch: Batch, batches: Sequence[int], file
 
 
 def _multiply_adds(model: nn.Module, batch: Batch) -> int:
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # here, for they take as long to import as all the rest
+    from torch.utils.flop_counter import FlopCounterMode
+
     with (
         _layer_by_layer(),
         sdpa_kernel(SDPBackend.MATH),  # as products: torch does not count those of its kernel for the CPU

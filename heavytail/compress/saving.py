@@ -84,6 +84,12 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
         raise ValueError(f"{path}: {error}") from error
 
 
+def of_network(content: bytes) -> bool:
+    """Whether a file says that it holds a network of `save`, be it whole or not."""
+    size = int.from_bytes(content[:8], "little")
+    return b'"heavytail"' in content[8 : 8 + min(size, _MOST)]
+
+
 def packed(model: nn.Module, batch: Batch) -> bytes:
     """The file of a network."""
     program, states = recorded(model, batch)
