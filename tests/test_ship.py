@@ -301,6 +301,12 @@ class Counting(ByValue):
         return self.layer(h) + Counting.calls
 
 
+class Autocast(ByValue):
+    def forward(self, h):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layer(h)
+
+
 def on_meta():
     return nn.Linear(3, 3, device="meta")
 
@@ -318,6 +324,8 @@ REFUSED = {
     "complex": (Complex, ONES, r"Complex uses a complex as an option, which no file holds"),
     "a name": (Graph, ONES, r"'graph\.bias' cannot be the name of a weight in a file: give it another"),
     "never the same": (Counting, ONES, r"the saved network does not say what the model says of a batch of 1"),
+    "autocast": (Autocast, ONES, r"Autocast turns on autocast, which no file holds: convert the network itself"),
+    "lazy": (lambda: nn.LazyLinear(3), ONES, r"'weight' has no shape before the network's first call: call it once"),
     "meta": (on_meta, ONES, r"'weight' is on the meta device and has no values"),
     "quantised": (quantised, ONES, r"layer '0' is quantised: take the network before that"),
     "no model": (dict, ONES, r"a model is a torch.nn.Module, got dict"),
@@ -567,6 +575,15 @@ def test_a_sample_is_repeated_or_cut_where_it_has_samples():
     assert torch.equal(five.tensors[0][4], batch.tensors[0][0])
     one = batch_for(Scaled(), (x(2, 4), x(1, 3))).of(1)
     assert [tuple(t.shape) for t in one.tensors] == [(1, 4), (1, 3)]
+
+
+def test_a_compiled_network_is_not_compiled_for_it(tmp_path):
+    model = filled(nn.Sequential(nn.Linear(3, 2)))
+    compiled = torch.compile(model, backend=lambda *_: pytest.fail("it was compiled"))
+    compress.save(compiled, tmp_path / "m.ht", ONES)
+    assert list(compress.load(tmp_path / "m.ht").state_dict()) == list(model.state_dict())
+    found = compress.measure({"a": compiled}, ONES, batches=(1,), seconds=0.01, onnx=False, device="cpu")
+    assert found.networks[0].parameters == 8
 
 
 def test_without_safetensors_one_sentence_says_what_to_install(monkeypatch, tmp_path):

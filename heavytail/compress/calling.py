@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from heavytail.networks.keeping import as_it_was
 from heavytail.networks.watching import told
@@ -63,6 +64,8 @@ def batch_for(model: nn.Module, sample: Any = None) -> Batch:
     if not isinstance(model, nn.Module):
         raise TypeError(f"a model is a torch.nn.Module, got {type(model).__name__}")
     for name, held in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(held):
+            raise ValueError(f"{name!r} has no shape before the network's first call: call it once")
         if held.is_meta:
             raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
     for name, module in model.named_modules():
@@ -76,6 +79,12 @@ def batch_for(model: nn.Module, sample: Any = None) -> Batch:
     except Exception as error:
         raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
     return batch
+
+
+def eager(model: nn.Module) -> nn.Module:
+    """The network that torch.compile was given, or the model itself: compiling takes its time, and nothing needs it."""
+    inner = getattr(model, "_orig_mod", None)
+    return inner if isinstance(inner, nn.Module) and type(model).__name__ == "OptimizedModule" else model
 
 
 def device_of(model: nn.Module) -> torch.device:

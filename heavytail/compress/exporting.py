@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from heavytail.compress import files
 from heavytail.compress.agreement import check_equal, leaves, said
-from heavytail.compress.calling import Batch, batch_for, first_line
+from heavytail.compress.calling import Batch, batch_for, eager, first_line
 from heavytail.compress.program import traced
 from heavytail.compress.quiet import quiet
 from heavytail.extras import need
@@ -34,6 +34,7 @@ def export(model: nn.Module, path: Path | str, sample: Any = None) -> None:
     for module in ("onnx", "onnxscript", "onnxruntime"):
         need(module, "heavytail.compress.export", "ship")
     files.checked(path)
+    model = eager(model)
     files.put(path, onnx_of(model, batch_for(model, sample)))
 
 

@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heavytail import streams
-from heavytail.compress.calling import Batch, batch_for
+from heavytail.compress.calling import Batch, batch_for, eager
 from heavytail.compress.exporting import fed, onnx_of, runner
 from heavytail.extras import need
 from heavytail.networks.keeping import copied
@@ -143,6 +143,7 @@ def measure(
         for module in ("onnx", "onnxscript", "onnxruntime"):
             need(module, "heavytail.compress.measure", "ship")
     elsewhere = _elsewhere(device)
+    models = {name: eager(model) for name, model in models.items()}
     given = {name: batch_for(model, sample) for name, model in models.items()}
     ours = {name: copied(model).eval().cpu() for name, model in models.items()}
     batch = {name: one.to("cpu") for name, one in given.items()}

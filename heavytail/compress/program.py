@@ -162,6 +162,8 @@ class _Writer:
             places = part.graph.find_nodes(op="placeholder")
             values = [self._value(value, known) for value in rest]
             return self.write(part, dict(zip(places, values, strict=True)))[0]
+        if "autocast" in getattr(target, "__name__", ""):
+            raise ValueError(f"{self.model} turns on autocast, which no file holds: convert the network itself")
         if target is operator.getitem and isinstance(known.get(args[0]), list):
             return known[args[0]][args[1]]
         if isinstance(target, torch._ops.OpOverload):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from heavytail.compress import files
 from heavytail.compress.agreement import check_same
-from heavytail.compress.calling import Batch, batch_for, device_of, first_line
+from heavytail.compress.calling import Batch, batch_for, device_of, eager, first_line
 from heavytail.compress.program import rebuilt, recorded
 from heavytail.extras import need
 
@@ -57,6 +57,7 @@ def save(model: nn.Module, path: Path | str, sample: Any = None) -> None:
     """
     need("safetensors", "heavytail.compress.save", "ship")
     files.checked(path)
+    model = eager(model)
     batch = batch_for(model, sample)
     content = packed(model, batch)
     again = unpacked(content, device_of(model))
