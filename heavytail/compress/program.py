@@ -45,7 +45,7 @@ _FORBIDDEN = {"from_file"}  # opens, and may write
 _KNOWN = {"_softmax", "_log_softmax", "_to_copy", "_unsafe_view", "_weight_norm", "_weight_norm_interface"} | {
     f"_upsample_{kind}2d_aa" for kind in ("bilinear", "bicubic")
 }
-_NAME = re.compile(r"[^\W\d]\w*|\d+")
+_NAME = re.compile(r"(?!__)[\w -]+")  # of a part: it stands in code between quotes
 _SEQUENCES = {"tuple": (tuple,), "list": (list, fx.immutable_collections.immutable_list)}
 _KINDS = ("dtype", "layout", "memory_format")
 _CHECKS = ("_assert", "sym_constrain", "_check")  # of shapes, which the operations themselves check too
@@ -104,7 +104,7 @@ def rebuilt(program: Program, states: Mapping[str, Tensor], device: torch.device
     """The network of a program, in eval mode. ValueError for what is no program, or asks for what none may do."""
     try:
         return _Reader(program, states, torch.device(device)).read()
-    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except Exception as error:  # of whatever kind a layer or an operation raises that was asked for nonsense
         raise ValueError(f"it holds no network that can be made ({first_line(error)})") from error
 
 
