@@ -44,12 +44,16 @@ def checked(path: Path | str) -> Path:
     return place
 
 
-def content_of(path: Path | str) -> bytes:
-    """All of a regular file. Raises OSError as the system does, and for what is none: a pipe would never end."""
+def content_of(path: Path | str, most: int = -1) -> bytes:
+    """All of a regular file, or so many bytes at most.
+
+    Raises OSError as the system does, and for what is no such file: a pipe would never end.
+    """
     try:
         place = Path(path).expanduser()
     except RuntimeError as error:
         raise OSError(f"{path} is in the home of nobody here: correct its name") from error
     if not stat.S_ISREG(os.stat(place).st_mode):
         raise OSError(f"{path} is no regular file: name another")
-    return place.read_bytes()
+    with place.open("rb") as file:
+        return file.read(most)

@@ -27,6 +27,7 @@ from heavytail.extras import need
 
 FORMAT = 1
 _MOST = 64 * 2**20  # bytes of a header: a hundred times that of a large network
+_NONE = "it is no network of heavytail.compress.save, or it is cut off"
 
 
 def save(model: nn.Module, path: Path | str, sample: Any = None) -> None:
@@ -78,17 +79,18 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     safetensors.
     """
     need("safetensors", "heavytail.compress.load", "ship")
-    content = files.content_of(path)
+    if not is_network(path):  # before all of a large file is read
+        raise ValueError(f"{path}: {_NONE}")
     try:
-        return unpacked(content, device)
+        return unpacked(files.content_of(path), device)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def of_network(content: bytes) -> bool:
-    """Whether a file says that it holds a network of `save`, be it whole or not."""
-    size = int.from_bytes(content[:8], "little")
-    return b'"heavytail"' in content[8 : 8 + min(size, _MOST)]
+def is_network(path: Path | str) -> bool:
+    """Whether a file says that it holds a network of `save`, be it whole or not. OSError for what cannot be read."""
+    size = int.from_bytes(files.content_of(path, 8), "little")
+    return size <= _MOST and b'"heavytail"' in files.content_of(path, 8 + size)
 
 
 def packed(model: nn.Module, batch: Batch) -> bytes:
@@ -128,7 +130,7 @@ def unpacked(content: bytes, device: torch.device | str = "cpu") -> nn.Module:
         whole = json.loads(head.pop("__metadata__")["heavytail"])
         text, digest = whole["network"], whole["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("it is no network of heavytail.compress.save, or it is cut off") from error
+        raise ValueError(_NONE) from error
     if not isinstance(text, str) or digest != _digest(head, text, data):
         raise ValueError("it is damaged: copy it again")
     try:

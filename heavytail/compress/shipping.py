@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from heavytail.compress import files
 from heavytail.compress.calling import first_line
 from heavytail.compress.pruning import prune
-from heavytail.compress.saving import load, of_network
+from heavytail.compress.saving import is_network, load
 from heavytail.compress.shrinking import shrink
 
 
@@ -45,12 +45,12 @@ def found(source: str) -> nn.Module | None:
     Raises ValueError in one sentence for what gives no network.
     """
     try:
-        content = files.content_of(source)
+        ours = is_network(source)
     except FileNotFoundError as error:
         if ":" in source:
             return _imported(source)
         raise ValueError(f"there is no file {source}; a function is named as in package.module:function") from error
-    return load(source) if of_network(content) else None
+    return load(source) if ours else None
 
 
 def sample_in(paths: Sequence[Path | str], model: nn.Module) -> Any:

@@ -90,6 +90,18 @@ def test_a_file_of_something_else_is_refused_in_one_sentence(name, tmp_path):
         compress.load(tmp_path / "m.ht")
 
 
+def test_of_a_large_file_of_something_else_little_is_read(tmp_path, monkeypatch):
+    with (tmp_path / "m.ht").open("wb") as file:
+        file.write((2**20).to_bytes(8, "little"))
+        file.truncate(2**33)
+    read = []
+    content_of = saving.files.content_of
+    monkeypatch.setattr(saving.files, "content_of", lambda path, most=-1: read.append(most) or content_of(path, most))
+    with pytest.raises(ValueError, match="it is no network"):
+        compress.load(tmp_path / "m.ht")
+    assert read == [8, 8 + 2**20]
+
+
 # hostile files: whole, with a digest, and asking for what no network may do
 
 
