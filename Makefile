@@ -21,7 +21,7 @@ START := $(shell date +%s)
 # it runs: of torch, SciPy and scikit-learn alone a thousand modules, and the sampler's loops are compiled by it.
 imported := matplotlib.font_manager, heavytail.cli, heavytail.book.figures, heavytail.book.build, heavytail.lab.bench, \
   heavytail.lab.simulations, heavytail.book.explorer, IPython, ipykernel.kernelapp, papermill, nbval, pytest, xdist, hypothesis, \
-  distributed, jupyter_book, sphinx.application, myst_nb, mpmath, pyarrow.parquet, heavytail
+  distributed, jupyter_book, sphinx.application, myst_nb, mpmath, pyarrow.parquet, onnxruntime, onnxscript, heavytail
 trained := heavytail.train(heavytail.grid(dataset="digits", width=2, depth=[1, 2], lr=0.1, max_steps=2, \
   noise=["shared", "entrywise", "isotropic"], alpha=1.5, sigma=0.1), progress=False)
 elapsed = $$(( $$(date +%s) - $(START) )) s

@@ -1,4 +1,4 @@
-"""The command `heavytail`: train, sweep or simulate a grid, print claims, measure speed, fetch data, run a chapter."""
+"""The command `heavytail`: train, sweep or simulate a grid, ship a network, print claims, measure speed, and more."""
 
 from __future__ import annotations
 
@@ -197,6 +197,38 @@ def _gpu(options: argparse.Namespace) -> None:
         )
 
 
+def _ship(options: argparse.Namespace) -> None:
+    from heavytail import compress
+    from heavytail.compress import files, measuring, shipping
+
+    measuring.check(options.batches, options.seconds)
+    for place in filter(None, (options.out, options.onnx)):
+        files.checked(place)  # before the work, not after
+    model, sample = shipping.found(options.source), None
+    if model is None:
+        options.wing = "lab"
+        from heavytail.lab.trained import trained
+
+        model, sample = trained(_path(options.source))
+        options.wing = "ship"
+    given = shipping.sample_in(options.sample, model)
+    sample = sample if given is None else given
+    with stopping.saying("stopped; a file is whole or not there"):
+        shipped = shipping.smaller(model, sample, squared_error=options.squared_error, keep=options.keep)
+        sizes = [sum(p.numel() for p in network.parameters()) for network in shipped]
+        lines = sys.stderr if options.json else sys.stdout
+        for place, write in ((options.out, compress.save), (options.onnx, compress.export)):
+            if place is not None:
+                write(shipped.small, place, sample)
+                print(f"{place}: {sizes[1]:,} parameters of {sizes[0]:,}", file=lines, flush=True)
+        names = dict(zip(("original", "small"), shipped, strict=True))
+        found = compress.measure(names, sample, batches=options.batches, seconds=options.seconds)
+    if options.json:
+        _print_json(found.as_dicts())
+    else:
+        print(found)
+
+
 def _claims(options: argparse.Namespace) -> None:
     from heavytail.evidence import claims
 
@@ -246,6 +278,14 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):  # the last two where it is nested deep
         return name, value
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected numbers of samples such as 1,64,1024, got {text!r}") from error
 
 
 def _folder(text: str) -> Path:
@@ -324,6 +364,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     gpu.add_argument("--out", type=_path, default=Path("_build/gpu"), metavar="FOLDER", help="reports, rows, a summary")
     gpu.set_defaults(command=_gpu)
+
+    ship = commands.add_parser("ship", help="prune and shrink a trained network, write it, and say what it is worth")
+    ship.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a file by compress.save; KEY.safetensors of a stored run, its weights; or module:function, which returns "
+        "a network",
+    )
+    how = ship.add_mutually_exclusive_group(required=True)
+    how.add_argument("--squared-error", type=float, metavar="E", help="of each layer, at most: 0.1 is the paper's")
+    how.add_argument("--keep", type=float, metavar="SHARE", help="of the units of each layer")
+    ship.add_argument("--out", type=Path, metavar="SMALL.ht", help="write the smaller network here, for compress.load")
+    ship.add_argument("--onnx", type=Path, metavar="SMALL.onnx", help="and here as ONNX, for batches of any size")
+    ship.add_argument(
+        "--sample",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="SAMPLE.npy",
+        help="one batch that the network is called with, a file an argument, or by name in one .npz; a stored run and "
+        "a network that begins with a Linear layer or a convolution need none",
+    )
+    ship.add_argument(
+        "--batches", type=_sizes, default=(1, 64, 1024), metavar="N,N", help="sizes to time (default: 1,64,1024)"
+    )
+    ship.add_argument("--seconds", type=float, default=30.0, help="to time in, about (default: 30)")
+    ship.add_argument("--json", action="store_true", help="what was measured as JSON; lines go to standard error")
+    ship.set_defaults(command=_ship, wing="ship")
 
     claims = commands.add_parser(
         "claims", help="the ledger: every claim, of the paper and of ours, and what was measured"

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+from typing import Any
 
-_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]"}  # of a wing
+_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]", "ship": "[ship]"}  # of a wing, or of what is shipped
+
+
+def need(module: str, what: str, wing: str) -> Any:
+    """A module that an extra brings, imported; ModuleNotFoundError with one sentence where it is not there."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(missing(what, error, wing), name=error.name) from error
 
 
 def require(wing: str, *modules: str) -> None:

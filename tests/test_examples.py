@@ -25,6 +25,8 @@ CONTRACT = [
     heavytail.compress.error_curve,
     heavytail.compress.prune,
     heavytail.compress.shrink,
+    heavytail.compress.save,
+    heavytail.compress.measure,
     heavytail.lab.datasets.load,
     heavytail.laws.predicted_error,
     heavytail.laws.predicted_ratio,
@@ -78,8 +80,9 @@ def test_the_recipes_of_a_network_and_of_looks_run_as_they_are_shown():
 
 
 @pytest.mark.long
-def test_what_the_readme_shows_runs_as_it_says():
-    readme = Path(__file__).parents[1] / "README.md"
+def test_what_the_readme_shows_runs_as_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # it writes files
+    readme = Path(__file__).resolve().parents[1] / "README.md"
     block = "\n".join(re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL))
     model = networks.fcn(64, width=30, depth=1, classes=10, generator=torch.Generator().manual_seed(1))
     names = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
@@ -90,6 +93,8 @@ def test_what_the_readme_shows_runs_as_it_says():
     exec(compile(block, readme.name, "exec"), names)
     assert list(names["results"].table["noise"]) == ["shared", "entrywise"]
     assert isinstance(names["small"], torch.nn.Module)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.ht", "small.onnx"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == ["model", "small"]
     assert names["own"].table["status"].tolist() == ["max_steps"]
     (call, width) = re.search(r"^(heavytail\.laws\.required_width\(.*\))  # (\d+)$", block, re.MULTILINE).groups()
     assert round(eval(call, names)) == int(width)

@@ -91,9 +91,14 @@ def sources(folder, wing):
 
 
 # What a wing needs. The kernels for a GPU are in Triton, which comes with torch for CUDA. One case of `heavytail bench`
-# uses Dask, and says so without it; a test of Lightning skips.
+# uses Dask, and says so without it; a test of Lightning skips. What is shipped is saved and measured with an extra.
 WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures", "book": "book", "tests": "test"}
-OPTIONAL = {"library": {"triton"}, "lab": {"dask", "distributed"}, "tests": {"pytorch_lightning", "lightning"}}
+SHIPPED = {"safetensors", "onnx", "onnxscript", "onnxruntime", "torch_pruning"}
+OPTIONAL = {
+    "library": {"triton"} | SHIPPED,
+    "lab": {"dask", "distributed"},
+    "tests": {"pytorch_lightning", "lightning"},
+}
 
 
 @pytest.mark.parametrize("wing", WINGS)
@@ -326,14 +331,13 @@ sys.path.insert(0, PACKAGE)
 import heavytail
 assert heavytail.__file__.startswith(PACKAGE)
 """
-EXTRAS = {
+EXTRAS = SHIPPED | {
     "pandas",
     "pyarrow",
     "sklearn",
     "torchvision",
     "sphinx",
     "platformdirs",
-    "safetensors",
     "matplotlib",
     "seaborn",
     "yaml",
