@@ -15,7 +15,7 @@ from torch import nn
 
 from heavytail import compress
 from heavytail.compress import exporting, measuring
-from heavytail.compress.calling import batch_for
+from heavytail.compress.batches import batch_for
 
 
 def gen(seed=0):

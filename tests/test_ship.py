@@ -17,7 +17,7 @@ from torch import nn
 
 from heavytail import compress, networks
 from heavytail.compress import files, program, saving
-from heavytail.compress.calling import batch_for
+from heavytail.compress.batches import batch_for
 
 
 def gen(seed=0):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heavytail.compress.calling import Batch, first_line
+from heavytail.compress.batches import Batch, first_line
 from heavytail.networks.keeping import as_it_was
 
 

@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from heavytail import streams
-from heavytail.compress.calling import Batch, batch_for, eager
+from heavytail.compress.batches import Batch, batch_for, eager
 from heavytail.compress.exporting import fed, onnx_of, runner
 from heavytail.extras import need
 from heavytail.networks.keeping import copied

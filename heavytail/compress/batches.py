@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from heavytail.networks.keeping import as_it_was
-from heavytail.networks.watching import told
+from heavytail.networks.watching import message_of
 
 _CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
 _SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
@@ -97,7 +97,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 def first_line(error: BaseException) -> str:
     """What an error says in its first line that says something."""
-    return next((line.strip() for line in told(error).splitlines() if line.strip()), type(error).__name__)
+    return next((line.strip() for line in message_of(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _given(model: nn.Module, sample: Any) -> Batch:
