@@ -8,18 +8,24 @@ or one kernel of a filter with `unit="kernel"`. Source of the rules: the paper's
 """
 
 from heavytail.compress.curves import SQUARED_ERROR, count, error_curve, norms, prunable_share
-from heavytail.compress.pruning import chance, order, prune, pruning_ratio
+from heavytail.compress.freezing import Frozen, freeze_zeros
+from heavytail.compress.pruning import Part, Taken, chance, order, prune, pruning_ratio, taken
 from heavytail.compress.shrinking import shrink
 
 __all__ = [
     "SQUARED_ERROR",
+    "Frozen",
+    "Part",
+    "Taken",
     "chance",
     "count",
     "error_curve",
+    "freeze_zeros",
     "norms",
     "order",
     "prunable_share",
     "prune",
     "pruning_ratio",
     "shrink",
+    "taken",
 ]

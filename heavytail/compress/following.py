@@ -19,45 +19,48 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
+from heavytail.compress.calling import first_line, place, run, unseen
+from heavytail.networks import watching
 from heavytail.networks.calls import flat
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
 
 KERNELS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (nn.Linear, *KERNELS)
 CONVOLUTIONS = {f"conv{d}d": d for d in (1, 2, 3)}  # with the number of axes that they slide along
 TRANSPOSED = {f"conv_transpose{d}d": d for d in (1, 2, 3)}
 # Each entry of the result is made of the entries at the same place alone.
-_ELEMENTWISE = frozenset(
+_ELEMENTWISE = _words(
     "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid hardtanh hardswish hardsigmoid softplus softsign "
     "logsigmoid tanhshrink softshrink hardshrink threshold rrelu abs absolute neg negative exp expm1 log log1p sqrt "
     "rsqrt square sin cos erf reciprocal clamp clip clamp_min clamp_max pow rpow sign floor ceil round add iadd radd "
     "sub isub rsub subtract mul imul rmul multiply div idiv truediv itruediv rtruediv divide maximum minimum where "
     "masked_fill gt lt ge le eq ne logical_and logical_or logical_not and or invert nan_to_num dropout dropout1d "
     "dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout to float double half bfloat16 type_as "
-    "contiguous clone detach requires_grad type lerp addcmul addcdiv".split()
+    "contiguous clone detach requires_grad type lerp addcmul addcdiv"
 )
 _CALLED = frozenset([*CONVOLUTIONS, *TRANSPOSED, "linear"])
 _TIMES = frozenset(["mul", "imul", "rmul", "multiply"])
 _DROPOUTS = frozenset(name for name in _ELEMENTWISE if "dropout" in name) | {"rrelu"}
 # Entries are moved, repeated or left out, and none is changed.
-_MOVES = frozenset(
+_MOVES = _words(
     "view reshape flatten unflatten permute transpose swapaxes swapdims movedim moveaxis t T mT squeeze unsqueeze "
     "expand expand_as view_as reshape_as repeat tile getitem select narrow index_select chunk tensor_split split "
-    "unsafe_chunk unsafe_split split_with_sizes unbind roll flip".split()
+    "unsafe_chunk unsafe_split split_with_sizes unbind roll flip"
 )
 _POOLS = {f"{kind}_pool{d}d": d for kind in ("max", "avg", "adaptive_max", "adaptive_avg") for d in (1, 2, 3)}
 _REDUCTIONS = frozenset(["mean", "sum", "amax", "amin"])
 _RESIZED = frozenset(["interpolate", "upsample"])
 # What asks for a number that the network then decides by.
-_ASKING = frozenset(
+_ASKING = _words(
     "__bool__ __int__ __float__ __index__ __array__ __complex__ __contains__ item tolist numpy is_nonzero equal "
-    "allclose".split()
+    "allclose"
 )
 _DRAWN = ("rand", "normal", "bernoulli", "uniform", "exponential", "poisson", "multinomial", "gumbel", "cauchy")
 _FACTOR = 1e-9  # numbers that agree to this share of their size are one and the same, but for rounding
-
-
-class AsksValues(Exception):
-    """The network decides by numbers that it was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +138,7 @@ class Following(TorchFunctionMode):
         self.elsewhere: set[int] = set()  # parameters that are also used as no layer uses them
         self.grouped: set[int] = set()  # weights of which whole groups may go
         self.calling: list[nn.Module] = []  # the layers that are being called, from the outermost on
-        self.asking: nn.Module | None = None  # the layer that decided by a number it was given
+        self.asked: list[nn.Module | None] = []  # layers that asked for a number they were given
         self.known: Any = WeakIdKeyDictionary()
         for tensor in _attributes(model):
             self.known[tensor] = Known(data=False)
@@ -164,8 +167,8 @@ class Following(TorchFunctionMode):
         name = (getattr(func.__self__, "__name__", "") if spelled == "__get__" else spelled).strip("_")
         given = [t for t in flat([*args, *kwargs.values()]) if isinstance(t, Tensor)]
         if spelled in _ASKING and any(self._known(t).data for t in given):
-            self.asking = self.calling[-1] if self.calling else None
-            raise AsksValues
+            self.asked.append(self.calling[-1] if self.calling else None)
+            raise ValueError("the network asks what its values are")
         if name not in _CALLED:
             self.elsewhere.update(id(t) for t in given if id(t) in self.own)
         silent = [self._silent(t) for t in given] if name in _TIMES else []
@@ -174,7 +177,8 @@ class Following(TorchFunctionMode):
         if name in ("avg_pool1d", "avg_pool2d", "avg_pool3d", "sum"):
             silent = [self._silent(t) for t in given[:1]]
         inputs = [self._known(t) for t in given]  # before an operation in place makes them something else
-        said = self._said(args[0]) if name in _CALLED and args else None
+        x = _option(args, kwargs, 0, "input", None)
+        said = self._said(x) if name in _CALLED and isinstance(x, Tensor) else None
         result = func(*args, **kwargs)
         results = [t for t in flat([result]) if isinstance(t, Tensor)]
         if not results:
@@ -225,6 +229,8 @@ class Following(TorchFunctionMode):
             return self._joined(args, kwargs, inputs, results[0])
         if name == "prelu" and len(given) == 2 and given[1].numel() > 1:
             return self._prelu(given, inputs)
+        if name in ("to", "type_as"):  # the other tensor tells a type and a device
+            given, inputs = given[:1], inputs[:1]
         if name in _ELEMENTWISE or name == "prelu":
             random = name in _DROPOUTS and bool(_option(args, kwargs, 2, "training", True))
             return [self._elementwise(given, inputs, silent, results[0], random)]
@@ -315,7 +321,7 @@ class Following(TorchFunctionMode):
     # layers
 
     def _linear(self, args: Any, kwargs: Any, said: Any, result: Tensor) -> list[Known] | None:
-        x, weight = args[0], _option(args, kwargs, 1, "weight", None)
+        x, weight = (_option(args, kwargs, k, name, None) for k, name in enumerate(("input", "weight")))
         bias = _option(args, kwargs, 2, "bias", None)
         if id(weight) not in self.own or weight.ndim != 2 or not self._plain(bias):
             return None
@@ -324,7 +330,7 @@ class Following(TorchFunctionMode):
         return [self._made(weight, 0, bias, result.ndim - 1, ~live)]
 
     def _convolution(self, axes: int, args: Any, kwargs: Any, said: Any, result: Tensor) -> list[Known] | None:
-        x, weight = args[0], _option(args, kwargs, 1, "weight", None)
+        x, weight = (_option(args, kwargs, k, name, None) for k, name in enumerate(("input", "weight")))
         bias, groups = _option(args, kwargs, 2, "bias", None), _option(args, kwargs, 6, "groups", 1)
         if id(weight) not in self.own or not self._plain(bias):
             return None
@@ -354,7 +360,7 @@ class Following(TorchFunctionMode):
         return [self._made(weight, 0, bias, result.ndim - axes - 1, ~live)]
 
     def _transposed(self, axes: int, args: Any, kwargs: Any, said: Any, result: Tensor) -> list[Known] | None:
-        x, weight = args[0], _option(args, kwargs, 1, "weight", None)
+        x, weight = (_option(args, kwargs, k, name, None) for k, name in enumerate(("input", "weight")))
         bias = _option(args, kwargs, 2, "bias", None)
         if id(weight) not in self.own or _option(args, kwargs, 6, "groups", 1) != 1 or not self._plain(bias):
             return None
@@ -407,7 +413,7 @@ class Following(TorchFunctionMode):
         return bias is None or id(bias) in self.own
 
     def _batch_norm(self, args: Any, kwargs: Any, result: Tensor) -> list[Known] | None:
-        line = self._known(args[0]).line
+        line = self._known(_option(args, kwargs, 0, "input", None)).line
         places = ("running_mean", "running_var", "weight", "bias")
         parts = [_option(args, kwargs, 1 + k, name, None) for k, name in enumerate(places)]
         parts = [part for part in parts if part is not None]
@@ -533,6 +539,45 @@ class Following(TorchFunctionMode):
         return None
 
 
+def follow(model: nn.Module, sample: Any, cautious: bool = False) -> tuple[Following, list[Tensor]]:
+    """A network followed through a call with a sample, and what it returned; `model` and `sample` are float64 copies.
+
+    Raises ValueError where the call fails, returns no tensor, or decides by a number that it was given.
+    """
+    watch = Following(model, cautious)
+    watch.given(sample)
+
+    def enter(module: nn.Module, args: Any) -> None:
+        watch.calling.append(module)
+
+    def leave(module: nn.Module, args: Any, result: Any) -> None:
+        watch.calling.pop()
+
+    hooks: list[Any] = []
+    for module in model.modules():
+        hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    try:
+        with torch.no_grad(), unseen(model), watching.uncompiled(), watch:
+            result = run(model, sample)
+    except Exception as error:
+        if not watch.asked:
+            raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if watch.asked:  # though the network may have caught the error
+        name = next((n for n, module in model.named_modules() if module is watch.asked[0]), "")
+        raise ValueError(
+            f"{place(name)} asks what its values are, so that another input may go another way through it: shrink sees "
+            "one way only"
+        )
+    returned = list(watching.tensors(result))
+    if not returned:
+        raise ValueError(f"the model returns no tensor, but a {type(result).__name__}, so nothing can be compared")
+    watch.returned(returned)
+    return watch, returned
+
+
 def _does_what_it_says(layer: nn.Module) -> bool:
     """Whether a layer is called as torch has it, with its bias."""
     for kind in LAYERS:
@@ -575,7 +620,9 @@ def _still(known: Known, axis: int, constant: np.ndarray) -> Known:
     return Known(known.data, Line(axis, known.line.units, constant))
 
 
-def _reduced(name: str, args: Any, kwargs: Any, known: Known, axes: int, silent: list[np.ndarray]) -> list[Known] | None:
+def _reduced(
+    name: str, args: Any, kwargs: Any, known: Known, axes: int, silent: list[np.ndarray]
+) -> list[Known] | None:
     """A mean, sum or largest number over axes that are not that of the units."""
     assert known.line is not None
     over = kwargs.get("axis", _option(args, kwargs, 1, "dim", None))

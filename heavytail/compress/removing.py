@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -105,7 +104,7 @@ def _fold(
 
 def without(model: nn.Module, plan: Plan) -> nn.Module:
     """The model itself, less what the plan takes out of it; what was said goes into biases, computed in float64."""
-    tensors = {name: tensor for name, tensor in _tensors(model)}
+    tensors = dict(_tensors(model))
     rows = {name: entries[0] for names, entries in plan.kept.items() for name in names if 0 in entries}
     with torch.no_grad():
         for fold in plan.folds:
