@@ -108,9 +108,9 @@ def prune(
         raise TypeError(f"a network to prune is a torch.nn.Module, got {type(model).__name__}")
     refuse_quantised(model)
     known = roles.weights_of(model, sample)
-    weights = roles.trained_or_all(known.hidden)
-    _some(model, weights)
-    weights = _chosen(weights, include, exclude)
+    hidden = roles.trained_or_all(known.hidden)
+    _some(model, hidden)
+    weights = _chosen(hidden, include, exclude)
     _check(weights, known.turned, squared_error is not None)
     layers = _coupled(model, sample, weights) if coupled else _alone(weights, unit)
     orders = [_order(layer, generator) for layer in layers] if not across_layers else []
@@ -202,7 +202,7 @@ def _across(
         number = len(first) - max(len(layers), round(keep * len(first)))
     else:
         energy = (sizes[first] / sizes.max()).square()
-        number = int((energy[may].cumsum(0) <= squared_error * energy.sum()).sum())
+        number = int((energy[may].cumsum(0) <= (squared_error or 0.0) * energy.sum()).sum())
     going = owners[may][:number]
     return orders, [int((going == k).sum()) for k in range(len(layers))]
 

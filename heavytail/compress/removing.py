@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heavytail.compress.following import KERNELS, Following, Reader, Units
+from heavytail.compress.following import KERNELS, Following
+from heavytail.compress.units import Reader, Units
 
 
 @dataclass(frozen=True, eq=False)
