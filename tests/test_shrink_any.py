@@ -6,6 +6,7 @@ import copy
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -128,8 +129,8 @@ def is_seen_to_be_wrong(name):
     weights = {name for name, p in model.named_parameters() if p.ndim >= 2}
     found = ((names, entries[0]) for names, entries in plan.kept.items() if names[0] in weights and set(entries) == {0})
     names, stays = next(found)
-    others = [k for k in range(max(stays) + 2) if k not in stays]  # the first rows that go, in the place of the last
-    shifted = {**plan.kept, names: {0: torch.tensor([*stays[:-1], others[0]]).numpy()}}
+    gone = sorted(set(range(len(model.get_parameter(names[0])))) - {int(k) for k in stays})[: len(stays)]
+    shifted = {**plan.kept, names: {0: np.array([*gone, *stays[len(gone) :]])}}  # rows that go in the place of others
     wrong.append(removing.Plan(shifted, plan.folds, plan.grouped))
     with pytest.MonkeyPatch.context() as patch:
         for other in wrong:
@@ -180,13 +181,18 @@ def test_a_network_of_the_zoo_is_shrunk(name, check):
 @pytest.mark.long
 @pytest.mark.parametrize("name", LARGE)
 def test_a_large_network_is_shrunk(name):
-    for check in CHECKS:
-        if name not in VERY_LARGE or check in (says_the_same, is_smaller, says_its_sizes):
-            check(name)
-    case.cache_clear()
+    try:
+        for check in CHECKS:
+            if check not in LEFT_OUT.get(name, ()):
+                check(name)
+    finally:
+        case.cache_clear()
 
 
-VERY_LARGE = {"vgg11", "vit_b_16"}  # of which other copies would take minutes
+LEFT_OUT = {
+    "swin_t": (changes_less_than_by_torch_pruning,),  # which fills the memory there and does not end
+    "vit_b_16": tuple(set(CHECKS) - {says_the_same, is_smaller, says_its_sizes}),  # each other copy takes a gigabyte
+}
 
 
 def test_the_table_of_changes_has_a_line_for_each_network():
