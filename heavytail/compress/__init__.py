@@ -11,20 +11,25 @@ or one kernel of a filter with `unit="kernel"`. Source of the rules: the paper's
 
 from heavytail.compress.curves import SQUARED_ERROR, count, error_curve, norms, prunable_share
 from heavytail.compress.exporting import export
+from heavytail.compress.freezing import Frozen, freeze_zeros
 from heavytail.compress.measuring import Measured, Measurements, Timing, measure
-from heavytail.compress.pruning import chance, order, prune, pruning_ratio
+from heavytail.compress.pruning import Part, Taken, chance, order, prune, pruning_ratio, taken
 from heavytail.compress.saving import load, save
 from heavytail.compress.shrinking import shrink
 
 __all__ = [
     "SQUARED_ERROR",
+    "Frozen",
     "Measured",
     "Measurements",
+    "Part",
+    "Taken",
     "Timing",
     "chance",
     "count",
     "error_curve",
     "export",
+    "freeze_zeros",
     "load",
     "measure",
     "norms",
@@ -34,4 +39,5 @@ __all__ = [
     "pruning_ratio",
     "save",
     "shrink",
+    "taken",
 ]

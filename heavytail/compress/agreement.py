@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heavytail.compress.batches import Batch, first_line
+from heavytail.compress.batches import Batch
+from heavytail.compress.calling import first_line
 from heavytail.networks.keeping import as_it_was
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from heavytail.compress.calling import first_line
 from heavytail.networks.keeping import as_it_was
-from heavytail.networks.watching import message_of
 
 _CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
 _SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
@@ -93,11 +93,6 @@ def device_of(model: nn.Module) -> torch.device:
     if len(places) > 1:
         raise ValueError(f"the model lies on {' and '.join(sorted(map(str, places)))}: move it to one device")
     return places.pop() if places else torch.device("cpu")
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says in its first line that says something."""
-    return next((line.strip() for line in message_of(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _given(model: nn.Module, sample: Any) -> Batch:

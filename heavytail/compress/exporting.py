@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from heavytail.compress import files
 from heavytail.compress.agreement import check_equal, leaves, said
-from heavytail.compress.batches import Batch, batch_for, eager, first_line
+from heavytail.compress.batches import Batch, batch_for, eager
+from heavytail.compress.calling import first_line
 from heavytail.compress.program import traced
 from heavytail.compress.quiet import quiet
 from heavytail.extras import need

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from heavytail.compress.batches import Batch, first_line
+from heavytail.compress.batches import Batch
+from heavytail.compress.calling import first_line
 from heavytail.compress.layers import layer_of
 from heavytail.compress.quiet import quiet
 from heavytail.networks.keeping import as_it_was

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from heavytail.compress import files
 from heavytail.compress.agreement import check_same
-from heavytail.compress.batches import Batch, batch_for, device_of, eager, first_line
+from heavytail.compress.batches import Batch, batch_for, device_of, eager
+from heavytail.compress.calling import first_line
 from heavytail.compress.program import rebuilt, recorded
 from heavytail.extras import need
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.compress import files
-from heavytail.compress.batches import first_line
+from heavytail.compress.calling import first_line
 from heavytail.compress.pruning import prune
 from heavytail.compress.saving import is_network, load
 from heavytail.compress.shrinking import shrink

@@ -1,18 +1,28 @@
-"""The same function from a smaller network: units that are all zero physically gone, in plain chains of layers."""
+"""The same function from a smaller network: units that are all zero physically gone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from heavytail.compress import following, removing
+from heavytail.compress.calling import (
+    exact,
+    first_line,
+    moved,
+    refuse_layers,
+    refuse_made_anew,
+    refuse_without_values,
+    run,
+    turned,
+    unseen,
+)
 from heavytail.compress.curves import check_whole
-from heavytail.networks import Mean, MeanField
+from heavytail.networks import Mean, MeanField, roles, watching
 from heavytail.networks.keeping import copied
 
 _CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
@@ -25,6 +35,7 @@ _POOLS: dict[type, int] = {Mean: 2}
 for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
+_DIFFERENT = "the shrunk network does not say what the model says of the sample: a layer does not do what its type says"
 _FLAT = (32, 28, 64, 224, 16, 8, 4, 1)  # sizes of made-up images, until one fits
 _SIZES: dict[int, Sequence[int]] = {1: _FLAT, 2: _FLAT, 3: (32, 28, 16, 8, 4, 1)}  # by number of axes
 
@@ -32,20 +43,31 @@ _SIZES: dict[int, Sequence[int]] = {1: _FLAT, 2: _FLAT, 3: (32, 28, 16, 8, 4, 1)
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     """The same function with the zero units physically gone: a smaller network in new memory.
 
-    model   a MeanField network with φ(0) = 0, or a chain: nn.Sequential, nested or not, of Linear and Conv1d-3d layers
-            with elementwise activations, and pooling and Flatten after convolutions; whatever comes before the first
-            or after the last of those layers is left as it is. It is not changed
-    sample  one batch that the model is called with: a tensor, a tuple of arguments or a dict of named ones. Without it
-            one is made up
+    model   any network that can be called with `sample`. Without a sample a MeanField network with φ(0) = 0, or a
+            chain: nn.Sequential, nested or not, of Linear and Conv1d-3d layers with elementwise activations, and
+            pooling and Flatten after convolutions. It is not changed
+    sample  one batch that the model is called with: a tensor, a tuple of arguments or a dict of named ones. For a
+            chain one is made up if there is none
 
-    A unit goes if its weights are all zero. What it still says, φ(bias), is added to the bias of the next layer, which
-    is made if there is none. It stays where that would be wrong: before a convolution or an average that pads with
-    zeros, unless φ(bias) is 0. A layer keeps at least one unit.
+    A unit goes if its weights are all zero, and what it still says, φ(bias), through normalisations in eval mode too,
+    is the same whatever the input is for every layer that reads it. That is added to the biases of those layers, which
+    are made if there are none. A layer keeps at least one unit.
 
-    Both networks are then run on the sample, copies of them in float64 and eval mode; the random state stays what it
-    was. So outputs agree up to the rounding of the model's dtype. Raises ValueError, in one sentence, for everything
-    else: other layers in between, subclasses with a forward of their own, hooks, parametrized or shared layers,
-    grouped convolutions, pooling over units, a sample that does not fit, and outputs that differ.
+    What belongs to a unit is seen while the model is called, function by function: its entries in normalisations, its
+    columns in the layers that read it, through activations, pooling, flattening, concatenations and depthwise
+    convolutions. Units that a skip connection or a gate ties go together, when all of them are silent or say a
+    constant: see `coupled` in `prune`. Of a grouped convolution whole groups go. A unit stays where it cannot be told
+    by a bias or followed further: before a convolution or an average that pads with zeros, unless what it says is 0;
+    before attention, layer and group norms, softmax, products of two results; where it is cut by its number in the
+    code; at the output.
+
+    Both networks are then run on the sample and on the sample with its signs turned, copies of them in float64 and eval
+    mode; the random state stays what it was. So outputs agree up to the rounding of the model's dtype, in which the
+    result is, on the model's device, with its mode and flags, and out of torch.compile and DistributedDataParallel.
+    What is not called in eval mode is left as it is. Raises ValueError, in one sentence that names the layer
+    where one is to blame, for recurrent, quantised, scripted and parametrized layers, hooks and masks, weights without
+    values or units, a network that asks for the values of what it was given, a sample that does not fit, outputs that
+    differ, and, without a sample, for what is no such chain.
 
     >>> from heavytail import compress, networks
     >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
@@ -54,24 +76,66 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     >>> small[1].weight.shape, torch.allclose(small(x), pruned(x), atol=1e-6)
     (torch.Size([10, 20]), True)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a network to shrink is a torch.nn.Module, got {type(model).__name__}")
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
+    try:
+        return _shrink_chain(model, sample)
+    except ValueError:
+        if sample is None or isinstance(model, MeanField):
+            raise
+    return _shrink_any(model, sample)
+
+
+def _shrink_chain(model: nn.Module, sample: Any) -> nn.Module:
     _refuse_hidden_ways(model)
-    for name, p in model.named_parameters():
-        if p.is_meta:
-            raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
+    refuse_without_values(model)
     small = smaller(copied(model))
-    whole = _exact(model)
+    whole = exact(model)
     _compare(whole, smaller(copied(whole)), sample)
     return small
 
 
-def _exact(model: nn.Module) -> nn.Module:
-    """A copy in float64 and eval mode, on a device that has float64."""
-    other = copied(model).eval()
-    if any(p.device.type == "mps" for p in other.parameters()):
-        other = other.cpu()
-    return other.double()
+def _shrink_any(model: nn.Module, sample: Any) -> nn.Module:
+    """What `shrink` makes of a network of any form: units are followed through a call with the sample."""
+    model = roles.unwrapped(model)
+    refuse_layers(model)
+    refuse_without_values(model)
+    whole = exact(model)
+    sample = moved(sample, next(iter([*whole.parameters(), *whole.buffers()]), torch.empty(0)).device)
+    for cautious in (False, True):
+        followed, expected = following.follow(whole, sample, cautious)
+        plan = removing.removable(whole, followed)
+        try:
+            _agree(whole, removing.without(copied(whole), plan), sample, expected)
+        except ValueError:
+            if cautious:
+                raise
+        else:
+            break
+    return removing.without(copied(model), plan)
+
+
+def _agree(whole: nn.Module, small: nn.Module, sample: Any, expected: list[Tensor]) -> None:
+    """Raise ValueError unless both say the same of the sample, and of one with all signs turned if it can be called."""
+    with torch.no_grad(), watching.uncompiled():
+        for given in (sample, turned(sample)):
+            if given is not sample:
+                try:
+                    with unseen(whole):
+                        expected = list(watching.tensors(run(whole, given)))
+                except Exception:
+                    return
+            with unseen(whole):
+                try:
+                    found = list(watching.tensors(run(small, given)))
+                except Exception as error:
+                    raise ValueError(
+                        f"the shrunk network cannot be called with the sample: {first_line(error)}"
+                    ) from error
+            if len(found) != len(expected) or not all(map(_same, found, expected)):
+                raise ValueError(_DIFFERENT)
 
 
 def smaller(model: nn.Module) -> nn.Module:
@@ -106,14 +170,10 @@ def _refuse_hidden_ways(model: nn.Module) -> None:
     """Raise ValueError for what a chain of layers does not show: hooks, replaced forwards, layers used twice."""
     if type(model) not in (MeanField, nn.Sequential):
         raise ValueError(
-            f"shrink knows a chain of layers (torch.nn.Sequential itself) or a MeanField, not a {type(model).__name__}"
+            "without sample= shrink knows a chain of layers (torch.nn.Sequential itself) or a MeanField, not a "
+            f"{type(model).__name__}: pass sample=, one batch that the model is called with"
         )
-    for name, module in model.named_modules():
-        place = f"layer {name!r}" if name else "the model"
-        if parametrize.is_parametrized(module):
-            raise ValueError(f"{place} is parametrized: remove the parametrization before shrink")
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-            raise ValueError(f"{place} has a hook, mask or forward of its own, which shrink cannot see through")
+    refuse_made_anew(model)
     seen: dict[int, str] = {}
     for name, p in model.named_parameters(remove_duplicate=False):
         if seen.setdefault(id(p), name) != name:
@@ -226,43 +286,41 @@ def _replace(layer: Any, weight: Tensor) -> None:
 
 def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
     """Raise ValueError unless both networks, in float64, say the same of a sample."""
-    devices = {p.device.index for p in whole.parameters() if p.device.type == "cuda"}
-
-    def unseen() -> AbstractContextManager[None]:  # a layer that draws draws the same for both
-        return torch.random.fork_rng(devices=list(devices))
-
     with torch.no_grad():
-        expected, sample = _expected(whole, sample, unseen)
-        with unseen():
+        expected, sample = _expected(whole, sample)
+        with unseen(whole):
             try:
-                found = _run(small, sample)
+                found = run(small, sample)
             except Exception as error:
-                raise ValueError(
-                    f"the shrunk network cannot be called with the sample: {_first_line(error)}"
-                ) from error
+                raise ValueError(f"the shrunk network cannot be called with the sample: {first_line(error)}") from error
     if not isinstance(expected, Tensor):
         raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
+    if not _same(found, expected):
+        raise ValueError(_DIFFERENT)
+
+
+def _same(found: Tensor, expected: Tensor) -> bool:
+    """Whether outputs agree, up to rounding in float64."""
+    if found.shape != expected.shape or not expected.is_floating_point():
+        return torch.equal(found, expected)
     finite = expected[torch.isfinite(expected)].abs()
     room = 1e-9 * float(finite.max()) if len(finite) else 0.0
-    if found.shape != expected.shape or not torch.allclose(found, expected, rtol=0, atol=room, equal_nan=True):
-        raise ValueError(
-            "the shrunk network does not say what the model says of the sample: a layer does not do what its type says"
-        )
+    return torch.allclose(found, expected, rtol=0, atol=room, equal_nan=True)
 
 
-def _expected(whole: nn.Module, sample: Any, unseen: Callable[[], AbstractContextManager[None]]) -> tuple[Any, Any]:
+def _expected(whole: nn.Module, sample: Any) -> tuple[Any, Any]:
     """What the model says of the sample, or of the first one made up that it can be called with; and that sample."""
     if sample is not None:
-        sample = _moved(sample, next(whole.parameters()).device)
+        sample = moved(sample, next(whole.parameters()).device)
         try:
-            with unseen():
-                return _run(whole, sample), sample
+            with unseen(whole):
+                return run(whole, sample), sample
         except Exception as error:
-            raise ValueError(f"the model cannot be called with sample=: {_first_line(error)}") from error
+            raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
     for made_up in _made_up(whole):
         try:
-            with unseen():
-                return _run(whole, made_up), made_up
+            with unseen(whole):
+                return run(whole, made_up), made_up
         except Exception:  # images of the wrong size: the next ones
             continue
     raise ValueError("shrink runs both networks to compare them: pass sample=, one batch that the model is called with")
@@ -278,24 +336,3 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
         yield torch.randn((2, first.weight.shape[1], *places), generator=generator, dtype=torch.float64).to(
             first.weight.device
         )
-
-
-def _moved(sample: Any, device: torch.device) -> Any:
-    if isinstance(sample, Tensor):
-        return sample.detach().to(device, torch.float64 if sample.is_floating_point() else None)
-    if isinstance(sample, Mapping):
-        return {name: _moved(value, device) for name, value in sample.items()}
-    return tuple(_moved(value, device) for value in sample) if isinstance(sample, tuple) else sample
-
-
-def _run(model: nn.Module, sample: Any) -> Any:
-    if isinstance(sample, Mapping):
-        return model(**sample)
-    given = tuple(
-        x.clone() if isinstance(x, Tensor) else x for x in (sample if isinstance(sample, tuple) else (sample,))
-    )
-    return model(*given)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

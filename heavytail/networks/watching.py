@@ -47,7 +47,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
     """
     if isinstance(model, MeanField):
         return read(model)
-    with as_it_was(model), _uncompiled(), torch.inference_mode(False), torch.enable_grad():
+    with as_it_was(model), uncompiled(), torch.inference_mode(False), torch.enable_grad():
         model.eval()
         own = {id(p): p for p in model.parameters()}
         for p in own.values():
@@ -60,7 +60,7 @@ def observe(model: nn.Module, sample: Any) -> list[Call]:
         except (Exception, SystemExit) as error:
             raise ValueError(f"the model cannot be called with sample=: {message_of(error)}") from error
         uses = [Use(call, watch.before(nodes)) for call, nodes in watch.seen]
-        returned = [t.grad_fn for t in _tensors(result)]
+        returned = [t.grad_fn for t in tensors(result)]
         outputs = watch.upstream(returned)
         unseen = watch.unseen(returned)
     if watch.mapped:
@@ -87,7 +87,7 @@ def message_of(error: BaseException) -> str:
     return f"{name}: {said}" if isinstance(error, SystemExit) else said or name
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+def uncompiled() -> AbstractContextManager[Any]:
     """Compiled parts run as they were written, and are not compiled once more for the watch."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
@@ -116,8 +116,8 @@ class _Watch(TorchFunctionMode):
         if any(id(t) in self.tokens for t in flat([*args, *kwargs.values()])):
             self._remember(result)
         if call is not None:
-            self.mapped |= any(is_functorch_wrapped_tensor(t) for t in _tensors(result))
-            nodes = [t.grad_fn for t in _tensors(result) if t.grad_fn is not None]
+            self.mapped |= any(is_functorch_wrapped_tensor(t) for t in tensors(result))
+            nodes = [t.grad_fn for t in tensors(result) if t.grad_fn is not None]
             for node in nodes:
                 self.numbers[node] = len(self.seen)
             given = {t.grad_fn: 0 for t in flat([*args, *kwargs.values()]) if isinstance(t, Tensor)}
@@ -138,7 +138,7 @@ class _Watch(TorchFunctionMode):
         return marked
 
     def _remember(self, result: Any) -> None:
-        self.tokens.update((id(t), t) for t in _tensors(result) if not (t.is_floating_point() or t.is_complex()))
+        self.tokens.update((id(t), t) for t in tensors(result) if not (t.is_floating_point() or t.is_complex()))
 
     def _lookup(self, name: str, args: Any, kwargs: Any) -> Params:
         """The matrices that are looked up at integers made of the inputs, without a function for embeddings."""
@@ -284,7 +284,7 @@ def _call(model: nn.Module, watch: _Watch, sample: Any) -> Any:
     return model(*sample) if isinstance(sample, list | tuple) else model(sample)
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> Iterator[Tensor]:
     """The tensors in what a network returns: in containers, records and distributions too."""
     for part in flat([value]):
         if isinstance(part, Tensor):

@@ -1,0 +1,118 @@
+"""A network, called: a copy of it in float64 and eval mode, on a sample; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils import parametrize
+
+from heavytail.networks.keeping import copied
+from heavytail.networks.watching import message_of
+
+
+def exact(model: nn.Module) -> nn.Module:
+    """A copy in float64 and eval mode, on a device that has float64."""
+    try:
+        other = copied(model).eval()
+    except Exception as error:  # of something in it that is not torch's
+        raise ValueError(f"a {type(model).__name__} cannot be copied: {first_line(error)}") from error
+    if any(p.device.type == "mps" for p in other.parameters()):
+        other = other.cpu()
+    return other.double()
+
+
+def run(model: nn.Module, sample: Any) -> Any:
+    """What a network says of a sample: a tensor, a tuple of arguments or a dict of named ones."""
+    if isinstance(sample, Mapping):
+        return model(**{name: _own(value) for name, value in sample.items()})
+    return model(*map(_own, sample if isinstance(sample, list | tuple) else (sample,)))
+
+
+def moved(sample: Any, device: torch.device) -> Any:
+    """The sample on a device, its real numbers in float64."""
+    if isinstance(sample, Tensor):
+        return sample.detach().to(device, torch.float64 if sample.is_floating_point() else None)
+    if isinstance(sample, Mapping):
+        return {name: moved(value, device) for name, value in sample.items()}
+    return type(sample)(moved(value, device) for value in sample) if type(sample) in (list, tuple) else sample
+
+
+def turned(value: Any) -> Any:
+    """The sample with the sign of its real numbers turned: another one, of the same form."""
+    if isinstance(value, Tensor):
+        return -value if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {name: turned(part) for name, part in value.items()}
+    return type(value)(turned(part) for part in value) if type(value) in (list, tuple) else value
+
+
+def _own(value: Any) -> Any:
+    """In new memory, for a network that changes its input."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def unseen(model: nn.Module) -> AbstractContextManager[None]:
+    """Random states are what they were afterwards, so that a layer that draws draws the same for both networks."""
+    return torch.random.fork_rng(devices=list({p.device.index for p in model.parameters() if p.device.type == "cuda"}))
+
+
+def refuse_layers(model: nn.Module) -> None:
+    """Raise ValueError, with the name of the layer, for what cannot be followed and for what has no units."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"{place(name)} is scripted, so it does not show what it calls: pass what it was made from"
+            )
+        if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            kind = type(module).__name__
+            raise ValueError(
+                f"{place(name)} is recurrent ({kind}): its units hear themselves, so none can be taken out"
+            )
+    refuse_quantised(model)
+    for name, p in model.named_parameters():
+        if isinstance(p, UninitializedParameter):
+            raise ValueError(f"{name!r} has no shape yet: call the model once with a batch first")
+    refuse_made_anew(model)
+    for name, p in model.named_parameters():
+        if p.ndim and 0 in p.shape:
+            raise ValueError(f"{name!r} has no units: an axis of it is empty")
+
+
+def refuse_quantised(model: nn.Module) -> None:
+    """Raise ValueError, with the name of the layer, where weights are whole numbers."""
+    for name, module in model.named_modules():
+        if "quantized" in type(module).__module__:
+            kind = type(module).__name__
+            raise ValueError(f"{place(name)} is quantised ({kind}): prune and shrink the model first, quantise it then")
+
+
+def refuse_without_values(model: nn.Module) -> None:
+    """Raise ValueError for a weight on the meta device."""
+    for name, p in model.named_parameters():
+        if p.is_meta:
+            raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")
+
+
+def refuse_made_anew(model: nn.Module) -> None:
+    """Raise ValueError, with the name of the layer, for hooks, masks and parametrizations."""
+    for name, module in model.named_modules():
+        where = place(name)
+        if parametrize.is_parametrized(module):
+            raise ValueError(f"{where} is parametrized: remove the parametrization before shrink")
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            raise ValueError(f"{where} has a hook, mask or forward of its own, which shrink cannot see through")
+
+
+def place(name: str) -> str:
+    """How a sentence names a layer."""
+    return f"layer {name!r}" if name else "the model"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line that says something."""
+    return next((line.strip() for line in message_of(error).splitlines() if line.strip()), type(error).__name__)
