@@ -46,7 +46,13 @@ TESTS = {
     "noise/kinds.py": ("test_noise.py", "test_perturb.py"),
     "noise/targets.py": ("test_hidden_weights.py", "test_perturb.py", "test_perturb_setups.py", "test_records.py"),
     "noise/training.py": ("test_perturb.py", "test_perturb_setups.py", "test_perturb_resume.py"),
-    "compress": ("test_compress.py", "test_shrink.py"),
+    "compress": (
+        "test_compress.py",
+        "test_shrink.py",
+        "test_prune_any.py",
+        "test_freeze_zeros.py",
+        "test_shrink_any.py",
+    ),
 }
 # Loops that have to be compiled anew are first run as plain Python, where a few numbers show most changes in a second.
 LOOPS = ("_sampler/kernels.py", "_sampler/philox.py")
