@@ -178,8 +178,14 @@ def test_a_network_of_the_zoo_is_shrunk(name, check):
     check(name)
 
 
+#: Those that are tried each time; the others are for `make slow`.
+QUICK = ("resnet18, not coupled", "vgg11, small head", "vit_b_16")
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in LARGE]
+)
 def test_a_large_network_is_shrunk(name):
     try:
         for check in CHECKS:
