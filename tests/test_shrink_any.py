@@ -567,6 +567,8 @@ REFUSED = {
     "asks if": (lambda: Asks(lambda x: x.sum() > 0), torch.ones(2, 3), r"^the model asks what its values are"),
     "asks for a number": (lambda: Asks(lambda x: x[0, 0].item()), torch.ones(2, 3), r"asks what its values are"),
     "asks for an array": (lambda: Asks(lambda x: x.numpy().sum()), torch.ones(2, 3), r"asks what its values are"),
+    "asks where": (lambda: Asks(lambda x: len(x[:, 0].nonzero())), torch.ones(2, 3), r"asks what its values are"),
+    "takes some by a mask": (lambda: Asks(lambda x: len(x[x > 0])), torch.ones(2, 3), r"asks what its values are"),
     "asks inside": (
         lambda: Wrapped(Asks(lambda x: bool(x.max() > 1))),
         torch.ones(2, 3),
