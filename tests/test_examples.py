@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import heavytail
 from heavytail import networks
 from heavytail.lab import datasets, models
+from heavytail.lab.datasets import vision
 
 CONTRACT = [
     heavytail.train,
@@ -77,6 +79,26 @@ def test_the_recipes_of_a_network_and_of_looks_run_as_they_are_shown():
     said = []
     exec(compile(on_look, "on_look", "exec"), {**names, "print": lambda *line: said.append(line)})
     assert [line[2] for line in said] == [10, 20, 30]
+
+
+@pytest.mark.long
+def test_the_recipe_of_a_smaller_network_runs_as_it_is_shown(capsys):
+    recipes = (Path(__file__).parents[1] / "book" / "recipes.md").read_text(encoding="utf-8")
+    text = recipes.partition("## A smaller network to ship\n")[2].partition("\n## ")[0]
+    vision.torchvision_datasets()  # a build of torch for the CPU alone has no torchvision before
+    torchvision = importlib.import_module("torchvision")
+    names = {"heavytail": heavytail, "torch": torch, "nn": torch.nn, "torchvision": torchvision}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(compile(block, "recipe", "exec"), names)
+    assert "layer1.0.conv1" in capsys.readouterr().out
+    for whole, less, share in (
+        ("model", "small", 0.5), ("block", "shorter", 0.6), ("vit", "thinner", 0.8), ("own", "small_own", 1)
+    ):  # fmt: skip
+        before, after = (sum(p.numel() for p in names[name].parameters()) for name in (whole, less))
+        assert after < share * before, less
+    torch.testing.assert_close(names["small_own"](names["rows"]), names["pruned"](names["rows"]))
 
 
 @pytest.mark.long
