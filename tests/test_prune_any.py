@@ -30,12 +30,12 @@ ALL = {"enter.weight": 12, "body.0.weight": 14, "body.1.weight": 10}
 @pytest.mark.parametrize(
     ("names", "pruned"),
     [
-        ({}, {"enter.weight", "body.0.weight", "body.1.weight"}),
-        ({"include": ["body"]}, {"body.0.weight", "body.1.weight"}),
-        ({"include": "body.1"}, {"body.1.weight"}),
-        ({"include": ["enter.weight", "body.0"]}, {"enter.weight", "body.0.weight"}),
-        ({"exclude": ["body"]}, {"enter.weight"}),
-        ({"include": ["body"], "exclude": ("body.0.weight",)}, {"body.1.weight"}),
+        ({}, ["enter.weight", "body.0.weight", "body.1.weight"]),
+        ({"include": ["body"]}, ["body.0.weight", "body.1.weight"]),
+        ({"include": "body.1"}, ["body.1.weight"]),
+        ({"include": ["enter.weight", "body.0"]}, ["enter.weight", "body.0.weight"]),
+        ({"exclude": ["body"]}, ["enter.weight"]),
+        ({"include": ["body"], "exclude": ("body.0.weight",)}, ["body.1.weight"]),
     ],
     ids=str,
 )

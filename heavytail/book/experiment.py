@@ -143,11 +143,21 @@ def variant(folder: Path, name: str) -> Variant:
     return Variant(found[0], table, {c.id.removesuffix(f"-{name}"): claims.hold(c, table, found[0]) for c in own})
 
 
+def alike(experiment: Experiment, other: Variant) -> dict[str, Entry]:
+    """The claims of a variant, held against the table of the experiment at those alphas that the variant has."""
+    table = experiment.table
+    rows = table[table["alpha"].isna() | table["alpha"].isin(other.table["alpha"].dropna().unique())]
+    return {name: claims.hold(experiment.entries[name].claim, rows, experiment.profile) for name in other.entries}
+
+
 def verdicts(experiment: Experiment, other: Variant, title: str, own: str) -> pd.DataFrame:
-    """The claims of a variant: the verdict there in the column `title`, that of the experiment in the column `own`."""
+    """The claims of a variant: the verdict there in the column `title`, that of the experiment in the column `own`.
+
+    The experiment is held at the alphas of the variant; all other columns are of the variant.
+    """
     rows = tables.ledger_form(list(other.entries.values())).assign(claim=list(other.entries))
     rows = rows.rename(columns={"verdict": title}).drop(columns=["profile", "scale"])
-    rows.insert(2, own, [experiment.entries[name].verdict for name in other.entries])
+    rows.insert(2, own, [entry.verdict for entry in alike(experiment, other).values()])
     return rows
 
 
@@ -186,25 +196,35 @@ def stopped_form(table: pd.DataFrame) -> pd.DataFrame:
 def stopped_words(made: Experiment, other: Variant) -> dict[str, object]:
     """What a page says of runs that stop at an accuracy, ready for `page.say`, each name with `stop_` before it.
 
-    `more` is how many times as many steps as plain SGD of the same step size a noise takes at its strongest, in
-    medians over seeds; `plain_tenth` that of plain SGD at the `step` of the experiment.
+    Medians over seeds of each noise at its strongest, at the alphas of the variant: `more` is how many times as many
+    steps as plain SGD of the same step size it takes, `gain` how many points of test accuracy it has more in the table
+    of the experiment, whose runs take as many steps each. With `plain_` before it is plain SGD at the `step` of the
+    experiment. A verdict with `fixed_` before it is that of `alike`.
     """
-    held = experiments.outcomes(experiments.strongest(other.table), [TENTH])
-    noisy, alone = experiments.heavy(held), experiments.plain(held)
-    arms_of = noisy.groupby(["noise", "alpha", "lr"])
-    steps, tenth, ratio = (arms_of[column].median() for column in ("steps", TENTH, "pruning_ratio"))
-    more = steps / alone.groupby("lr")["steps"].median().reindex(steps.index, level="lr")
-    quiet = alone.loc[alone["lr"] == made.step, TENTH].median()
+    held, longer = (
+        experiments.outcomes(experiments.strongest(table), [TENTH, "test_accuracy"])
+        for table in (other.table, made.table[made.table["width"] == other.table["width"].max()])
+    )
+    middle, long = (
+        experiments.heavy(rows).groupby(["noise", "alpha", "lr"]).median(numeric_only=True) for rows in (held, longer)
+    )
+    quiet, long_quiet = (experiments.plain(rows).groupby("lr").median(numeric_only=True) for rows in (held, longer))
+    more = middle["steps"] / quiet["steps"].reindex(middle.index, level="lr")
+    gain = 100 * (long["test_accuracy"] - middle["test_accuracy"]).dropna()
+    tenth, ratio = middle[TENTH], middle["pruning_ratio"]
     said: dict[str, object] = {
         "every": int(held["eval_every"].max()),
         "seeds": int(held["seed"].nunique()),
         "reached": f"{int((other.table['status'] == 'converged').sum())} of {len(other.table)}",
         "low": f"{ratio.min():.0%}",
         "high": f"{ratio.max():.0%}",
-        "more": f"{more.min():.1f} to {more.max():.1f}",
+        "more": f"{more.min():.2f} to {more.max():.2f}",
+        "gain": f"{gain.min():z.1f} to {gain.max():z.1f}",
         "tenth": f"{tenth.min():.0%} to {tenth.max():.0%}",
-        "plain_tenth": f"{quiet:.0%}",
+        "plain_tenth": f"{quiet.loc[made.step, TENTH]:.0%}",
+        "plain_gain": f"{100 * (long_quiet - quiet).loc[made.step, 'test_accuracy']:z.1f}",
         **{name.replace("-", "_"): tables.said(entry) for name, entry in other.entries.items()},
+        **{f"fixed_{name.replace('-', '_')}": tables.said(entry) for name, entry in alike(made, other).items()},
     }
     return {f"stop_{name}": value for name, value in said.items()}
 
