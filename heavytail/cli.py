@@ -204,6 +204,8 @@ def _ship(options: argparse.Namespace) -> None:
     measuring.check(options.batches, options.seconds)
     for place in filter(None, (options.out, options.onnx)):
         files.checked(place)  # before the work, not after
+    if options.out and options.onnx and options.out.resolve() == options.onnx.resolve():
+        raise ValueError(f"{options.out} is named for both files: give --out and --onnx names of their own")
     model, sample = shipping.found(options.source), None
     if model is None:
         options.wing = "lab"

@@ -390,3 +390,13 @@ def test_on_a_gpu_torch_is_timed_too_and_a_file_is_read_there(tmp_path):
     compress.save(model.cuda(), tmp_path / "m.ht")
     again = compress.load(tmp_path / "m.ht", "cuda")
     torch.testing.assert_close(again(x(3, 4).cuda()), model(x(3, 4).cuda()))
+
+
+def test_measuring_draws_none_of_the_users_random_numbers():
+    class Draws(nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.dropout(x, 0.5, True)
+
+    before = torch.random.get_rng_state()
+    compress.measure({"draws": Draws()}, torch.ones(2, 3), batches=(1,), seconds=0.01, onnx=False)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -9,6 +9,7 @@ import pickletools
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -433,3 +434,65 @@ def test_without_safetensors_one_sentence_says_what_to_install(monkeypatch, tmp_
     sentence = r"^heavytail\.compress\.save needs safetensors: pip install 'heavytail\[ship\]'$"
     with pytest.raises(ModuleNotFoundError, match=sentence):
         compress.save(nn.Linear(2, 2), Path(tmp_path) / "m.ht")
+
+
+class Averages(nn.Module):
+    """Divides by the length of its input, a number in its code."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.b(self.a(x).relu().sum(1) / x.shape[1])
+
+
+def test_a_network_from_a_file_refuses_other_sizes_than_those_it_was_saved_with(tmp_path):
+    torch.manual_seed(0)
+    model = Averages().eval()
+    compress.save(model, tmp_path / "m.ht", torch.randn(3, 4, 5))
+    again, more = compress.load(tmp_path / "m.ht"), torch.randn(7, 4, 5)
+    torch.testing.assert_close(again(more), model(more))
+    for other in (torch.randn(3, 9, 5), torch.randn(3, 5)):
+        with pytest.raises(
+            ValueError, match=r"^this network was saved for x of the sizes \(any number, 4, 5\), got \(3, "
+        ):
+            again(other)
+
+
+def test_a_network_from_a_file_is_shrunk_as_the_one_that_was_saved(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 40), nn.ReLU(), nn.Linear(40, 40), nn.GELU(), nn.Linear(40, 3)).eval()
+    compress.save(model, tmp_path / "m.ht")
+    x = torch.randn(4, 6)
+    small, own = (
+        compress.shrink(compress.prune(each, keep=0.25, sample=x), x)
+        for each in (compress.load(tmp_path / "m.ht"), model)
+    )
+    assert sum(p.numel() for p in small.parameters()) == sum(p.numel() for p in own.parameters()) < 500
+    torch.testing.assert_close(small(x), own(x))
+
+
+def test_an_embedding_from_a_file_has_its_padding(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(9, 4, padding_idx=2), nn.Flatten(), nn.Linear(12, 3)).eval()
+    compress.save(model, tmp_path / "m.ht", torch.tensor([[1, 2, 3]]))
+    again = compress.load(tmp_path / "m.ht")
+    again(torch.tensor([[2, 2, 1]])).sum().backward()
+    (table,) = (p for name, p in again.named_parameters() if p.shape == (9, 4))
+    assert table.grad[1].any()
+    assert not table.grad[2].any()
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    compress.save(nn.Sequential(nn.Linear(4, 3)), tmp_path / "m.ht")
+    with pytest.raises(ValueError, match=r"^device 'nowhere' is not available here: use device='cpu'$"):
+        compress.load(tmp_path / "m.ht", device="nowhere")
+
+
+@pytest.mark.parametrize("work", ["prune", "measure"])
+def test_a_network_that_holds_what_cannot_be_copied_is_refused(work):
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+    model.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"^a Sequential cannot be copied: "):
+        compress.prune(model, keep=0.5) if work == "prune" else compress.measure({"m": model})

@@ -253,3 +253,19 @@ def test_a_network_is_shipped_where_the_lab_is_not_installed(tmp_path):
     assert done.stdout.splitlines() == ["small.ht: 103 parameters of 203", "measured ['original', 'small']"]
     (said,) = done.stderr.splitlines()
     assert said.endswith(": pip install 'heavytail[lab]'")
+
+
+def test_two_files_of_one_name_are_refused_before_the_work(module, tmp_path, capsys):
+    place = str(tmp_path / "small.ht")
+    assert main(["ship", f"{module}:chain", "--keep", "0.5", "--out", place, "--onnx", place]) == 2
+    assert "is named for both files: give --out and --onnx names of their own" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.ht"))
+
+
+def test_what_was_saved_is_shipped_again_without_a_sample(module, tmp_path):
+    compress.save(shipping.found(f"{module}:chain"), tmp_path / "whole.ht")
+    place = str(tmp_path / "small.ht")
+    assert main(["ship", str(tmp_path / "whole.ht"), "--keep", "0.5", "--out", place, *FAST]) == 0
+    read = [compress.load(tmp_path / name) for name in ("whole.ht", "small.ht")]
+    before, after = (sum(p.numel() for p in network.parameters()) for network in read)
+    assert after < before

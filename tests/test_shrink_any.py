@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from functools import cache
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from torch.utils import dlpack
 from torch_pruning_alone import change, compared, output, plan_of, table, theirs, unfolded
 from zoo import LARGE, ZOO, Kind, Mlp, Residual, Words, filled, gen
 
-from heavytail import compress
+from heavytail import compress, networks
 from heavytail.compress import removing
 
 
@@ -615,3 +616,79 @@ def test_what_cannot_be_shrunk_is_refused_in_one_sentence_and_left_as_it_was(nam
 def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match=r"^a network to shrink is a torch.nn.Module, got a?\w*"):
         compress.shrink([nn.Linear(3, 2)], sample=torch.ones(1, 3))
+
+
+class Placed(nn.Module):
+    """Adds to every unit what depends on the place, of which a sample may have one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 20), nn.Linear(20, 20), nn.Linear(20, 4)
+
+    def forward(self, x):
+        hidden = self.b(torch.relu(self.a(x))) + torch.arange(x.shape[1]).view(1, -1, 1)
+        return self.c(torch.relu(hidden))
+
+
+def test_what_is_one_number_on_the_sample_alone_is_no_constant():
+    torch.manual_seed(0)
+    sample, longer = torch.randn(3, 1, 6), torch.randn(3, 5, 6)
+    pruned = compress.prune(Placed().eval(), keep=0.3, sample=sample)
+    small = compress.shrink(pruned, sample)
+    torch.testing.assert_close(small(longer), pruned(longer))
+    assert small.a.out_features < 20  # what comes before the sum still goes
+
+
+class Divided(nn.Module):
+    """Divides what its units say by the number of samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 20), nn.Linear(20, 4)
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)) / len(x))
+
+
+def test_a_unit_whose_constant_hangs_on_the_number_of_samples_is_not_taken_for_one():
+    torch.manual_seed(0)
+    sample = torch.randn(3, 6)
+    pruned = compress.prune(Divided().eval(), keep=0.3, sample=sample)
+    with pytest.raises(ValueError, match=r"does not say what the model says of the sample"):
+        compress.shrink(pruned, sample)
+
+
+class Hides(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.a, self.b, self.kind = nn.Linear(6, 20), nn.Linear(20, 4), kind
+
+    def forward(self, x):
+        hidden = torch.relu(self.a(x))
+        return self.b(hidden), self.kind([hidden])
+
+
+@pytest.mark.parametrize("kind", [deque, set, iter])
+def test_outputs_that_nobody_finds_are_refused(kind):
+    sample = torch.randn(3, 6, generator=gen())
+    pruned = compress.prune(Hides(list), keep=0.3, sample=sample)
+    pruned.kind = kind
+    with pytest.raises(
+        ValueError, match=r"^the model returns a \w+, in which shrink cannot see what is needed: return t"
+    ):
+        compress.shrink(pruned, sample)
+
+
+@pytest.mark.parametrize("work", ["prune", "taken", "shrink", "hidden_weights"])
+def test_a_table_that_is_kept_within_a_norm_is_as_it_was(work):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(9, 4, max_norm=0.5), nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3))
+    tokens, before = torch.tensor([[1, 2, 3]]), model[0].weight.detach().clone()
+    if work == "taken":
+        compress.taken(model, model, sample=tokens)
+    elif work == "hidden_weights":
+        networks.hidden_weights(model, tokens)
+    else:
+        getattr(compress, work)(model, **({"keep": 0.5} if work == "prune" else {}), sample=tokens)
+    assert torch.equal(model[0].weight, before)
+    assert float(before.norm(dim=1).max()) > 0.5

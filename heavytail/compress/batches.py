@@ -19,7 +19,7 @@ _SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
 _LARGEST = 64  # of those with three axes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """One batch of a network: its tensors with the names of the arguments that they are given for.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
 
+from heavytail.networks.calls import flat
 from heavytail.networks.keeping import copied
 from heavytail.networks.watching import message_of
 
@@ -51,6 +52,21 @@ def turned(value: Any) -> Any:
     return type(value)(turned(part) for part in value) if type(value) in (list, tuple) else value
 
 
+def grown(sample: Any) -> Any:
+    """The sample with twice as many samples and one more, these again: along the first axis of its tensors."""
+    rows = next((len(t) for t in flat([sample]) if isinstance(t, Tensor) and t.ndim), 0)
+
+    def more(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            again = value.ndim and len(value) == rows > 0
+            return value[torch.arange(2 * rows + 1, device=value.device) % rows] if again else value
+        if isinstance(value, Mapping):
+            return {name: more(part) for name, part in value.items()}
+        return type(value)(more(part) for part in value) if type(value) in (list, tuple) else value
+
+    return more(sample)
+
+
 def _own(value: Any) -> Any:
     """In new memory, for a network that changes its input."""
     return value.clone() if isinstance(value, Tensor) else value
@@ -78,8 +94,13 @@ def refuse_layers(model: nn.Module) -> None:
         if isinstance(p, UninitializedParameter):
             raise ValueError(f"{name!r} has no shape yet: call the model once with a batch first")
     refuse_made_anew(model)
+    refuse_empty(model)
+
+
+def refuse_empty(model: nn.Module) -> None:
+    """Raise ValueError for a weight without entries."""
     for name, p in model.named_parameters():
-        if p.ndim and 0 in p.shape:
+        if not isinstance(p, UninitializedParameter) and 0 in p.shape:
             raise ValueError(f"{name!r} has no units: an axis of it is empty")
 
 

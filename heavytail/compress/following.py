@@ -36,6 +36,9 @@ class _Said(NamedTuple):
     values: np.ndarray  # (units,) what each says; nan where that is not the same everywhere
 
 
+_TURNED = ("embedding", "batch_norm")  # whose arguments have another order as operations
+
+
 class Following(TorchFunctionMode):
     """Follows units through a network in eval mode, from the layers that make them to those that read them."""
 
@@ -74,7 +77,8 @@ class Following(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        spelled = getattr(func, "__name__", "")
+        packet = getattr(func, "overloadpacket", func)  # an operation of a network that was read from a file
+        spelled = getattr(func if getattr(packet, "__name__", "") in _TURNED else packet, "__name__", "")
         name = (getattr(func.__self__, "__name__", "") if spelled == "__get__" else spelled).strip("_")
         given = [t for t in flat([*args, *kwargs.values()]) if isinstance(t, Tensor)]
         known = [self._known(t) for t in given]  # before an operation in place makes them something else
@@ -330,7 +334,7 @@ class Following(TorchFunctionMode):
             for tensor, _ in pairs:
                 self._keep(tensor)
             return Known(data)
-        constant = np.full(size, not random and all(not one.data and t.numel() == 1 for t, one in others))
+        constant = np.full(size, not random and all(not one.data and self._alone(t) for t, one in others))
         for _, line in lines:
             self.units.tie(line.units, first.units)
             constant &= line.constant
@@ -338,6 +342,10 @@ class Following(TorchFunctionMode):
             if len(silent):
                 constant |= silent
         return Known(data, Line(axis, first.units, constant))
+
+    def _alone(self, tensor: Tensor) -> bool:
+        """Whether a tensor is one number whatever the sample is: not a table of as many numbers as it has samples."""
+        return tensor.ndim == 0 or (id(tensor) in self.own and tensor.numel() == 1)
 
     def _joined(self, step: Step, result: Tensor) -> Known | None:
         """Tensors side by side: units after units, or the same units at more places."""
@@ -400,11 +408,22 @@ def follow(model: nn.Module, sample: Any, cautious: bool = False) -> tuple[Follo
             f"{place(name)} asks what its values are, so that another input may go another way through it: shrink sees "
             "one way only"
         )
+    unread = next((part for part in flat([result]) if not _shows(part)), None)
+    if unread is not None:
+        raise ValueError(
+            f"the model returns a {type(unread).__name__}, in which shrink cannot see what is needed: return tensors "
+            "in tuples, lists and dicts"
+        )
     returned = list(watching.tensors(result))
     if not returned:
         raise ValueError(f"the model returns no tensor, but a {type(result).__name__}, so nothing can be compared")
     watch.returned(returned)
     return watch, returned
+
+
+def _shows(part: Any) -> bool:
+    """Whether the tensors in what a network returns can be found, if there are any."""
+    return part is None or isinstance(part, Tensor | bool | int | float | str | np.ndarray) or hasattr(part, "__dict__")
 
 
 def _does_what_it_says(layer: nn.Module) -> bool:

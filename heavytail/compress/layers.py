@@ -86,7 +86,8 @@ def _made(name: str, options: _Options, weight: Tensor, bias: bool, axes: int | 
     if name == "aten.group_norm.default" and bias:
         return nn.GroupNorm(options["num_groups"], len(weight), options.get("eps", 1e-5), **where)
     if name == "aten.embedding.default" and weight.ndim == 2:
-        return nn.Embedding(*weight.shape, **where)
+        padding = options.get("padding_idx", -1)
+        return nn.Embedding(weight.shape[0], weight.shape[1], padding if padding >= 0 else None, **where)
     return None
 
 

@@ -144,28 +144,29 @@ def measure(
             need(module, "heavytail.compress.measure", "ship")
     elsewhere = _elsewhere(device)
     models = {name: eager(model) for name, model in models.items()}
-    given = {name: batch_for(model, sample) for name, model in models.items()}
-    ours = {name: copied(model).eval().cpu() for name, model in models.items()}
-    batch = {name: one.to("cpu") for name, one in given.items()}
-    files = {name: _onnx(model, batch[name]) if onnx else (None, "") for name, model in ours.items()}
-    measured = {name: _one(name, model, batch[name], batches, files[name]) for name, model in ours.items()}
-    timed: dict[str, list[Timing]] = {name: [] for name in models}
-    places = [torch.device("cpu"), *elsewhere]
-    known = {name: content for name, (content, _) in files.items() if content is not None}
-    share = seconds / (len(batches) * (len(places) + bool(known)))
-    with _one_thread():
-        for place in places:
-            for model in ours.values():
-                model.to(place)
-            for rows in batches:
-                sides = {name: _eager(ours[name], batch[name].of(rows).to(place)) for name in ours}
-                for name, found in _in_turns(sides, share, clock, place).items():
-                    timed[name].append(replace(found, way="torch", device=str(place), batch=rows))
-        for rows in batches if known else ():
-            sides = {name: _runtime(content, batch[name].of(rows)) for name, content in known.items()}
-            for name, found in _in_turns(sides, share, clock, places[0], next(iter(models))).items():
-                timed[name].append(replace(found, way="onnx", device="cpu", batch=rows))
-    return Measurements(tuple(replace(measured[name], timings=tuple(timed[name])) for name in models))
+    with torch.random.fork_rng([place for place in elsewhere if place.type == "cuda"]):  # a layer may draw
+        given = {name: batch_for(model, sample) for name, model in models.items()}
+        ours = {name: copied(model).eval().cpu() for name, model in models.items()}
+        batch = {name: one.to("cpu") for name, one in given.items()}
+        files = {name: _onnx(model, batch[name]) if onnx else (None, "") for name, model in ours.items()}
+        measured = {name: _one(name, model, batch[name], batches, files[name]) for name, model in ours.items()}
+        timed: dict[str, list[Timing]] = {name: [] for name in models}
+        places = [torch.device("cpu"), *elsewhere]
+        known = {name: content for name, (content, _) in files.items() if content is not None}
+        share = seconds / (len(batches) * (len(places) + bool(known)))
+        with _one_thread():
+            for place in places:
+                for model in ours.values():
+                    model.to(place)
+                for rows in batches:
+                    sides = {name: _eager(ours[name], batch[name].of(rows).to(place)) for name in ours}
+                    for name, found in _in_turns(sides, share, clock, place).items():
+                        timed[name].append(replace(found, way="torch", device=str(place), batch=rows))
+            for rows in batches if known else ():
+                sides = {name: _runtime(content, batch[name].of(rows)) for name, content in known.items()}
+                for name, found in _in_turns(sides, share, clock, places[0], next(iter(models))).items():
+                    timed[name].append(replace(found, way="onnx", device="cpu", batch=rows))
+        return Measurements(tuple(replace(measured[name], timings=tuple(timed[name])) for name in models))
 
 
 def check(batches: Sequence[int], seconds: float) -> None:

@@ -92,7 +92,13 @@ def recorded(model: nn.Module, batch: Batch) -> tuple[Program, dict[str, Tensor]
             raise ValueError(f"{writer.model} has an input {node.name!r} that is no tensor, which no file holds")
     (flat,) = writer.write(exported.graph_module, given)
     returned = torch.utils._pytree.tree_map(lambda k: flat[k], _numbered(exported.call_spec.out_spec))
-    program = _needed({"inputs": list(batch.names), "steps": writer.steps, "returns": writer.template(returned)})
+    sizes = [
+        [None if k == 0 and has else n for k, n in enumerate(t.shape)]
+        for t, has in zip(batch.tensors, batch.has_rows(), strict=True)
+    ]
+    program = _needed(
+        {"inputs": list(batch.names), "sizes": sizes, "steps": writer.steps, "returns": writer.template(returned)}
+    )
     used = {name: held[name] for name in sorted(_used(program))}
     for name, value in used.items():
         _path(name)
@@ -278,6 +284,23 @@ def _overload(name: str) -> Any:
     return getattr(getattr(torch.ops.aten, packet), overload)
 
 
+def sized(tensor: Any, name: str, sizes: tuple[int | None, ...]) -> Any:
+    """The input of a network from a file, if it has the sizes that it was saved with; ValueError if not.
+
+    Sizes that the network's code computed with are numbers in its steps.
+    """
+    if isinstance(tensor, fx.Proxy) or not isinstance(tensor, Tensor):  # a stand-in of one, as when it is traced
+        return tensor
+    pairs = zip(sizes, tensor.shape, strict=False)
+    if tensor.ndim != len(sizes) or any(size is not None and size != own for size, own in pairs):
+        wanted = ", ".join("any number" if size is None else str(size) for size in sizes)
+        raise ValueError(
+            f"this network was saved for {name} of the sizes ({wanted}), got {tuple(tensor.shape)}: save it with a "
+            "sample of that size"
+        )
+    return tensor
+
+
 class _Reader:
     """Makes the network of a program."""
 
@@ -296,6 +319,10 @@ class _Reader:
             if not (name.isidentifier() and not keyword.iskeyword(name)) or name in self.inputs:
                 raise ValueError(f"{name[:60]!r} is no name of an argument")
             self.inputs[name] = self.graph.placeholder(name)
+        for name, sizes in zip(self.program["inputs"], self.program.get("sizes", ()), strict=False):
+            if not all(size is None or (type(size) is int and size >= 0) for size in sizes):
+                raise ValueError("sizes of an input are whole numbers")
+            self.inputs[name] = self.graph.call_function(sized, (self.inputs[name], name, tuple(sizes)))
         uses: dict[str, int] = {}
         for step in self.program["steps"]:
             for name in _used([step["of"], step.get("with")]):

@@ -304,7 +304,7 @@ def _check(weights: Mapping[str, Tensor], turned: Params, by_error: bool) -> Non
         if weight in turned:
             raise ValueError(
                 f"the rows of {name!r} are its inputs, as in a transposed convolution, so it has no units to prune: "
-                "store it (outputs, inputs)"
+                "store it (outputs, inputs), or leave it out by exclude="
             )
         if weight.is_meta:
             raise ValueError(f"{name!r} is on the meta device and has no values: load or draw them first")

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from heavytail import streams
 from heavytail.compress import files
 from heavytail.compress.agreement import check_same
 from heavytail.compress.batches import Batch, batch_for, device_of, eager
@@ -80,10 +81,11 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     safetensors.
     """
     need("safetensors", "heavytail.compress.load", "ship")
+    place = streams.present(device)
     if not is_network(path):  # before all of a large file is read
         raise ValueError(f"{path}: {_NONE}")
     try:
-        return unpacked(files.content_of(path), device)
+        return unpacked(files.content_of(path), place)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

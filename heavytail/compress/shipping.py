@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.compress import files
+from heavytail.compress.batches import batch_for
 from heavytail.compress.calling import first_line
 from heavytail.compress.pruning import prune
 from heavytail.compress.saving import is_network, load
 from heavytail.compress.shrinking import shrink
+from heavytail.networks import MeanField
 
 
 class Shipped(NamedTuple):
@@ -35,6 +37,8 @@ def smaller(
     """A network pruned and shrunk, and the network itself. Raises as `prune` and `shrink` do."""
     model.eval()
     pruned = prune(model, squared_error=squared_error, keep=keep, sample=sample)
+    if sample is None and type(model) not in (nn.Sequential, MeanField):  # for those shrink makes up a batch itself
+        sample = batch_for(model).tensors
     return Shipped(model, shrink(pruned, sample).eval())
 
 
@@ -106,5 +110,8 @@ def _tensor(array: np.ndarray, path: Path | str, dtype: torch.dtype) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path} holds no numbers but {array.dtype}")
     native = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
-    tensor = torch.from_numpy(native).reshape(array.shape)
+    try:
+        tensor = torch.from_numpy(native).reshape(array.shape)
+    except TypeError as error:
+        raise ValueError(f"{path} holds numbers of the kind {array.dtype}, which torch does not have") from error
     return tensor.to(dtype) if tensor.is_floating_point() else tensor

@@ -13,7 +13,9 @@ from heavytail.compress import following, removing
 from heavytail.compress.calling import (
     exact,
     first_line,
+    grown,
     moved,
+    refuse_empty,
     refuse_layers,
     refuse_made_anew,
     refuse_without_values,
@@ -61,9 +63,11 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     before attention, layer and group norms, softmax, products of two results; where it is cut by its number in the
     code; at the output.
 
-    Both networks are then run on the sample and on the sample with its signs turned, copies of them in float64 and eval
-    mode; the random state stays what it was. So outputs agree up to the rounding of the model's dtype, in which the
-    result is, on the model's device, with its mode and flags, and out of torch.compile and DistributedDataParallel.
+    Both networks are then run on the sample, copies of them in float64 and eval mode; where units were followed through
+    a call, also with its signs turned and on more samples. Sizes that the code computes with, such as the length of a
+    sequence, are those of the sample. The random state stays what it was. So outputs agree up to the rounding of the
+    model's dtype, in which the result is, on the model's device, with its mode and flags, and out of torch.compile and
+    DistributedDataParallel.
     What is not called in eval mode is left as it is. Raises ValueError, in one sentence that names the layer
     where one is to blame, for recurrent, quantised, scripted and parametrized layers, hooks and masks, weights without
     values or units, a network that asks for the values of what it was given, a sample that does not fit, outputs that
@@ -81,14 +85,16 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
     try:
-        return _shrink_chain(model, sample)
+        return shrink_chain(model, sample)
     except ValueError:
         if sample is None or isinstance(model, MeanField):
             raise
     return _shrink_any(model, sample)
 
 
-def _shrink_chain(model: nn.Module, sample: Any) -> nn.Module:
+def shrink_chain(model: nn.Module, sample: Any = None) -> nn.Module:
+    """What `shrink` makes of a chain or a MeanField, as it takes them without a sample; ValueError for all others."""
+    refuse_empty(model)
     _refuse_hidden_ways(model)
     refuse_without_values(model)
     small = smaller(copied(model))
@@ -118,15 +124,18 @@ def _shrink_any(model: nn.Module, sample: Any) -> nn.Module:
 
 
 def _agree(whole: nn.Module, small: nn.Module, sample: Any, expected: list[Tensor]) -> None:
-    """Raise ValueError unless both say the same of the sample, and of one with all signs turned if it can be called."""
+    """Raise ValueError unless both say the same of the sample, with all signs turned, and with more samples too.
+
+    Where the network cannot be called in one of those ways, that one is left out.
+    """
     with torch.no_grad(), watching.uncompiled():
-        for given in (sample, turned(sample)):
+        for given in (sample, turned(sample), grown(sample)):
             if given is not sample:
                 try:
                     with unseen(whole):
                         expected = list(watching.tensors(run(whole, given)))
-                except Exception:
-                    return
+                except Exception:  # it cannot be called so
+                    continue
             with unseen(whole):
                 try:
                     found = list(watching.tensors(run(small, given)))

@@ -26,7 +26,7 @@ class Known:
     line: Line | None = None
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Reader:
     """A layer that multiplies units by the columns of its weight and adds them up."""
 

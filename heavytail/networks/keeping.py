@@ -17,6 +17,9 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
     """Afterwards the network has its modes, buffers, flags and attributes again, and so have the random states."""
     flags = [(p, p.requires_grad) for p in model.parameters()]
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
+    # A table that is kept within a norm is changed by looking up in it.
+    renormed = [m.weight for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.max_norm]
+    tables = [(weight, weight.detach().clone()) for weight in renormed]
     met: set[int] = set()
     undo = [again for module in model.modules() for again in _kept(vars(module), met)]
     try:
@@ -25,6 +28,10 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
     finally:
         for again in undo:
             again()
+        with torch.no_grad():
+            for weight, before in tables:
+                if not torch.equal(weight, before):
+                    weight.copy_(before)
         for p, flag in flags:
             p.requires_grad = flag
 
@@ -34,7 +41,10 @@ def copied(model: nn.Module) -> nn.Module:
     met: set[int] = set()
     kept = [value for module in model.modules() for value in _within(vars(module), met)]
     computed = [t for t in kept if isinstance(t, Tensor) and not t.is_leaf]
-    return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+    try:
+        return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+    except TypeError as error:  # a lock or a file, say, that something in it holds
+        raise ValueError(f"a {type(model).__name__} cannot be copied: {error}") from error
 
 
 def _within(value: Any, met: set[int]) -> Iterator[Any]:

@@ -220,7 +220,7 @@ def mute():
 
 
 UNMEASURED = {
-    "cannot be copied": (BASE, locked, "TypeError: cannot pickle '_thread.lock' object"),
+    "cannot be copied": (BASE, locked, "ValueError: a Deaf cannot be copied: cannot pickle '_thread.lock' object"),
     "has no gradient by its inputs": (replace(BASE, robustness=5), deaf, "RuntimeError: "),
 }
 

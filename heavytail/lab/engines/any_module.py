@@ -206,7 +206,7 @@ def _smaller(
         small = sparse
         if first:  # it is held against the unshrunk network, those that follow have its form
             with suppress(ValueError):  # no chain: it is evaluated whole
-                small, shrinks = compress.shrink(sparse, networks.sample), True
+                small, shrinks = shrinking.shrink_chain(sparse, networks.sample), True
         elif shrinks:
             small = shrinking.smaller(sparse)
         first = False
