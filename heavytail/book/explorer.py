@@ -61,6 +61,9 @@ NORMS = {
 
 DIGITS = 4  # significant ones of every number on the page
 
+# What is not told of a cell: it is so in all tables but those that are about it.
+_USUAL = {"products": "float32", "unit": "filter", "along": "ones"}
+
 Record = dict[str, Any]
 
 
@@ -127,7 +130,11 @@ def _record(name: str, run: Run, rows: pd.DataFrame, axes: Iterable[str], place:
     random = [f"test_accuracy_random_{share:.1f}" for share in MIDDLE]
     return {
         "at": {axis: value for axis, value in values.items() if axis in axes},
-        "fixed": ", ".join(f"{axis} {value}" for axis, value in values.items() if axis not in axes and value != "—"),
+        "fixed": ", ".join(
+            f"{axis} {value}"
+            for axis, value in values.items()
+            if axis not in axes and value not in ("—", _USUAL.get(axis))
+        ),
         "row": {title: _plain_number(value) for title, value in row.items() if title not in ("noise", "α", "σ")},
         "keys": list(rows["key"]),
         "curves": {kind: _curve(rows, names) for kind, names in {**split, "random": random}.items()},
