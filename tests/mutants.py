@@ -52,6 +52,9 @@ TESTS = {
         "test_prune_any.py",
         "test_freeze_zeros.py",
         "test_shrink_any.py",
+        "test_ship.py",
+        "test_measure.py",
+        "test_ship_command.py",
     ),
 }
 # Loops that have to be compiled anew are first run as plain Python, where a few numbers show most changes in a second.

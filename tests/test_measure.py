@@ -11,29 +11,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from from_seeds import filled, x
 from torch import nn
 
 from heavytail import compress
 from heavytail.compress import exporting, measuring
 from heavytail.compress.batches import batch_for
-
-
-def gen(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def x(*shape, seed=3):
-    return torch.randn(shape, generator=gen(seed))
-
-
-def filled(model, seed=1):
-    """The model in eval mode, with weights and statistics from a seed."""
-    with torch.no_grad():
-        for k, (name, value) in enumerate([*model.named_parameters(), *model.named_buffers()]):
-            if value.is_floating_point():
-                drawn = torch.randn(value.shape, generator=gen(seed + k))
-                value.copy_(drawn.abs() + 0.5 if "var" in name else drawn / 3)
-    return model.eval()
 
 
 class Two(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections import deque
 from functools import cache
 from typing import NamedTuple
@@ -692,3 +693,10 @@ def test_a_table_that_is_kept_within_a_norm_is_as_it_was(work):
         getattr(compress, work)(model, **({"keep": 0.5} if work == "prune" else {}), sample=tokens)
     assert torch.equal(model[0].weight, before)
     assert float(before.norm(dim=1).max()) > 0.5
+
+
+def test_what_cannot_be_copied_is_said_once():
+    model = Placed()
+    model.lock = threading.Lock()
+    with pytest.raises(ValueError, match=r"^a Placed cannot be copied: cannot pickle"):
+        compress.shrink(model, torch.zeros(2, 3, 6))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -111,14 +111,17 @@ def read(folder: Path, name: str) -> Experiment:
 
     Raises ValueError where one of the three is not there.
     """
-    tabled: list[tuple[str, pd.DataFrame]] = []
-    for table in (name, f"choose-{name}", f"untrained-{name}"):
-        found = claims.largest(folder, table)
-        if found is None:
-            raise ValueError(f"{folder} has no table {table}: make it by `heavytail sweep data/grids/{table}.toml`")
-        tabled.append((found[0], claims.read(found[1])))
+    tabled = [_at_largest(folder, table) for table in (name, f"choose-{name}", f"untrained-{name}")]
     (profile, table), (searched_in, search), (law_in, law) = tabled
     return Experiment(name, profile, table, searched_in, search, law_in, law)
+
+
+def _at_largest(folder: Path, name: str) -> tuple[str, pd.DataFrame]:
+    """The largest profile that a table has, and its rows; ValueError where it has none."""
+    found = claims.largest(folder, name)
+    if found is None:
+        raise ValueError(f"{folder} has no table {name}: make it by `heavytail sweep data/grids/{name}.toml`")
+    return found[0], claims.read(found[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,14 +138,12 @@ class Variant:
 
 def variant(folder: Path, name: str) -> Variant:
     """The table `name` of a folder of results at its largest profile. Raises ValueError where there is none."""
-    found = claims.largest(folder, name)
-    if found is None:
-        raise ValueError(f"{folder} has no table {name}: make it by `heavytail sweep data/grids/{name}.toml`")
-    table = claims.read(found[1])
+    profile, table = _at_largest(folder, name)
     own = [claim for claim in claims.CLAIMS if claim.table == name]
-    return Variant(found[0], table, {c.id.removesuffix(f"-{name}"): claims.hold(c, table, found[0]) for c in own})
+    return Variant(profile, table, {c.id.removesuffix(f"-{name}"): claims.hold(c, table, profile) for c in own})
 
 
+@cache
 def alike(experiment: Experiment, other: Variant) -> dict[str, Entry]:
     """The claims of a variant, held against the table of the experiment at those alphas that the variant has."""
     table = experiment.table

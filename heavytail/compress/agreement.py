@@ -33,7 +33,7 @@ def said(model: nn.Module, batch: Batch) -> Any:
 def check_equal(expected: Any, found: Any, batch: Batch, what: str, room: float = 1) -> None:
     """Raise ValueError unless two outputs are the same up to `room` times what rounding makes of the dtype."""
     ours, theirs = list(leaves(expected)), list(leaves(found))
-    if len(ours) != len(theirs) or not all(_close(a, b, room) for a, b in zip(ours, theirs, strict=True)):
+    if len(ours) != len(theirs) or not all(close(a, b, room) for a, b in zip(ours, theirs, strict=True)):
         raise ValueError(f"{what} does not say what the model says of a batch of {batch.rows}: nothing was written")
 
 
@@ -49,7 +49,8 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _close(a: Any, b: Any, room: float) -> bool:
+def close(a: Any, b: Any, room: float = 1) -> bool:
+    """Whether two outputs are the same, tensors up to `room` times what rounding makes of their dtype."""
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return bool(a == b) and type(a) is type(b)
     if a.shape != b.shape or a.dtype != b.dtype:

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from heavytail.compress.calling import first_line
 from heavytail.networks.keeping import as_it_was
 
-_CONVOLUTIONS = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
+CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
 _SIZES = (32, 28, 64, 224, 16, 8, 4, 1)  # of made-up images, until one fits
 _LARGEST = 64  # of those with three axes
 
@@ -148,11 +148,16 @@ def _made_up(model: nn.Module) -> Batch:
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
     """Batches for a network whose first layer with weights is a Linear layer or a convolution."""
     first: Any = next((m for m in model.modules() if next(m.parameters(recurse=False), None) is not None), None)
-    if type(first) not in (nn.Linear, *_CONVOLUTIONS):
+    if type(first) not in (nn.Linear, *CONVOLUTIONS):
         return
-    weight, generator = first.weight, torch.Generator().manual_seed(0)
-    axes = _CONVOLUTIONS.get(type(first), 0)
-    channels = weight.shape[1] * getattr(first, "groups", 1)
+    yield from made_up(first)
+
+
+def made_up(layer: Any) -> Iterator[Tensor]:
+    """Batches of two for a Linear layer or a convolution, in its dtype: of one size of image after the other."""
+    weight, generator = layer.weight, torch.Generator().manual_seed(0)
+    axes = CONVOLUTIONS.get(type(layer), 0)
+    channels = weight.shape[1] * getattr(layer, "groups", 1)
     for size in _SIZES if axes else (0,):
         if axes < 3 or size <= _LARGEST:
             made = torch.randn((2, channels, *[size] * axes), generator=generator)

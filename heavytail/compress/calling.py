@@ -20,6 +20,8 @@ def exact(model: nn.Module) -> nn.Module:
     """A copy in float64 and eval mode, on a device that has float64."""
     try:
         other = copied(model).eval()
+    except ValueError:  # which says it
+        raise
     except Exception as error:  # of something in it that is not torch's
         raise ValueError(f"a {type(model).__name__} cannot be copied: {first_line(error)}") from error
     if any(p.device.type == "mps" for p in other.parameters()):

@@ -244,12 +244,12 @@ class Following(TorchFunctionMode):
             return np.zeros(len(columns), dtype=bool)
         self.units.tie(columns, said.line.units)
         layer = self._called(weight, bias)
-        told = said.values == 0 if uneven or (bias is None and layer is None) else ~np.isnan(said.values)
+        known = said.values == 0 if uneven or (bias is None and layer is None) else ~np.isnan(said.values)
         key = (id(layer),) if layer is not None else (id(weight), id(bias))
         reader = self.readers.setdefault(key, Reader(weight, along, bias, layer))
-        reader.said.append(np.where(told, said.values, math.nan))
-        self.units.keep(columns[~told])
-        return told
+        reader.said.append(np.where(known, said.values, math.nan))
+        self.units.keep(columns[~known])
+        return known
 
     def _read_in_groups(
         self, weight: Tensor, bias: Tensor | None, groups: int, said: _Said | None, uneven: bool
@@ -264,8 +264,8 @@ class Following(TorchFunctionMode):
         for ins, made in zip(said.line.units.reshape(groups, wide), outs.reshape(groups, -1), strict=True):
             self.units.tie(ins, [ins[0]] * len(ins))
             self.units.tie(made, [ins[0]] * len(made))
-        told = said.values == 0 if uneven else ~np.isnan(said.values)
-        return told.reshape(groups, wide).repeat(len(outs) // groups, 0)
+        known = said.values == 0 if uneven else ~np.isnan(said.values)
+        return known.reshape(groups, wide).repeat(len(outs) // groups, 0)
 
     def _made(self, weight: Tensor, along: int, bias: Tensor | None, axis: int, constant: np.ndarray) -> Known:
         """The units that a weight makes, along an axis of the result."""

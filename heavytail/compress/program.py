@@ -189,7 +189,7 @@ class _Writer:
         if node.kwargs:
             step["with"] = [[key, self._value(value, known)] for key, value in node.kwargs.items()]
         if "batch_norm" in name or "instance_norm" in name:
-            step["axes"] = args[0].meta["val"].ndim  # as the layers for one, two and three axes are told apart
+            step["axes"] = args[0].meta["val"].ndim  # as the layers for one, two and three axes are content apart
         self.steps.append(step)
         return _Ref(step=len(self.steps) - 1)
 
@@ -378,24 +378,24 @@ class _Reader:
             return [self._value(part) for part in value]
         if not isinstance(value, dict):
             return value
-        ((kind, told),) = value.items()
+        ((kind, content),) = value.items()
         if kind == "step":
-            if not (type(told) is int and 0 <= told < len(self.results)):
+            if not (type(content) is int and 0 <= content < len(self.results)):
                 raise ValueError("a step works on one that comes later")
-            return self.results[told]
+            return self.results[content]
         if kind == "input":
-            return self.inputs[told]
+            return self.inputs[content]
         if kind == "state":
-            if told not in self.states:
-                raise ValueError(f"{str(told)[:60]!r} is not in the file")
-            if told not in self.held:
-                self.held[told] = self.graph.get_attr(told)
-            return self.held[told]
+            if content not in self.states:
+                raise ValueError(f"{str(content)[:60]!r} is not in the file")
+            if content not in self.held:
+                self.held[content] = self.graph.get_attr(content)
+            return self.held[content]
         if kind == "float":
-            return float(told)
+            return float(content)
         if kind == "device":
             return self._place()
-        if kind in _KINDS and isinstance(found := getattr(torch, told, None), getattr(torch, kind)):
+        if kind in _KINDS and isinstance(found := getattr(torch, content, None), getattr(torch, kind)):
             return found
         raise ValueError(f"{kind[:60]!r} is nothing that a program knows")
 
@@ -407,11 +407,11 @@ class _Reader:
 
     def _returned(self, value: Any) -> Any:
         if isinstance(value, dict):
-            ((kind, told),) = value.items()
+            ((kind, content),) = value.items()
             if kind == "dict":
-                return {str(key): self._returned(part) for key, part in told}
+                return {str(key): self._returned(part) for key, part in content}
             if kind in ("tuple", "list"):
-                return (tuple if kind == "tuple" else list)(self._returned(part) for part in told)
+                return (tuple if kind == "tuple" else list)(self._returned(part) for part in content)
         return self._value(value)
 
 

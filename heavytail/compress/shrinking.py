@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.compress import following, removing
+from heavytail.compress.agreement import close
+from heavytail.compress.batches import CONVOLUTIONS, made_up
 from heavytail.compress.calling import (
     exact,
     first_line,
@@ -27,8 +29,7 @@ from heavytail.compress.curves import check_whole
 from heavytail.networks import Mean, MeanField, roles, watching
 from heavytail.networks.keeping import copied
 
-_CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
-_WEIGHTED = (nn.Linear, *_CONVOLUTIONS)
+_WEIGHTED = (nn.Linear, *CONVOLUTIONS)
 _ELEMENTWISE = (
     *(nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Tanh, nn.Sigmoid, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softplus, nn.Softsign),
@@ -38,8 +39,6 @@ for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
 _DIFFERENT = "the shrunk network does not say what the model says of the sample: a layer does not do what its type says"
-_FLAT = (32, 28, 64, 224, 16, 8, 4, 1)  # sizes of made-up images, until one fits
-_SIZES: dict[int, Sequence[int]] = {1: _FLAT, 2: _FLAT, 3: (32, 28, 16, 8, 4, 1)}  # by number of axes
 
 
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
@@ -143,7 +142,7 @@ def _agree(whole: nn.Module, small: nn.Module, sample: Any, expected: list[Tenso
                     raise ValueError(
                         f"the shrunk network cannot be called with the sample: {first_line(error)}"
                     ) from error
-            if len(found) != len(expected) or not all(map(_same, found, expected)):
+            if len(found) != len(expected) or not all(map(close, found, expected)):
                 raise ValueError(_DIFFERENT)
 
 
@@ -204,7 +203,7 @@ def _thin(layer: Any, between: Sequence[nn.Module], following: Any) -> None:
             raise ValueError("shrink needs convolutions with groups=1: a filter of a group reads its own channels only")
     way = _follow(layer, between)
     places = _places(layer, way, following)
-    steady = way.steady and not (type(following) in _CONVOLUTIONS and _pads_zeros(following))
+    steady = way.steady and not (type(following) in CONVOLUTIONS and _pads_zeros(following))
     alive = _alive(layer.weight)
     kept = _some(alive if steady else alive | (way.said != 0))
     columns = kept.repeat_interleave(places)
@@ -228,7 +227,7 @@ def _follow(layer: Any, between: Sequence[Any]) -> _Way:
     said = torch.zeros(len(weight), device=weight.device, dtype=torch.float64)
     if layer.bias is not None:
         said = layer.bias.detach().double()
-    axes, steady, flat = _CONVOLUTIONS.get(type(layer), 0), True, False
+    axes, steady, flat = CONVOLUTIONS.get(type(layer), 0), True, False
     for step in between:
         kind, name = type(step), type(step).__name__
         if kind in _ELEMENTWISE:
@@ -252,7 +251,7 @@ def _follow(layer: Any, between: Sequence[Any]) -> _Way:
 
 def _places(layer: Any, way: _Way, following: Any) -> int:
     """How many inputs of the next layer one unit feeds."""
-    before, after = _CONVOLUTIONS.get(type(layer), 0), _CONVOLUTIONS.get(type(following), 0)
+    before, after = CONVOLUTIONS.get(type(layer), 0), CONVOLUTIONS.get(type(following), 0)
     if (before if not way.flat else 0) != after:
         raise ValueError(
             "shrink needs a Flatten between a convolution and a Linear layer, and convolutions of one kind"
@@ -304,17 +303,8 @@ def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
                 raise ValueError(f"the shrunk network cannot be called with the sample: {first_line(error)}") from error
     if not isinstance(expected, Tensor):
         raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
-    if not _same(found, expected):
+    if not close(found, expected):
         raise ValueError(_DIFFERENT)
-
-
-def _same(found: Tensor, expected: Tensor) -> bool:
-    """Whether outputs agree, up to rounding in float64."""
-    if found.shape != expected.shape or not expected.is_floating_point():
-        return torch.equal(found, expected)
-    finite = expected[torch.isfinite(expected)].abs()
-    room = 1e-9 * float(finite.max()) if len(finite) else 0.0
-    return torch.allclose(found, expected, rtol=0, atol=room, equal_nan=True)
 
 
 def _expected(whole: nn.Module, sample: Any) -> tuple[Any, Any]:
@@ -326,10 +316,10 @@ def _expected(whole: nn.Module, sample: Any) -> tuple[Any, Any]:
                 return run(whole, sample), sample
         except Exception as error:
             raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
-    for made_up in _made_up(whole):
+    for batch in _made_up(whole):
         try:
             with unseen(whole):
-                return run(whole, made_up), made_up
+                return run(whole, batch), batch
         except Exception:  # images of the wrong size: the next ones
             continue
     raise ValueError("shrink runs both networks to compare them: pass sample=, one batch that the model is called with")
@@ -340,8 +330,4 @@ def _made_up(whole: nn.Module) -> Iterator[Tensor]:
     first: Any = (
         whole.hidden if isinstance(whole, MeanField) else next(m for m in _chain(whole) if type(m) in _WEIGHTED)
     )
-    axes, generator = _CONVOLUTIONS.get(type(first), 0), torch.Generator().manual_seed(0)
-    for places in [[size] * axes for size in _SIZES[axes]] if axes else [[]]:
-        yield torch.randn((2, first.weight.shape[1], *places), generator=generator, dtype=torch.float64).to(
-            first.weight.device
-        )
+    yield from made_up(first)

@@ -144,7 +144,7 @@ def _look(task: Task, runs: Sequence[Run]) -> dict[str, stores.Kept]:
 def _finish(task: Task, runs: list[Run], most: int, executor: Executor | None) -> Generator[tuple[str, stores.Kept]]:
     """Each run as soon as it is finished, by this sweep or another one."""
     left = {run.key: run for run in runs}
-    told = False
+    warned = False
     while left:
         before = len(left)
         free = [run for run in left.values() if stores.is_free(task.folder, run)]
@@ -159,9 +159,9 @@ def _finish(task: Task, runs: list[Run], most: int, executor: Executor | None) -
                 if found := stores.find(task.folder, run):
                     del left[key]
                     yield key, found
-        if not free and not told:
+        if not free and not warned:
             warnings.warn(f"another sweep is at {before} runs in {task.folder}: waiting for it", stacklevel=4)
-            told = True
+            warned = True
         if len(left) == before:
             time.sleep(PATIENCE)
 
@@ -187,8 +187,8 @@ def _gather(executor: Executor, todo: Sequence[Task]) -> Generator[str]:
     except tasks.TOLD:
         raise
     except Exception as error:
-        told = (str(error).splitlines() or [""])[0]
-        raise _Lost(f"a task did not come back ({type(error).__name__}: {told})") from error
+        message = (str(error).splitlines() or [""])[0]
+        raise _Lost(f"a task did not come back ({type(error).__name__}: {message})") from error
     finally:
         for future in waiting:
             getattr(future, "cancel", bool)()

@@ -96,8 +96,8 @@ def _begun(task: Task, run: Run, dataset: Dataset) -> Snapshot | None:
         stores.set_aside(task.folder, run)
     wrong = "" if snapshot is None else _wrong(snapshot, dataset)
     if wrong:
-        told = f"{stores.snapshot_path(task.folder, run)} holds {wrong}: set aside in {task.folder / 'damaged'}"
-        warnings.warn(f"{told}, and the run is done again", stacklevel=2)
+        message = f"{stores.snapshot_path(task.folder, run)} holds {wrong}: set aside in {task.folder / 'damaged'}"
+        warnings.warn(f"{message}, and the run is done again", stacklevel=2)
         snapshot = None
         stores.set_aside(task.folder, run)
     return snapshot

@@ -40,8 +40,8 @@ def _of_store(path: Path) -> tuple[Run, dict[str, Tensor]]:
     if not row.is_file():
         raise ValueError(f"{path} belongs to no finished run: {row} is not there")
     try:
-        told = json.loads(row.read_bytes())["row"]
-        run = Run(**{field.name: told[field.name] for field in fields(Run)})
+        values = json.loads(row.read_bytes())["row"]
+        run = Run(**{field.name: values[field.name] for field in fields(Run)})
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{row} is damaged: sweep the same grid again") from error
     kept = store.find(folder, run)

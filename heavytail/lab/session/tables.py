@@ -190,7 +190,7 @@ def _tried(store: Path, table: Table, todo: Sequence[Run | Simulation], work: Ca
 def states(plan: Plan, session: Session) -> list[State]:
     """How far each table is."""
     problems, before = parts.lines(session.store / "problems.jsonl"), earlier.rows(session.store)
-    told = []
+    states = []
     for table in plan.tables:
         wanted = len(table.simulations)
         said = tuple(dict.fromkeys(line["why"] for line in problems if line["table"] == table.name))
@@ -208,8 +208,8 @@ def states(plan: Plan, session: Session) -> list[State]:
         elif table.simulations and (path := _simulated(session.store, table)).exists():
             rows = results.read_table(path)
         finished = 0 if rows is None else rows["key"].nunique()
-        told.append(State(table.name, rows, finished, wanted, whole, said))
-    return told
+        states.append(State(table.name, rows, finished, wanted, whole, said))
+    return states
 
 
 def _simulated(store: Path, table: Table) -> Path:
