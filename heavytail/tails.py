@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 from torch import Tensor
 
 Sample = Sequence[float] | np.ndarray | Tensor
@@ -47,7 +47,7 @@ class Estimate:
         """
         if not 0 < level < 1:
             raise ValueError(f"the level of an interval lies in (0, 1), got {level:g}")
-        half = float(stats.norm.ppf((1 + level) / 2)) * self.standard_error
+        half = float(special.ndtri((1 + level) / 2)) * self.standard_error
         return self.alpha - half, self.alpha + half
 
 

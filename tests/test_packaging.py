@@ -399,6 +399,15 @@ def test_importing_the_front_door_imports_neither_torch_nor_numba(tmp_path):
     assert run(code, ROOT, tmp_path) == ["[]"]
 
 
+def test_a_training_imports_nothing_that_takes_longer_than_it(tmp_path):
+    code = """
+run = heavytail.Run(dataset="digits", width=4, lr=0.1, noise="shared", alpha=1.5, sigma=0.1, max_steps=1)
+heavytail.train(run, progress=False)
+print(sorted({"sympy", "scipy.stats", "sklearn", "matplotlib"} & sys.modules.keys()))
+"""
+    assert run(code, ROOT, tmp_path) == ["[]"]
+
+
 WITHOUT_LAB = """
 from heavytail.cli import main
 for name in ("Run", "grid", "train", "sweep", "Results"):

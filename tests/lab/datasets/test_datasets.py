@@ -45,6 +45,11 @@ def test_digits_load_offline_with_every_fifth_image_for_the_test():
     assert datasets.find("digits").name == "sklearn"
 
 
+def test_digits_whose_file_lies_elsewhere_are_asked_of_scikit_learn(tmp_path):
+    apart, usual = layouts.digits(tmp_path), layouts.digits(datasets.find("digits"))
+    assert all(np.array_equal(getattr(apart, name), getattr(usual, name)) for name in vars(usual))
+
+
 @pytest.mark.parametrize("name", datasets.NAMES)
 def test_shapes_types_and_label_ranges_are_as_promised(name, tmp_path):
     if name == "digits":
