@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -280,7 +281,7 @@ def predicted(rows: pd.DataFrame, width: int, probability: float) -> float:
     """The error that networks of this width in the setting of these rows stay below, from start and noise alone."""
     one = rows.iloc[0]
     alpha = float(one["alpha"])
-    return laws.predicted_error(
+    return _predicted_error(
         alpha,
         width,
         float(one["keep"]),
@@ -290,6 +291,9 @@ def predicted(rows: pd.DataFrame, width: int, probability: float) -> float:
         scale=float(one["sigma"] * one["horizon"] ** (1 / alpha)),
         quantile=probability,
     )
+
+
+_predicted_error = cache(laws.predicted_error)  # several claims ask for the same
 
 
 def limit_law(table: pd.DataFrame) -> list[Cell]:

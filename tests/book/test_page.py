@@ -444,4 +444,4 @@ def test_a_command_that_a_page_offers_names_a_chapter_and_its_parameters(place: 
 def test_every_chapter_with_parameters_offers_a_command() -> None:
     offered = {name for place, name, _ in COMMANDS if place == f"{name}.md"}
     has = {chapter.stem for chapter in page.pages(ROOT) if page.parameters_of(page.read(chapter))}
-    assert has - offered == {"index", "claims", "performance"}  # they show what others computed
+    assert has - offered == {"claims", "performance"}  # they show what others computed

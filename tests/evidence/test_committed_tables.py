@@ -141,7 +141,8 @@ DATA_OF = {"ecg5000-random": "ecg5000", "controls": "mnist", "deeper": "mnist", 
 
 
 LONG = 20  # seconds that a row took
-# Both of whose rows are for `make slow`: 3072 weights a neuron and a thousand steps, 1600 steps of eight convolutions.
+# Both of whose rows are for `make slow`, and the first of the quick ones: 3072 weights a neuron and a thousand steps,
+# 1600 steps of eight convolutions.
 LONG_TABLES = ("cifar100", "vgg")
 CHAOTIC = ("workstation", "vgg")  # and slow: one row of it
 
@@ -150,7 +151,8 @@ def spots():
     """Every table with both of its rows."""
     for profile, name, noise in SPOTS:
         for place in ("last",) if (profile, name) == CHAOTIC else ("first", "last"):
-            slow = [pytest.mark.slow] if profile == "workstation" and (place == "first" or name in LONG_TABLES) else []
+            long = (profile == "workstation") + (place == "first") + (name in LONG_TABLES)
+            slow = [pytest.mark.slow] if long > 1 else []
             marks = [pytest.mark.needs_data(DATA_OF.get(name, name)), *slow]
             yield pytest.param(profile, name, noise, place, marks=marks, id=f"{profile}-{name}-{noise}-{place}")
 
