@@ -182,7 +182,7 @@
       }
       if (!one.norms) continue;
       const [middle, square, index, error] = ["norm_median", "norm_rms", "tail_index", "tail_index_error"];
-      const told = one.keys.map((key, i) => [middle, square, index, error].map((name) => one.norms[name][i]));
+      const told = one.keys.split(" ").map((key, i) => [middle, square, index, error].map((name) => one.norms[name][i]));
       const rows = told.map((row, i) => [i + 1, ...row].map((value) => (value === null ? "—" : value)));
       box.append(table(`${one.name}: norms of each run`, ["run", "median", "r.m.s.", "tail index", "its error"], rows));
     }
@@ -203,7 +203,7 @@
       plots(data, shown),
       ...(lacking.length ? [make("p", {}, `The table holds no norms of ${lacking.join(" and ")}.`)] : []),
       table(half, ["", ...shown.map((one) => one.name)], rows),
-      ...shown.map((one) => small(`Keys of the runs, ${one.name}: `, make("code", {}, one.keys.join(" ")))),
+      ...shown.map((one) => small(`Keys of the runs, ${one.name}: `, make("code", {}, one.keys))),
       small(`The same in all of them: ${record.fixed}.`),
       make("details", {}, make("summary", {}, "The numbers of the plots"), numbers(data, shown)),
     ];

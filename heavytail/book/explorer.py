@@ -59,7 +59,7 @@ NORMS = {
     "tail_index": "Tail index of the norms",
 }
 
-DIGITS = 4  # significant ones of every number on the page
+DIGITS = 3  # significant ones of every number on the page
 
 # What is not told of a cell: it is so in all tables but those that are about it.
 _USUAL = {"products": "float32", "unit": "filter", "along": "ones"}
@@ -84,7 +84,7 @@ def cells(tables: Mapping[str, pd.DataFrame]) -> list[Record]:
     `at`      where the cell is: axis -> value as text; only the axes that the table's data set varies, and ALWAYS
     `fixed`   the other fields of its runs, in words
     `row`     its row of `tables.paper_form`, without noise, α and σ
-    `keys`    of its runs, in the order of their seeds
+    `keys`    of its runs, in the order of their seeds, with a space between
     `curves`  train, test, random: at each pruned share the median over seeds, the worst and the best seed; None
               where no run has a number
     `norms`   column -> a number a run, with `tail_index_error`; None where no run has one
@@ -136,7 +136,7 @@ def _record(name: str, run: Run, rows: pd.DataFrame, axes: Iterable[str], place:
             if axis not in axes and value not in ("—", _USUAL.get(axis))
         ),
         "row": {title: _plain_number(value) for title, value in row.items() if title not in ("noise", "α", "σ")},
-        "keys": list(rows["key"]),
+        "keys": " ".join(rows["key"]),
         "curves": {kind: _curve(rows, names) for kind, names in {**split, "random": random}.items()},
         "norms": _norms(rows),
         "plain": _plain(run, place),

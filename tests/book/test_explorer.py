@@ -53,16 +53,16 @@ def test_every_run_of_every_table_is_in_exactly_one_cell():
     made = both()
     records = explorer.cells({name: frame.sample(frac=1, random_state=5) for name, frame in made.items()})
     for name, frame in made.items():
-        keys = [key for record in records if record["at"]["table"] == name for key in record["keys"]]
+        keys = [key for record in records if record["at"]["table"] == name for key in record["keys"].split()]
         assert sorted(keys) == sorted(frame["key"])
-    assert all(len(record["keys"]) == (3 if record["at"]["dataset"] == "ecg5000" else 2) for record in records)
+    assert all(len(record["keys"].split()) == (3 if record["at"]["dataset"] == "ecg5000" else 2) for record in records)
     assert len({json.dumps(record["at"], sort_keys=True) for record in records}) == len(records) == 7 + 12
 
 
 def test_keys_are_in_the_order_of_the_seeds():
     frame = ecg()
     record = one(explorer.cells({"quick/ecg5000": frame[::-1]}), noise="none")
-    assert record["keys"] == [Run(seed=seed).key for seed in (1, 2, 3)]
+    assert record["keys"].split() == [Run(seed=seed).key for seed in (1, 2, 3)]
 
 
 def test_the_row_of_a_cell_is_its_row_in_the_papers_table():
@@ -88,7 +88,7 @@ def test_norms_have_a_number_a_run():
     rows = [(Run(seed=seed), measured(norm_median=0.1 * seed, tail_index=20.0 / seed)) for seed in (3, 1, 2)]
     (record,) = explorer.cells({"quick/ecg5000": table(rows)})
     assert record["norms"]["norm_median"] == [0.1, 0.2, 0.3]
-    assert record["norms"]["tail_index"] == [20.0, 10.0, 6.667]
+    assert record["norms"]["tail_index"] == [20.0, 10.0, 6.67]
     assert record["norms"]["tail_index_error"] == [0.3, 0.3, 0.3]
 
 
@@ -289,7 +289,7 @@ def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     chosen = one(records, noise="Type-II", alpha="1.75", dataset="ecg5000")
     plain = records[chosen["plain"]]
     assert start["table"] == {title: [str(value), str(plain["row"][title])] for title, value in chosen["row"].items()}
-    assert start["keys"] == [" ".join(chosen["keys"]), " ".join(plain["keys"])]
+    assert start["keys"] == [chosen["keys"], plain["keys"]]
     assert start["lines"] == [3, 2, 0, 0, 0]  # test with random pruning, train; each beside plain SGD
     assert start["dots"] == [11 + 11 + 9, 11 + 11, 6, 6, 6]
     assert start["options"]["alpha"] == ["1.75", "1.9"]
@@ -302,7 +302,7 @@ def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     assert [step["focus"] for step in steps[1:4]] == ["alpha", "explorer-noise", "dataset"]
 
     wanted = one(records, noise="Type-I", alpha="1.9", dataset="ecg5000")  # α stays as it was chosen
-    assert noise["keys"][0] == " ".join(wanted["keys"])
+    assert noise["keys"][0] == wanted["keys"]
     assert noise["noises"] == ["none", "Type-I", "Type-II", "Type-III"]
 
     assert dataset["options"]["along"] == ["ones", "unseen"]  # of mnist; α = 1.9 is not there, another is taken
@@ -312,7 +312,7 @@ def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     assert back["keys"] == noise["keys"]  # and α = 1.9 again
 
     told = one(records, noise="Type-III", alpha="1.75", dataset="ecg5000")
-    assert linked["keys"][0] == " ".join(told["keys"])
+    assert linked["keys"][0] == told["keys"]
 
 
 @pytest.mark.long
@@ -321,7 +321,7 @@ def test_an_address_opens_its_view(browser):
     at = "#dataset=mnist&noise=none&weight_decay=0.1"
     shown = browser(page, address=at)
     wanted = one(records, dataset="mnist", noise="none", weight_decay="0.1")
-    assert f"<code>{' '.join(wanted['keys'])}</code>" in shown
+    assert f"<code>{wanted['keys']}</code>" in shown
     assert "Plain SGD, weight decay 0.1, width 500, workstation/controls" in shown
 
 
