@@ -91,13 +91,12 @@ def sources(folder, wing):
 
 
 # What a wing needs. The kernels for a GPU are in Triton, which comes with torch for CUDA. One case of `heavytail bench`
-# uses Dask, and says so without it; a test of Lightning skips. What is shipped is saved and measured with an extra.
+# uses Dask, and says so without it. What is shipped is saved and measured with an extra.
 WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures", "book": "book", "tests": "test"}
 SHIPPED = {"safetensors", "onnx", "onnxscript", "onnxruntime", "torch_pruning"}
 OPTIONAL = {
     "library": {"triton"} | SHIPPED,
     "lab": {"dask", "distributed"},
-    "tests": {"pytorch_lightning", "lightning"},
 }
 
 

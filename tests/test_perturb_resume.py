@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 import heavytail
 from heavytail import noise, streams
+from heavytail.lab.datasets.vision import torchvision_datasets
 
 SETTINGS: dict[str, Any] = {"alpha": 1.6, "sigma": 0.02, "noise": "isotropic"}
 STEPS, BROKEN_AT = 6, 3
@@ -275,6 +276,7 @@ def test_a_training_resumed_in_lightnings_order_of_calls_equals_the_unbroken_one
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_training_resumed_by_lightning_equals_the_unbroken_one(tmp_path: Path) -> None:
+    torchvision_datasets()  # beside a CPU build of torch nothing that imports torchvision comes up without this
     lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):
