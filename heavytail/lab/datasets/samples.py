@@ -95,6 +95,12 @@ def _plain(what: str, values: Tensor) -> Tensor:
     return values.detach()
 
 
+def _may_lack_values(values: Any) -> bool:
+    """Whether these are columns of numbers of pandas' own types, such as Float64, which NumPy takes for objects."""
+    kinds: Any = np.atleast_1d(getattr(values, "dtypes", ()))
+    return len(kinds) > 0 and all(getattr(kind, "kind", "O") in "biuf" for kind in kinds)
+
+
 def _array(what: str, values: Any) -> np.ndarray:
     """Anything as an array of numbers or truth values."""
     if np.ma.is_masked(values):
@@ -103,6 +109,8 @@ def _array(what: str, values: Any) -> np.ndarray:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, or tensors on another device in a list
         raise ValueError(f"{what} is no array of numbers: {str(error).splitlines()[0]}") from error
+    if array.dtype == object and _may_lack_values(values):
+        array = values.to_numpy(dtype=np.float64)  # a value that lacks is NaN, which is refused as any
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} is of type {array.dtype}: give real numbers")
     return array

@@ -59,6 +59,7 @@ INPUTS = {
     "tuple of arrays": tuple(X_TRAIN),
     "read-only": np.frombuffer(X_TRAIN.tobytes()).reshape(6, 2),
     "frame": pd.DataFrame(X_TRAIN),
+    "frame that may lack values": pd.DataFrame(X_TRAIN).astype("Float64"),
     "tensor": torch.tensor(X_TRAIN),
     "half tensor": torch.tensor(X_TRAIN, dtype=torch.float16),
     "bfloat16 tensor": torch.tensor(X_TRAIN, dtype=torch.bfloat16),
@@ -148,6 +149,10 @@ BAD = {
     "complex": ({"x_train": X_TRAIN + 0j}, r"^x_train of mine is of type complex128: give real numbers$"),
     "complex tensor": ({"x_train": torch.ones(6, 2) + 0j}, r"^x_train of mine is of type torch.complex64: give real"),
     "strings": ({"x_train": X_TRAIN.astype(str)}, r"^x_train of mine is of type <U\d+: give real numbers$"),
+    "a value lacks": (
+        {"x_train": pd.DataFrame(X_TRAIN).astype("Float64").replace(X_TRAIN[1, 0], pd.NA)},
+        r"^row 1 of x_train of mine holds a value that is no finite number in float32",
+    ),
     "objects": ({"x_train": X_TRAIN.astype(object)}, r"^x_train of mine is of type object: give real numbers$"),
     "dates": ({"x_train": X_TRAIN.astype("M8[s]")}, r"^x_train of mine is of type datetime64\[s\]: give real numbers$"),
     "ragged": ({"x_train": [[1.0], [1.0, 2.0]]}, r"^x_train of mine is no array of numbers: "),
