@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -79,6 +80,19 @@ def fork_server_of_its_own() -> Iterator[None]:
 def one_thread() -> Iterator[None]:
     """Sums over threads may differ in the last bit."""
     with threads.using(1):
+        yield
+
+
+@pytest.fixture(scope="session")
+def onnx_operators_read_once() -> Iterator[None]:
+    """Torch's exporter parses the source of all operators of ONNX anew at every call: half of the time of an export."""
+    try:
+        from onnxscript._framework_apis import torch_2_5 as operators
+    except ImportError:  # another version, or none
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "get_torchlib_ops", functools.cache(operators.get_torchlib_ops))
         yield
 
 

@@ -18,6 +18,8 @@ from heavytail import compress
 from heavytail.compress import exporting, measuring
 from heavytail.compress.batches import batch_for
 
+pytestmark = pytest.mark.usefixtures("onnx_operators_read_once")
+
 
 class Two(nn.Module):
     """Two inputs by name, two outputs, and a skip connection over a normalised convolution."""

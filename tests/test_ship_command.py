@@ -66,6 +66,7 @@ def refused(capsys, *arguments):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("onnx_operators_read_once")
 def test_a_function_is_pruned_shrunk_written_twice_and_measured(module, tmp_path, capfd):
     arguments = ["ship", f"{module}:chain", "--squared-error", "0.1", "--out", "new/small.ht", "--onnx", "small.onnx"]
     assert main([*arguments, *FAST]) == 0
@@ -262,6 +263,7 @@ def test_two_files_of_one_name_are_refused_before_the_work(module, tmp_path, cap
     assert not list(tmp_path.glob("*.ht"))
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_what_was_saved_is_shipped_again_without_a_sample(module, tmp_path):
     compress.save(shipping.found(f"{module}:chain"), tmp_path / "whole.ht")
     place = str(tmp_path / "small.ht")

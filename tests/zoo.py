@@ -264,13 +264,16 @@ def vision(name, device="meta", **options):
     return make
 
 
-def small_vgg():
+def small_vgg(width=64):
+    """torchvision's vgg11, with so many filters in its first convolution, and a small head."""
     torchvision_datasets()
-    from torchvision import models
+    from torchvision.models import vgg
 
+    plan = [step if step == "M" else step * width // 64 for step in vgg.cfgs["A"]]
     with torch.device("meta"):
-        model = models.vgg11(num_classes=5)
-    model.classifier = nn.Sequential(nn.Linear(512 * 49, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 5))
+        model = vgg.VGG(vgg.make_layers(plan), num_classes=5, init_weights=False)
+        head = nn.Linear(8 * width * 49, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 5)
+        model.classifier = nn.Sequential(*head)
     return model.to_empty(device="cpu")
 
 
@@ -306,6 +309,7 @@ ZOO = {
     "depthwise convolution, two filters a channel": Kind(lambda: Depthwise(2), (2, 3, 9, 9), TIED),
     "groups, concatenation": Kind(Grouped, (2, 3, 9, 9), TIED),
     "skip connections": Kind(Residual, (2, 3, 6, 6), TIED),
+    "skip connections, not coupled": Kind(Residual, (2, 3, 6, 6), HALF),
     "tied weights": Kind(TiedAutoencoder, (5, 6), HALF),
     "a layer called twice": Kind(Twice, (5, 6), TIED, folds=False),
     "encoder layer, ReLU": Kind(encoder(), (2, 5, 8), HALF),
@@ -316,6 +320,7 @@ ZOO = {
     "float16": Kind(lambda: Mlp(torch.tanh), (5, 6), HALF, room=0.01, dtype=torch.float16),
     "float64": Kind(lambda: Mlp(torch.tanh), (5, 6), HALF, room=1e-12, dtype=torch.float64),
     "resnet18": Kind(vision("resnet18", num_classes=5), SQUARE, TIED),
+    "vgg11, narrow": Kind(lambda: small_vgg(16), SQUARE, HALF),
     "mobilenet_v3_small": Kind(vision("mobilenet_v3_small", num_classes=5), SQUARE, TIED),
     "VisionTransformer, small": Kind(
         vision(
@@ -326,7 +331,7 @@ ZOO = {
         HALF,
     ),
 }
-LARGE = {  # seconds each
+LARGE = {  # seconds each: for `make slow`
     "densenet121": Kind(vision("densenet121", num_classes=5), SQUARE, TIED),
     "shufflenet_v2_x0_5": Kind(vision("shufflenet_v2_x0_5", num_classes=5), SQUARE, TIED),
     "vgg11, small head": Kind(small_vgg, SQUARE, HALF),
