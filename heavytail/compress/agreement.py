@@ -12,6 +12,11 @@ from heavytail.compress.batches import Batch
 from heavytail.compress.calling import first_line
 from heavytail.networks.keeping import as_it_was
 
+NOTHING_SAID = (
+    "the model says nothing but nan or infinity of the sample, so nothing can be compared: correct its weights, or "
+    "pass another sample="
+)
+
 
 def check_same(model: nn.Module, other: nn.Module, batch: Batch, what: str) -> None:
     """Raise ValueError, in one sentence, unless another network says of a batch what the model says, in eval mode."""
@@ -23,16 +28,32 @@ def check_same(model: nn.Module, other: nn.Module, batch: Batch, what: str) -> N
     check_equal(expected, found, batch, what)
 
 
-def said(model: nn.Module, batch: Batch) -> Any:
-    """What a network in eval mode says of copies of a batch's tensors; it is left as it was."""
+def check_steady(model: nn.Module, batch: Batch) -> None:
+    """Raise ValueError unless a network in eval mode says the same of a batch with other random numbers."""
+    pairs = zip(leaves(said(model, batch)), leaves(said(model, batch, drawn=1)), strict=True)
+    if not all(close(a, b) for a, b in pairs):
+        raise ValueError(
+            f"this {type(model).__name__} draws random numbers in eval mode too, so that it never says the same twice: "
+            "leave them out"
+        )
+
+
+def said(model: nn.Module, batch: Batch, drawn: int = 0) -> Any:
+    """What a network in eval mode says of copies of a batch's tensors; it is left as it was.
+
+    Its random numbers come after those `drawn`.
+    """
     copies = Batch(batch.names, tuple(tensor.clone() for tensor in batch.tensors), batch.named, batch.rows)
     with as_it_was(model), torch.no_grad():
+        torch.rand(drawn, device=batch.tensors[0].device)
         return copies.call(model.eval())
 
 
 def check_equal(expected: Any, found: Any, batch: Batch, what: str, room: float = 1) -> None:
     """Raise ValueError unless two outputs are the same up to `room` times what rounding makes of the dtype."""
     ours, theirs = list(leaves(expected)), list(leaves(found))
+    if silent(ours):
+        raise ValueError(NOTHING_SAID)
     if len(ours) != len(theirs) or not all(close(a, b, room) for a, b in zip(ours, theirs, strict=True)):
         raise ValueError(f"{what} does not say what the model says of a batch of {batch.rows}: nothing was written")
 
@@ -47,6 +68,14 @@ def leaves(value: Any) -> Iterator[Any]:
             yield from leaves(part)
     else:
         yield value
+
+
+def silent(outputs: list[Any]) -> bool:
+    """Whether an output has no number to compare: nan everywhere, or nothing but infinity in all of them."""
+    real = [t for t in outputs if isinstance(t, Tensor) and t.numel() and (t.is_floating_point() or t.is_complex())]
+    finite = [bool(torch.isfinite(t).any()) for t in real]
+    unclear = any(not some and bool(torch.isnan(t).any()) for t, some in zip(real, finite, strict=True))
+    return unclear or (bool(real) and len(real) == len(outputs) and not any(finite))
 
 
 def close(a: Any, b: Any, room: float = 1) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from heavytail.compress.calling import first_line
+from heavytail.compress.calling import first_line, freed, refuse_scripted, refuse_sparse
 from heavytail.networks.keeping import as_it_was
 
 CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
@@ -63,6 +63,8 @@ def batch_for(model: nn.Module, sample: Any = None) -> Batch:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"a model is a torch.nn.Module, got {type(model).__name__}")
+    refuse_scripted(model)
+    refuse_sparse(model)
     for name, held in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(held):
             raise ValueError(f"{name!r} has no shape before the network's first call: call it once")
@@ -111,7 +113,7 @@ def _given(model: nn.Module, sample: Any) -> Batch:
     if not rows:
         raise ValueError("sample= has no samples: pass a batch of one at least, with samples along the first axis")
     device = device_of(model)
-    return Batch(tuple(names), tuple(value.detach().to(device) for value in values), named, rows)
+    return Batch(tuple(names), tuple(freed(value.detach()).to(device) for value in values), named, rows)
 
 
 def _names(model: nn.Module, count: int) -> list[str]:

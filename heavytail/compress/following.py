@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from heavytail.compress import functions, heads
-from heavytail.compress.calling import first_line, place, run, unseen
+from heavytail.compress.calling import first_line, place, run_exact, unseen
 from heavytail.compress.functions import Step, pads, rows
 from heavytail.compress.units import Known, Line, Reader, Units
 from heavytail.networks import watching
@@ -508,7 +508,7 @@ def follow(model: nn.Module, sample: Any, caution: int = 0) -> Following:
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         with torch.no_grad(), unseen(model), watching.uncompiled(), watch:
-            result = run(model, sample)
+            result = run_exact(model, sample)
     except Exception as error:
         if not watch.asked:
             raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail import streams
-from heavytail.compress.calling import exact, moved, refuse_layers, refuse_quantised
+from heavytail.compress.calling import exact, moved, refuse_layers, refuse_quantised, refuse_sparse
 from heavytail.compress.curves import by_kernel, check_criterion, check_whole, count, norms, units
 from heavytail.compress.following import follow
 from heavytail.compress.shrinking import heads_can_go
@@ -43,6 +43,7 @@ def chance(seed: int | None) -> torch.Generator | None:
     return None if seed is None else streams.generator(seed, "pruning")
 
 
+@torch.inference_mode(False)
 def prune(
     model: nn.Module,
     *,
@@ -111,6 +112,7 @@ def prune(
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
     refuse_quantised(model)
+    refuse_sparse(model)
     known = roles.weights_of(model, sample)
     hidden = roles.trained_or_all(known.hidden)
     _some(model, hidden)
@@ -257,6 +259,7 @@ class Taken(tuple[Part, ...]):
         return "\n".join(lines)
 
 
+@torch.inference_mode(False)
 def taken(model: nn.Module, pruned: nn.Module, sample: Any = None, unit: Unit = "filter") -> Taken:
     """What `prune` took of each hidden weight: its name, its units, how many are kept, and the squared error.
 
@@ -284,6 +287,7 @@ def taken(model: nn.Module, pruned: nn.Module, sample: Any = None, unit: Unit = 
     return Taken(parts)
 
 
+@torch.inference_mode(False)
 def pruning_ratio(model: nn.Module, sample: Any = None) -> float:
     """Share of weights in zeroed units, of all weights but the output layers'. Source: the paper's code [C].
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.compress import following, removing
-from heavytail.compress.agreement import close
+from heavytail.compress.agreement import NOTHING_SAID, close, silent
 from heavytail.compress.batches import CONVOLUTIONS, made_up
 from heavytail.compress.calling import (
     exact,
@@ -20,8 +20,10 @@ from heavytail.compress.calling import (
     refuse_empty,
     refuse_layers,
     refuse_made_anew,
+    refuse_scripted,
+    refuse_sparse,
     refuse_without_values,
-    run,
+    run_exact,
     turned,
     unseen,
 )
@@ -44,6 +46,7 @@ _DIFFERENT = (
 )
 
 
+@torch.inference_mode(False)
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     """The same function with the zero units physically gone: a smaller network in new memory.
 
@@ -89,6 +92,8 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
         raise TypeError(f"a network to shrink is a torch.nn.Module, got {type(model).__name__}")
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
+    refuse_sparse(model)
+    refuse_scripted(model)
     try:
         return shrink_chain(model, sample)
     except ValueError:
@@ -161,14 +166,18 @@ def _agree(whole: nn.Module, small: nn.Module, sample: Any) -> None:
         for given in (sample, turned(sample), grown(sample)):
             try:
                 with unseen(whole):
-                    expected = list(watching.tensors(run(whole, given)))
+                    expected = list(watching.tensors(run_exact(whole, given)))
             except Exception as error:
                 if given is sample:
                     raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
                 continue  # it cannot be called so
+            if silent(expected):
+                if given is sample:
+                    raise ValueError(NOTHING_SAID)
+                continue
             with unseen(whole):
                 try:
-                    found = list(watching.tensors(run(small, given)))
+                    found = list(watching.tensors(run_exact(small, given)))
                 except Exception as error:
                     raise ValueError(
                         f"the shrunk network cannot be called with the sample: {first_line(error)}"
@@ -329,9 +338,11 @@ def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
         expected, sample = _expected(whole, sample)
         with unseen(whole):
             try:
-                found = run(small, sample)
+                found = run_exact(small, sample)
             except Exception as error:
                 raise ValueError(f"the shrunk network cannot be called with the sample: {first_line(error)}") from error
+    if silent([expected]):
+        raise ValueError(NOTHING_SAID)
     if not isinstance(expected, Tensor):
         raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
     if not close(found, expected):
@@ -344,13 +355,13 @@ def _expected(whole: nn.Module, sample: Any) -> tuple[Any, Any]:
         sample = moved(sample, next(whole.parameters()).device)
         try:
             with unseen(whole):
-                return run(whole, sample), sample
+                return run_exact(whole, sample), sample
         except Exception as error:
             raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
     for batch in _made_up(whole):
         try:
             with unseen(whole):
-                return run(whole, batch), batch
+                return run_exact(whole, batch), batch
         except Exception:  # images of the wrong size: the next ones
             continue
     raise ValueError("shrink runs both networks to compare them: pass sample=, one batch that the model is called with")
