@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from heavytail.compress.calling import first_line, freed, refuse_scripted, refuse_sparse
+from heavytail.compress.calling import called, first_line, freed, refuse_scripted, refuse_sparse, repeated
 from heavytail.networks.keeping import as_it_was
 
 CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
@@ -37,21 +37,21 @@ class Batch:
 
     def of(self, rows: int) -> Batch:
         """The batch with so many samples, the first of these, again from the front where there are not so many."""
-        tensors = (
-            tensor[torch.arange(rows, device=tensor.device) % self.rows] if has else tensor
-            for tensor, has in zip(self.tensors, self.has_rows(), strict=True)
-        )
-        return Batch(self.names, tuple(tensors), self.named, rows)
+        tensors = tuple(repeated(tensor, self.rows, rows) for tensor in self.tensors)
+        return Batch(self.names, tensors, self.named, rows)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device."""
         return Batch(self.names, tuple(tensor.to(device) for tensor in self.tensors), self.named, self.rows)
 
+    @property
+    def sample(self) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """What the batch was made of: the arguments, or named ones."""
+        return dict(zip(self.names, self.tensors, strict=True)) if self.named else self.tensors
+
     def call(self, model: nn.Module) -> Any:
         """What a network says of the batch."""
-        if self.named:
-            return model(**dict(zip(self.names, self.tensors, strict=True)))
-        return model(*self.tensors)
+        return called(model, self.sample)
 
 
 def batch_for(model: nn.Module, sample: Any = None) -> Batch:

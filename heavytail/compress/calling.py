@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -59,21 +59,41 @@ def run_exact(model: nn.Module, sample: Any) -> Any:
         torch.set_default_dtype(before)
 
 
-def run(model: nn.Module, sample: Any) -> Any:
+def called(model: nn.Module, sample: Any) -> Any:
     """What a network says of a sample: a tensor, a tuple of arguments or a dict of named ones."""
     if isinstance(sample, Mapping):
-        return model(**{name: _own(value) for name, value in sample.items()})
-    return model(*map(_own, sample if isinstance(sample, list | tuple) else (sample,)))
+        return model(**sample)
+    return model(*(sample if isinstance(sample, list | tuple) else (sample,)))
+
+
+def run(model: nn.Module, sample: Any) -> Any:
+    """The same, of a copy of the sample, for a network that changes its input."""
+    return called(model, changed(sample, torch.clone))
 
 
 def moved(sample: Any, device: torch.device) -> Any:
     """The sample on a device, its real numbers in float64."""
+
+    def placed(tensor: Tensor) -> Tensor:
+        real = torch.float64 if tensor.is_floating_point() else None
+        return freed(tensor.detach()).to(device, real)
+
+    return changed(sample, placed)
+
+
+def changed(sample: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The sample with its tensors changed, in tuples, lists and dicts."""
     if isinstance(sample, Tensor):
-        real = torch.float64 if sample.is_floating_point() else None
-        return freed(sample.detach()).to(device, real)
+        return change(sample)
     if isinstance(sample, Mapping):
-        return {name: moved(value, device) for name, value in sample.items()}
-    return type(sample)(moved(value, device) for value in sample) if type(sample) in (list, tuple) else sample
+        return {name: changed(value, change) for name, value in sample.items()}
+    return type(sample)(changed(value, change) for value in sample) if type(sample) in (list, tuple) else sample
+
+
+def repeated(tensor: Tensor, rows: int, wanted: int) -> Tensor:
+    """A tensor with so many samples, the first of its own, again from the front; itself if it has not these rows."""
+    has = tensor.ndim > 0 and len(tensor) == rows > 0
+    return tensor[torch.arange(wanted, device=tensor.device) % rows] if has else tensor
 
 
 def freed(tensor: Tensor) -> Tensor:
@@ -83,31 +103,13 @@ def freed(tensor: Tensor) -> Tensor:
 
 def turned(value: Any) -> Any:
     """The sample with the sign of its real numbers turned: another one, of the same form."""
-    if isinstance(value, Tensor):
-        return -value if value.is_floating_point() else value
-    if isinstance(value, Mapping):
-        return {name: turned(part) for name, part in value.items()}
-    return type(value)(turned(part) for part in value) if type(value) in (list, tuple) else value
+    return changed(value, lambda tensor: -tensor if tensor.is_floating_point() else tensor)
 
 
 def grown(sample: Any) -> Any:
     """The sample with twice as many samples and one more, these again: along the first axis of its tensors."""
     rows = next((len(t) for t in flat([sample]) if isinstance(t, Tensor) and t.ndim), 0)
-
-    def more(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            again = value.ndim and len(value) == rows > 0
-            return value[torch.arange(2 * rows + 1, device=value.device) % rows] if again else value
-        if isinstance(value, Mapping):
-            return {name: more(part) for name, part in value.items()}
-        return type(value)(more(part) for part in value) if type(value) in (list, tuple) else value
-
-    return more(sample)
-
-
-def _own(value: Any) -> Any:
-    """In new memory, for a network that changes its input."""
-    return value.clone() if isinstance(value, Tensor) else value
+    return changed(sample, lambda tensor: repeated(tensor, rows, 2 * rows + 1))
 
 
 def unseen(model: nn.Module) -> AbstractContextManager[None]:
