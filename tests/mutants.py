@@ -52,6 +52,7 @@ TESTS = {
         "test_prune_any.py",
         "test_freeze_zeros.py",
         "test_shrink_any.py",
+        "test_shrink_heads.py",
         "test_ship.py",
         "test_measure.py",
         "test_ship_command.py",

@@ -266,6 +266,29 @@ class Complex(ByValue):
         return torch.fft.fft(self.layer(h)) * 1j
 
 
+class Twice(nn.Module):
+    """One layer, called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.layer, self.leave = nn.Linear(6, 9), nn.Linear(9, 9, bias=False), nn.Linear(9, 3)
+
+    def forward(self, h):
+        h = self.layer(torch.relu(self.enter(h)))
+        return self.leave(self.layer(h.tanh()).tanh())
+
+
+class Tied(nn.Module):
+    """A table that is the weight of the head too."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.wide, self.narrow = nn.Embedding(9, 6), nn.Linear(6, 20), nn.Linear(20, 6)
+
+    def forward(self, ids):
+        return self.narrow(self.wide(self.table(ids)).sigmoid()) @ self.table.weight.T
+
+
 class Graph(nn.Module):
     def __init__(self):
         super().__init__()
@@ -299,6 +322,25 @@ def quantised():
     return nn.Sequential(torch.ao.nn.quantized.dynamic.Linear(3, 3))
 
 
+def sparse():
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].weight = nn.Parameter(model[0].weight.detach().to_sparse())
+    return model
+
+
+def drawing(draw):
+    """A network that draws random numbers, also in eval mode."""
+    model = ByValue()
+    model.forward = lambda h: model.layer(h) + draw(model.layer(h))
+    return model
+
+
+def nan():
+    model = nn.Linear(3, 3)
+    nn.init.constant_(model.bias, torch.nan)
+    return model
+
+
 ONES = torch.ones(2, 3)
 REFUSED = {
     "values decide": (ByValue, ONES, r"this ByValue cannot be saved or exported: which way its forward goes, or a sha"),
@@ -309,6 +351,29 @@ REFUSED = {
     "a name": (Graph, ONES, r"'graph\.bias' cannot be the name of a weight in a file: give it another"),
     "never the same": (Counting, ONES, r"the saved network does not say what the model says of a batch of 1"),
     "autocast": (Autocast, ONES, r"Autocast turns on autocast, which no file holds: convert the network itself"),
+    "bernoulli": (
+        lambda: drawing(lambda h: h.sigmoid().bernoulli()),
+        ONES,
+        r"this ByValue draws random numbers in eval",
+    ),
+    "normal": (lambda: drawing(torch.randn_like), ONES, r"this ByValue draws random numbers in eval mode too, so that"),
+    "dropout": (lambda: drawing(nn.functional.dropout), ONES, r"this ByValue draws random numbers in eval mode too"),
+    "nothing but nan": (
+        nan,
+        ONES,
+        r"the model says nothing but nan or infinity of the sample, so nothing can be compar",
+    ),
+    "traced": (
+        lambda: torch.jit.trace(nn.Linear(3, 3), ONES),
+        ONES,
+        r"the model is scripted or traced, so it does not",
+    ),
+    "scripted part": (
+        lambda: nn.Sequential(torch.jit.script(nn.Linear(3, 3))),
+        ONES,
+        r"layer '0' is scripted or traced, so it does not show what it calls: pass what it was made from",
+    ),
+    "sparse": (sparse, ONES, r"'0.weight' is sparse: call to_dense\(\) on it first"),
     "lazy": (lambda: nn.LazyLinear(3), ONES, r"'weight' has no shape before the network's first call: call it once"),
     "meta": (on_meta, ONES, r"'weight' is on the meta device and has no values"),
     "quantised": (quantised, ONES, r"layer '0' is quantised: take the network before that"),
@@ -328,7 +393,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:torch.ao")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.ao", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_saved_is_refused_in_one_sentence_and_an_older_file_stays(name, tmp_path, capfd):
     make, sample, sentence = REFUSED[name]
@@ -454,6 +519,56 @@ def test_a_network_from_a_file_is_shrunk_as_the_one_that_was_saved(tmp_path):
     )
     assert sum(p.numel() for p in small.parameters()) == sum(p.numel() for p in own.parameters()) < 500
     torch.testing.assert_close(small(x), own(x))
+
+
+def test_a_network_from_a_file_whose_weights_are_read_twice_is_pruned_and_shrunk(tmp_path):
+    for name, model, sample in (
+        ("twice", Twice(), x(4, 6)),
+        ("tied", Tied(), torch.arange(8).view(2, 4)),
+    ):
+        filled(model)
+        compress.save(model, tmp_path / f"{name}.ht", sample)
+        again = compress.load(tmp_path / f"{name}.ht")
+        assert networks.hidden_weights(again, sample).keys() == networks.hidden_weights(model, sample).keys()
+        pruned, own = (compress.prune(each, keep=0.5, sample=sample, coupled=True) for each in (again, model))
+        assert all(torch.equal(p, own.get_parameter(key)) for key, p in pruned.named_parameters())
+        small, expected = (compress.shrink(each, sample) for each in (pruned, own))
+        sizes = {key: p.shape for key, p in small.named_parameters()}
+        assert sizes == {key: p.shape for key, p in expected.named_parameters()}
+        assert sizes != {key: p.shape for key, p in model.named_parameters()}
+        torch.testing.assert_close(small(sample), own(sample))
+
+
+def test_a_network_that_says_nan_in_places_is_saved(tmp_path):
+    model = filled(nn.Linear(3, 3))
+    with torch.no_grad():
+        model.bias[1] = torch.nan
+    compress.save(model, tmp_path / "m.ht")
+    torch.testing.assert_close(compress.load(tmp_path / "m.ht")(ONES), model(ONES), equal_nan=True)
+
+
+def test_saving_and_reading_within_inference_mode_is_as_outside(tmp_path):
+    model = filled(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
+    with torch.inference_mode():
+        compress.save(model, tmp_path / "m.ht", torch.ones(2, 3))
+        again = compress.load(tmp_path / "m.ht")
+        found = compress.measure({"a": model}, torch.ones(2, 3), batches=(1,), seconds=0.01, onnx=False, device="cpu")
+    again(ONES).sum().backward()
+    assert found.networks[0].parameters == 26
+
+
+def test_a_normalisation_by_the_average_of_all_batches_goes_on_where_it_was(tmp_path):
+    model = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3, momentum=None), nn.BatchNorm1d(3, momentum=0.2))
+    batches = [x(4, 2, 3) + k for k in range(3)]
+    for batch in batches[:2]:
+        model(batch)
+    compress.save(model, tmp_path / "m.ht", batches[0])
+    again = compress.load(tmp_path / "m.ht")
+    assert [again.get_submodule(name).momentum for name in "12"] == [None, 0.2]
+    for each in (model, again):
+        each.train()(batches[2])
+    for name in ("1.running_mean", "1.running_var", "2.running_mean"):
+        torch.testing.assert_close(again.get_buffer(name), model.get_buffer(name))
 
 
 def test_an_embedding_from_a_file_has_its_padding(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import deque
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -125,7 +126,7 @@ def is_seen_to_be_wrong(name):
     sample = sample.double() if sample.is_floating_point() else sample
     plan = plan_of(model, sample)
     assert bool(plan.folds) == kind.folds
-    wrong = [removing.Plan(plan.kept, (), plan.grouped)] if kind.folds else []
+    wrong = [replace(plan, folds=())] if kind.folds else []
     if kind.folds:
         assert change(output(unfolded(model, plan), sample), output(model, sample)) > max(1e-3, kind.room)
     weights = {name for name, p in model.named_parameters() if p.ndim >= 2}
@@ -133,7 +134,7 @@ def is_seen_to_be_wrong(name):
     names, stays = next(found)
     gone = sorted(set(range(len(model.get_parameter(names[0])))) - {int(k) for k in stays})[: len(stays)]
     shifted = {**plan.kept, names: {0: np.array([*gone, *stays[len(gone) :]])}}  # rows that go in the place of others
-    wrong.append(removing.Plan(shifted, plan.folds, plan.grouped))
+    wrong.append(replace(plan, kept=shifted))
     with pytest.MonkeyPatch.context() as patch:
         for other in wrong:
             patch.setattr(removing, "removable", lambda *_, other=other: other)
@@ -161,6 +162,7 @@ STOPS = {
     "functions of torch, PReLU, dict",
     "depthwise convolution, two filters a channel",
     "shufflenet_v2_x0_5",
+    "attention by hand, packed heads",
 }
 CHECKS = (
     says_the_same,
@@ -554,6 +556,17 @@ def quantised():
     return torch.ao.quantization.quantize_dynamic(mlp(), {nn.Linear}, dtype=torch.qint8)
 
 
+def sparse():
+    model = mlp()
+    model.body[0].weight = nn.Parameter(model.body[0].weight.detach().to_sparse())
+    return model
+
+
+def with_nan(layer):
+    if isinstance(layer, nn.Linear):
+        nn.init.constant_(layer.bias, torch.nan)
+
+
 def empty():
     model = mlp()
     model.body.append(nn.Linear(4, 0))
@@ -590,6 +603,22 @@ REFUSED = {
         torch.ones(2, 6),
         r"^layer 'enter' is quantised \(Linear\): prune and shrink the model first",
     ),
+    "traced": (
+        lambda: Wrapped(torch.jit.trace(mlp(), torch.ones(2, 6))),
+        torch.ones(2, 6),
+        r"^layer 'inner' is scripted",
+    ),
+    "sparse": (sparse, torch.ones(2, 6), r"^'body.0.weight' is sparse: call to_dense\(\) on it first$"),
+    "nothing but nan": (
+        lambda: Between(lambda x: x * torch.nan),
+        torch.ones(2, 3),
+        r"^the model says nothing but nan or infinity of the sample, so nothing can be compared: correct its weights",
+    ),
+    "nothing but nan in a chain": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).apply(with_nan),
+        None,
+        r"^the model says nothing but nan or infinity of the sample",
+    ),
     "scripted": (lambda: torch.jit.script(nn.Linear(3, 2)), torch.ones(2, 3), r"^the model is scripted"),
     "no units": (empty, torch.ones(2, 6), r"^'body.2.weight' has no units: an axis of it is empty$"),
     "no shape": (lambda: Wrapped(nn.LazyLinear(3)), torch.ones(2, 6), r"^'inner.weight' has no shape yet"),
@@ -612,12 +641,96 @@ def test_what_cannot_be_shrunk_is_refused_in_one_sentence_and_left_as_it_was(nam
         compress.shrink(model, sample=sample)
     assert "\n" not in str(told.value)
     if name not in ("no shape", "no values"):
-        assert all(torch.equal(value, was) for value, was, _ in before.values())
+        same = [(value.to_dense().nan_to_num(), was.to_dense().nan_to_num()) for value, was, _ in before.values()]
+        assert all(torch.equal(value, was) for value, was in same)
 
 
 def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match=r"^a network to shrink is a torch.nn.Module, got a?\w*"):
         compress.shrink([nn.Linear(3, 2)], sample=torch.ones(1, 3))
+
+
+BY_HAND = {
+    "float": lambda x: torch.relu(x).float(),
+    "to": lambda x: torch.relu(x.to(torch.float32)),
+    "half": lambda x: x.half().to(dtype=torch.float32).sigmoid(),
+    "type": lambda x: x.type(torch.float32).sigmoid(),
+    "numbers of the default type": lambda x: torch.relu(x) @ torch.eye(6),
+    "zeros": lambda x: x.sigmoid() + torch.zeros(1, 6, dtype=torch.float32),
+    "softmax": lambda x: x.sigmoid() * x.softmax(0, dtype=torch.float32)[:, :1],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [*((name, torch.float32) for name in BY_HAND), ("to", torch.bfloat16), ("half", torch.bfloat16)],
+    ids=str,
+)
+def test_a_type_that_is_named_in_the_code_is_no_reason_to_refuse(name, dtype):
+    model = with_zero_rows(filled(Between(lambda x: BY_HAND[name](x).to(dtype)))).to(dtype)
+    x = torch.randn(4, 3, generator=gen(5)).to(dtype)
+    small = compress.shrink(model, x)
+    assert small.enter.weight.dtype == dtype
+    assert torch.get_default_dtype() == torch.float32
+    room = 0.03 if dtype == torch.bfloat16 else 2e-3 if name == "half" else 1e-6
+    torch.testing.assert_close(small(2 * x), model(2 * x), rtol=room, atol=room)
+    assert len(small.enter.weight) == (6 if name in ("numbers of the default type", "zeros", "softmax") else 3)
+
+
+class Holds(nn.Module):
+    """Numbers in float32 that are neither a parameter nor a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(3, 6), nn.Linear(6, 2)
+        self.table = torch.linspace(-1, 1, 9).view(3, 3)
+
+    def forward(self, x):
+        return self.leave(self.enter(x @ self.table).sigmoid())
+
+
+def test_numbers_that_a_layer_holds_are_as_wide_as_its_weights_and_stay_what_they_were():
+    model, x = with_zero_rows(filled(Holds())), torch.randn(4, 3, generator=gen(5))
+    small = compress.shrink(model, x)
+    assert len(small.enter.weight) == 3
+    assert small.table.dtype == torch.float32
+    torch.testing.assert_close(small(-x), model(-x))
+
+
+@pytest.mark.parametrize("work", ["prune", "coupled", "shrink", "pruning_ratio"])
+def test_inference_mode_changes_nothing(work):
+    model = with_zero_rows(filled(Between(torch.sigmoid)))
+    with torch.inference_mode():
+        x = torch.randn(4, 3, generator=gen(5))
+        if work == "pruning_ratio":
+            assert compress.pruning_ratio(model, x) == 0.5 * 18 / 18
+            return
+        options = {"keep": 0.5} if work != "shrink" else {}
+        options |= {"coupled": True} if work == "coupled" else {}
+        made = getattr(compress, "shrink" if work == "shrink" else "prune")(model, sample=x, **options)
+    made(x.clone()).sum().backward()  # it can be trained
+    assert made.enter.weight.grad is not None
+    with torch.inference_mode():
+        within = filled(Between(torch.sigmoid))
+    if work != "shrink":
+        with pytest.raises(
+            ValueError, match=r"^'enter.weight' was made within torch.inference_mode\(\): make the model"
+        ):
+            compress.prune(within, sample=x, **options)
+
+
+ASKS_SIZES = {
+    "shape": lambda x: x.sigmoid() / x.shape[1],
+    "size": lambda x: x.sigmoid() / x.size(-1),
+    "numbers": lambda x: x.sigmoid() / (x.numel() / len(x)),
+    "places in a list": lambda x: x.sigmoid()[..., [0, 1, 2, 3, 4, 5]],
+}
+
+
+@pytest.mark.parametrize("name", ASKS_SIZES)
+def test_units_whose_number_the_code_asks_for_stay(name):
+    model = with_zero_rows(filled(Between(ASKS_SIZES[name])))
+    assert shrunk_and_held(model, (4, 3)).enter.out_features == 6
 
 
 class Placed(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from heavytail import compress
-from heavytail.compress import following, removing
+from heavytail.compress import removing, shrinking
 from heavytail.compress.calling import exact, moved, run
 from heavytail.networks import watching
 
@@ -28,9 +28,7 @@ class Change(NamedTuple):
 
 
 def plan_of(model, sample):
-    whole = exact(model)
-    watch, _ = following.follow(whole, moved(sample, torch.device("cpu")))
-    return removing.removable(whole, watch)
+    return shrinking.plan_of(exact(model), moved(sample, torch.device("cpu")))
 
 
 def output(model, sample):

@@ -235,6 +235,29 @@ class Words(nn.Module):
         return self.head(x)
 
 
+class Heads(nn.Module):
+    """An attention written by hand, with a way around it: heads laid out by their size, or packed for all three."""
+
+    def __init__(self, packed=False):
+        super().__init__()
+        self.num_heads, self.head_dim, self.packed = 3, 4, packed
+        self.enter, self.norm = nn.Linear(6, 10), nn.LayerNorm(10)
+        self.qkv, self.joined = nn.Linear(10, 36), nn.Linear(12, 10)
+        self.leave = nn.Linear(10, 3)
+
+    def forward(self, x):
+        x = self.norm(self.enter(x))
+        if self.packed:
+            parts = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+            said = F.scaled_dot_product_attention(*parts.unbind(0))
+        else:
+            parts = [part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).chunk(3, -1)]
+            query, key, value = (part.transpose(1, 2) for part in parts)
+            shares = (query @ key.transpose(-2, -1) / math.sqrt(self.head_dim)).softmax(-1)
+            said = F.dropout(shares, 0.1, self.training) @ value
+        return self.leave(x + self.joined(said.transpose(1, 2).flatten(2)))
+
+
 class Twice(nn.Module):
     """One layer, called twice."""
 
@@ -315,6 +338,9 @@ ZOO = {
     "encoder layer, ReLU": Kind(encoder(), (2, 5, 8), HALF),
     "encoder layer, GELU, norm first": Kind(encoder(activation="gelu", norm_first=True), (2, 5, 8), HALF),
     "encoder of two layers": Kind(lambda: nn.TransformerEncoder(encoder()(), 2), (2, 5, 8), HALF),
+    "encoder of two layers, heads": Kind(lambda: nn.TransformerEncoder(encoder()(), 2), (2, 5, 8), TIED),
+    "attention by hand, heads": Kind(Heads, (2, 5, 6), TIED),
+    "attention by hand, packed heads": Kind(lambda: Heads(packed=True), (2, 5, 6), TIED),
     "words, tied head": Kind(Words, (2, 5), HALF, tokens=11),
     "bfloat16": Kind(lambda: Mlp(F.gelu, nn.BatchNorm1d), (5, 6), HALF, room=0.05, dtype=torch.bfloat16),
     "float16": Kind(lambda: Mlp(torch.tanh), (5, 6), HALF, room=0.01, dtype=torch.float16),
@@ -328,7 +354,7 @@ ZOO = {
             **{"image_size": 16, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32},
         ),
         (2, 3, 16, 16),
-        HALF,
+        TIED,
     ),
 }
 LARGE = {  # seconds each: for `make slow`

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from heavytail.compress.calling import first_line
+from heavytail.compress.calling import called, first_line, freed, refuse_scripted, refuse_sparse, repeated
 from heavytail.networks.keeping import as_it_was
 
 CONVOLUTIONS: dict[type, int] = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}  # with the number of axes they slide along
@@ -37,21 +37,21 @@ class Batch:
 
     def of(self, rows: int) -> Batch:
         """The batch with so many samples, the first of these, again from the front where there are not so many."""
-        tensors = (
-            tensor[torch.arange(rows, device=tensor.device) % self.rows] if has else tensor
-            for tensor, has in zip(self.tensors, self.has_rows(), strict=True)
-        )
-        return Batch(self.names, tuple(tensors), self.named, rows)
+        tensors = tuple(repeated(tensor, self.rows, rows) for tensor in self.tensors)
+        return Batch(self.names, tensors, self.named, rows)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device."""
         return Batch(self.names, tuple(tensor.to(device) for tensor in self.tensors), self.named, self.rows)
 
+    @property
+    def sample(self) -> dict[str, Tensor] | tuple[Tensor, ...]:
+        """What the batch was made of: the arguments, or named ones."""
+        return dict(zip(self.names, self.tensors, strict=True)) if self.named else self.tensors
+
     def call(self, model: nn.Module) -> Any:
         """What a network says of the batch."""
-        if self.named:
-            return model(**dict(zip(self.names, self.tensors, strict=True)))
-        return model(*self.tensors)
+        return called(model, self.sample)
 
 
 def batch_for(model: nn.Module, sample: Any = None) -> Batch:
@@ -63,6 +63,8 @@ def batch_for(model: nn.Module, sample: Any = None) -> Batch:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"a model is a torch.nn.Module, got {type(model).__name__}")
+    refuse_scripted(model)
+    refuse_sparse(model)
     for name, held in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(held):
             raise ValueError(f"{name!r} has no shape before the network's first call: call it once")
@@ -111,7 +113,7 @@ def _given(model: nn.Module, sample: Any) -> Batch:
     if not rows:
         raise ValueError("sample= has no samples: pass a batch of one at least, with samples along the first axis")
     device = device_of(model)
-    return Batch(tuple(names), tuple(value.detach().to(device) for value in values), named, rows)
+    return Batch(tuple(names), tuple(freed(value.detach()).to(device) for value in values), named, rows)
 
 
 def _names(model: nn.Module, count: int) -> list[str]:

@@ -2,8 +2,9 @@
 
 A unit is a row of a weight and everything that goes with it: its bias, its entries in normalisations, the columns that
 read it, the rows that a skip connection adds to it. Each tensor on the way is known by its line: the axis along which
-its entries are units, and which of them say the same whatever the input is. What cannot be followed, an attention, a
-normalisation over units, a reshape across them, keeps the units that it reads; so what is said here is never a guess.
+its entries are units, and which of them say the same whatever the input is. What cannot be followed, a normalisation
+over units, a reshape across them, keeps the units that it reads; so what is said here is never a guess.
+The heads of an attention are units too, of all their numbers together.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from heavytail.compress import functions
-from heavytail.compress.calling import first_line, place, run, unseen
+from heavytail.compress import functions, heads
+from heavytail.compress.calling import first_line, place, run_exact, unseen
 from heavytail.compress.functions import Step, pads, rows
 from heavytail.compress.units import Known, Line, Reader, Units
 from heavytail.networks import watching
@@ -42,14 +43,17 @@ _TURNED = ("embedding", "batch_norm")  # whose arguments have another order as o
 class Following(TorchFunctionMode):
     """Follows units through a network in eval mode, from the layers that make them to those that read them."""
 
-    def __init__(self, model: nn.Module, cautious: bool = False) -> None:
+    def __init__(self, model: nn.Module, caution: int = 0) -> None:
         super().__init__()
-        self.cautious = cautious  # whether to keep units whose number the network may have written down in a reshape
+        self.caution = caution  # 1: keep units whose number the network may have written down in a reshape,
+        # 2: keep heads, and units of a tensor whose size the network asks for
+        self.attentions = {id(m) for m in model.modules() if type(m) in (nn.MultiheadAttention, heads.FewerHeads)}
         self.units = Units()
         self.places: dict[tuple[int, int], np.ndarray] = {}  # the units along an axis of a parameter or buffer
         self.readers: dict[tuple[int, ...], Reader] = {}
         self.own = {id(t): t for t in (*model.parameters(), *model.buffers())}
         self.elsewhere: set[int] = set()  # parameters that are also used as no layer uses them
+        self.named: dict[tuple[int, str], np.ndarray] = {}  # the heads whose number an attribute of a layer tells
         self.grouped: set[int] = set()  # weights of which whole groups may go
         self.calling: list[nn.Module] = []  # the layers that are being called, from the outermost on
         self.asked: list[nn.Module | None] = []  # layers that asked for a number they were given
@@ -89,11 +93,18 @@ class Following(TorchFunctionMode):
         said = None
         if name in functions.LAYERS:
             said = self._said(step.option(0, "input"))
+        elif name == heads.NAME and self._attention(step):
+            result = func(*args, **kwargs)
+            self.known[result[0]] = Known(data=True)
+            return result
         else:
             self.elsewhere.update(id(t) for t in given if id(t) in self.own)
         result = func(*args, **kwargs)
         results = [t for t in flat([result]) if isinstance(t, Tensor)]
         if not results:
+            if self.caution > 1 and name in functions.SIZES:
+                for tensor in given:
+                    self._keep(tensor)
             if result is None and spelled != "__get__":  # something was changed in place
                 self._overwritten(given)
             return result
@@ -124,6 +135,10 @@ class Following(TorchFunctionMode):
             found = self._prelu(step)
         elif name in functions.ELEMENTWISE or name == "prelu":
             found = self._elementwise(step, results[0])
+        elif name in functions.PRODUCTS:
+            found = self._attended(step, results[0])
+        elif name == "softmax" and step.known and step.known[0].line is not None:
+            found = self._softmax(step, results[0])
         elif not step.given or any(one.line is not None for one in step.known[1:]):
             return None
         elif step.known[0].line is None:
@@ -132,10 +147,10 @@ class Following(TorchFunctionMode):
                 return [Known(step.data)] * len(results)
             return None
         elif name in functions.MOVES:
-            moved, alike = functions.moved(step, results, self.cautious)
+            moved, alike = functions.moved(step, results, self.caution > 0)
             for units in alike[1:]:
                 self.units.tie(units, alike[0])
-            return moved
+            return moved or self._split(step, results)
         else:
             found = functions.kept_apart(step) if len(results) == 1 else None
         return None if found is None else [found]
@@ -149,6 +164,8 @@ class Following(TorchFunctionMode):
         if name == "pad":
             value = kwargs["value"] if "value" in kwargs else args[3] if len(args) > 3 else 0.0
             return [self._silent(t, value or 0.0) for t in given[:1]]
+        if name in functions.PRODUCTS:
+            return [self._silent(given[2 if len(given) > 2 else -1])] if given else []
         return [self._silent(t) for t in given[:1]] if name in functions.AVERAGES | {"sum"} else []
 
     def _known(self, tensor: Tensor) -> Known:
@@ -283,6 +300,57 @@ class Following(TorchFunctionMode):
             return None
         return layer if _does_what_it_says(layer) else None
 
+    def _attention(self, step: Step) -> bool:
+        """The heads of an attention are units, what it reads and returns stays; False where none of them can go.
+
+        A head whose value weights are all zero says its value bias at every place, for what it attends to sums to one;
+        unless a mask may leave it nothing to attend to.
+        """
+        given = heads.arguments(step.func, step.args, step.kwargs)
+        number, last, bias = given["num_heads"], given["out_proj_weight"], given["in_proj_bias"]
+        names = ("q_proj_weight", "k_proj_weight", "v_proj_weight") if given["in_proj_weight"] is None else ()
+        weights = [given[name] for name in names or ("in_proj_weight",)]
+        biases = [t for t in (bias, given["out_proj_bias"]) if t is not None]
+        masks = [t for name in ("attn_mask", "key_padding_mask") if (t := given[name]) is not None]
+        drops = given["training"] and given["dropout_p"] > 0
+        if (
+            not (self.calling and id(self.calling[-1]) in self.attentions)
+            or any(id(t) not in self.own for t in (*weights, *biases, last))
+            or any(given.get(name) is not None for name in ("bias_k", "bias_v", "static_k", "static_v"))
+            or any(mask.ndim == 3 and mask is given["attn_mask"] for mask in masks)
+            or given["add_zero_attn"]
+            or given["need_weights"]
+            or drops
+            or self.caution > 1
+            or last.shape[1] < 2
+        ):
+            return False
+        for tensor in (given["query"], given["key"], given["value"]):
+            self._keep(tensor)
+        for weight in weights:
+            self.units.keep(self.place(weight, 1))
+        self.units.keep(self.place(last, 0))
+        which = self.units.new(number).repeat(last.shape[1] // number)
+        for weight in weights:
+            self.units.tie(self.place(weight, 0), np.tile(which, len(weight) // len(which)))
+        if bias is not None:
+            self.units.tie(self.place(bias, 0), np.tile(which, 3))
+        self.units.tie(self.place(last, 1), which)
+        live = (weights[-1][-len(which) :] != 0).any(1).cpu().numpy().reshape(number, -1).any(1)
+        unread = ~(last != 0).any(0).cpu().numpy().reshape(number, -1).any(1)
+        own = np.zeros(len(which)) if bias is None else bias[-len(which) :].detach().double().cpu().numpy()
+        said = np.where(unread.repeat(len(which) // number), 0.0, own)
+        known = (unread | ~live).repeat(len(which) // number)
+        if masks and (len(masks) > 1 or self._known(masks[0]).data or _covers(masks[0])):
+            known &= ~said.reshape(number, -1).any(1).repeat(len(which) // number)
+        reader = self.readers.setdefault(
+            (id(last), id(given["out_proj_bias"])), Reader(last, 1, given["out_proj_bias"], None)
+        )
+        reader.said.append(np.where(known, said, math.nan))
+        self.units.keep(which[~known])
+        self.units.dead.update(int(unit) for unit in which[known])
+        return True
+
     def _batch_norm(self, step: Step) -> Known | None:
         names = ("running_mean", "running_var", "weight", "bias")
         parts = [part for k, name in enumerate(names) if (part := step.option(1 + k, name)) is not None]
@@ -308,6 +376,50 @@ class Following(TorchFunctionMode):
             return None
         units = self.place(weight, 1)
         return Known(True, Line(result.ndim - 1, units, np.zeros(len(units), dtype=bool)))
+
+    # heads of an attention
+
+    def _split(self, step: Step, results: list[Tensor]) -> list[Known] | None:
+        """Units that were laid over two axes or more, as heads and their numbers: each head is one, if that it is."""
+        found = functions.split(step, results[0]) if len(results) == 1 and not self.caution else None
+        if found is None:
+            return None
+        axis, members = found
+        line = step.known[0].line
+        assert line is not None
+        constant = dict(zip(map(int, line.units), line.constant, strict=True))
+        heads = self.units.new(len(members))
+        self.units.heads.update(zip(map(int, heads), members, strict=True))
+        self._name(members)
+        every = np.array([all(constant[int(unit)] for unit in row) for row in members])
+        return [Known(step.data, Line(axis, heads, every))]
+
+    def _name(self, members: np.ndarray) -> None:
+        """How the layer that is being called names its number of heads, and their numbers together."""
+        layer = self.calling[-1] if self.calling else None
+        for name, value in ({} if layer is None else vars(layer)).items():
+            if type(value) is int and "head" in name:
+                sized = "dim" in name or "size" in name
+                if value == (members.size if sized else len(members)):
+                    self.named[id(layer), name] = members
+
+    def _attended(self, step: Step, result: Tensor) -> Known | None:
+        found = functions.attended(step, result)
+        if found is None:
+            return None
+        known, lines = found
+        for units in lines:
+            self.units.as_heads(units)
+            self.units.tie(units, lines[-1])
+        return known
+
+    def _softmax(self, step: Step, result: Tensor) -> Known | None:
+        """Shares along an axis that is not that of the units."""
+        line, along = step.known[0].line, step.option(1, "dim")
+        if line is None or along is None or along % result.ndim == line.axis:
+            return None
+        none = np.zeros(len(line.units), dtype=bool)
+        return Known(step.data, Line(line.axis, line.units, none), shares=along % result.ndim == result.ndim - 1)
 
     # functions of several tensors
 
@@ -341,7 +453,8 @@ class Following(TorchFunctionMode):
         for silent in step.silent:
             if len(silent):
                 constant |= silent
-        return Known(data, Line(axis, first.units, constant))
+        same = step.name in functions.SAME and not random
+        return Known(data, Line(axis, first.units, constant), shares=same and step.known[0].shares)
 
     def _alone(self, tensor: Tensor) -> bool:
         """Whether a tensor is one number whatever the sample is: not a table of as many numbers as it has samples."""
@@ -376,12 +489,12 @@ class Following(TorchFunctionMode):
         return Line(axis, units, np.zeros(len(units), dtype=bool))
 
 
-def follow(model: nn.Module, sample: Any, cautious: bool = False) -> tuple[Following, list[Tensor]]:
-    """A network followed through a call with a sample, and what it returned; `model` and `sample` are float64 copies.
+def follow(model: nn.Module, sample: Any, caution: int = 0) -> Following:
+    """A network followed through a call with a sample; `model` and `sample` are float64 copies.
 
     Raises ValueError where the call fails, returns no tensor, or decides by a number that it was given.
     """
-    watch = Following(model, cautious)
+    watch = Following(model, caution)
     watch.given(sample)
 
     def enter(module: nn.Module, args: Any) -> None:
@@ -395,7 +508,7 @@ def follow(model: nn.Module, sample: Any, cautious: bool = False) -> tuple[Follo
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         with torch.no_grad(), unseen(model), watching.uncompiled(), watch:
-            result = run(model, sample)
+            result = run_exact(model, sample)
     except Exception as error:
         if not watch.asked:
             raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
@@ -418,7 +531,9 @@ def follow(model: nn.Module, sample: Any, cautious: bool = False) -> tuple[Follo
     if not returned:
         raise ValueError(f"the model returns no tensor, but a {type(result).__name__}, so nothing can be compared")
     watch.returned(returned)
-    return watch, returned
+    for head, members in watch.units.heads.items():  # no attention has read them
+        watch.units.keep([head, *members])
+    return watch
 
 
 def _shows(part: Any) -> bool:
@@ -433,6 +548,11 @@ def _does_what_it_says(layer: nn.Module) -> bool:
             methods = ("forward", "_conv_forward") if hasattr(kind, "_conv_forward") else ("forward",)
             return all(getattr(type(layer), method) is getattr(kind, method) for method in methods)
     return False
+
+
+def _covers(mask: Tensor) -> bool:
+    """Whether a mask leaves one thing nothing to attend to."""
+    return bool((mask if mask.dtype == torch.bool else mask.eq(-torch.inf)).all(-1).any())
 
 
 def _chosen(step: Step) -> bool:

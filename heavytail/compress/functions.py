@@ -33,6 +33,7 @@ ELEMENTWISE = _words(
 LAYERS = CONVOLUTIONS | TRANSPOSED | {"linear": 0}
 TIMES = frozenset(["mul", "imul", "rmul", "multiply"])
 DROPOUTS = frozenset(name for name in ELEMENTWISE if "dropout" in name) | {"rrelu"}
+SAME = DROPOUTS | {"to", "float", "double", "contiguous", "clone", "detach", "type_as"}  # which change no number
 # Entries are moved, repeated or left out, and none is changed.
 MOVES = _words(
     "view reshape flatten unflatten permute transpose swapaxes swapdims movedim moveaxis t T mT squeeze unsqueeze "
@@ -43,12 +44,14 @@ POOLS = {f"{kind}_pool{d}d": d for kind in ("max", "avg", "adaptive_max", "adapt
 AVERAGES = frozenset(name for name in POOLS if name.startswith("avg"))
 REDUCTIONS = frozenset(["mean", "sum", "amax", "amin"])
 RESIZED = frozenset(["interpolate", "upsample"])
+PRODUCTS = frozenset(["matmul", "rmatmul", "bmm", "scaled_dot_product_attention"])
 JOINS = frozenset(["cat", "concat", "concatenate"])
 # What asks for a number that the network then decides by, or for a result whose shape hangs on numbers.
 ASKING = _words(
     "__bool__ __int__ __float__ __index__ __array__ __complex__ __contains__ item tolist numpy is_nonzero equal "
     "allclose nonzero argwhere unique unique_consecutive masked_select bincount"
 )
+SIZES = frozenset(["shape", "size", "numel", "nelement", "len"])
 DRAWN = ("rand", "normal", "bernoulli", "uniform", "exponential", "poisson", "multinomial", "gumbel", "cauchy")
 
 
@@ -142,6 +145,10 @@ def moved(step: Step, results: list[Tensor], cautious: bool) -> tuple[list[Known
         sizes = [size for size in flat([*step.args[1:], *step.kwargs.values()]) if isinstance(size, int)]
         if any(size % number == 0 and size > 0 for size in sizes):
             return None, []
+    if cautious and step.name in ("getitem", "index_select"):
+        parts = [part for one in step.args[1:] for part in (one if isinstance(one, tuple) else (one,))]
+        if any(isinstance(part, list | Tensor) for part in parts):  # places by their numbers, of all units
+            return None, []
     shape[line.axis] = number
     marks = torch.arange(number, device=x.device).reshape(shape).expand(x.shape).contiguous()
     args = [marks if one is x else one for one in step.args]
@@ -158,6 +165,63 @@ def moved(step: Step, results: list[Tensor], cautious: bool) -> tuple[list[Known
     pieces = [np.arange(k * own, (k + 1) * own) for k in range(len(parts))]  # lose equally many, or are cut elsewhere
     lines = [Line(line.axis, line.units[piece], line.constant[piece]) for piece in pieces]
     return [Known(step.data, one) for one in lines], [line.units[piece] for piece in pieces]
+
+
+def split(step: Step, result: Tensor) -> tuple[int, np.ndarray] | None:
+    """Where units were laid over two axes or more: the one that may be of heads, and the units of each head, by rows.
+
+    Of several axes along which units lie, it is the last but one, before that of the numbers of a head.
+    """
+    x, line = step.given[0], step.known[0].line
+    if line is None or step.name not in ("view", "reshape", "unflatten"):
+        return None
+    number, shape = len(line.units), [1] * x.ndim
+    shape[line.axis] = number
+    marks = torch.arange(number, device=x.device).reshape(shape).expand(x.shape).reshape(result.shape)
+    for axis in range(marks.ndim):  # along which all places have the same units
+        first = marks.narrow(axis, 0, min(1, marks.shape[axis]))
+        marks = first if bool((marks == first).all()) else marks
+    axes = []
+    for axis, size in enumerate(marks.shape):
+        own = marks.movedim(axis, 0).reshape(size, -1)
+        if 1 < size < number and sum(len(row.unique()) for row in own) == number:
+            axes.append((axis, own))
+    if len(axes) < 2:
+        return None
+    axis, own = axes[-2]
+    members = [row.unique() for row in own]
+    if len({len(row) for row in members}) > 1:
+        return None
+    return axis, line.units[torch.stack(members).cpu().numpy()]
+
+
+def attended(step: Step, result: Tensor) -> tuple[Known, list[np.ndarray]] | None:
+    """What is known of a product of heads with heads, one by one, and the units of each that must be tied; None if not.
+
+    A product with shares that sum to one says what all of the things shared say, where they say the same.
+    """
+    if step.name == "scaled_dot_product_attention":
+        tensors, known = step.given[:3], step.known[:3]
+        mask = step.option(3, "attn_mask")
+        steady = mask is None or not any(one.data for t, one in zip(step.given, step.known, strict=True) if t is mask)
+        if len(step.args) < 3 or step.option(4, "dropout_p", 0.0) or step.option(7, "enable_gqa", False):
+            return None
+        if mask is not None and mask.ndim > 2 and mask.shape[-3] > 1:
+            return None
+    elif len(step.given) == 2:
+        tensors, known = step.given, step.known
+        steady = known[0].shares
+    else:
+        return None
+    lines = [one.line for one in known if one.line is not None]
+    shapes = {(t.ndim, line.axis, len(line.units)) for t, line in zip(tensors, lines, strict=False)}
+    if len(lines) < len(tensors) or len(shapes) > 1 or result.ndim != tensors[0].ndim:
+        return None
+    axis, last = lines[0].axis, lines[-1]
+    if axis >= result.ndim - 2 or result.shape[axis] != len(last.units):
+        return None
+    constant = last.constant if steady else np.zeros(len(last.units), dtype=bool)
+    return Known(step.data, Line(axis, last.units, constant | step.silent[0])), [line.units for line in lines]
 
 
 def followed(marks: Tensor, number: int) -> tuple[int, np.ndarray] | None:

@@ -20,7 +20,12 @@ _BATCH_NORMS = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.B
 
 
 def layer_of(
-    name: str, options: _Options, states: Mapping[str, Tensor], uses: Mapping[str, int], axes: int | None
+    name: str,
+    options: _Options,
+    states: Mapping[str, Tensor],
+    uses: Mapping[str, int],
+    axes: int | None,
+    batches: int | None = None,
 ) -> tuple[str, nn.Module, Any] | None:
     """The layer that an operation with these options is the call of, its place and input; None if it is of no layer.
 
@@ -29,6 +34,7 @@ def layer_of(
     states   all weights and buffers of the network
     uses     how often each is read: what is read twice belongs to no layer
     axes     of the input, of a batch normalisation
+    batches  of which a batch normalisation without a momentum has the average
     """
     own = {key: value["state"] for key, value in options.items() if isinstance(value, dict) and "state" in value}
     path, _, last = own.get("weight", "").rpartition(".")
@@ -52,6 +58,9 @@ def layer_of(
         place[key] = states[state]
     if isinstance(made, nn.modules.batchnorm._BatchNorm) and made.num_batches_tracked is not None:
         made.num_batches_tracked = made.num_batches_tracked.to(weight.device)
+        if batches is not None:
+            made.momentum = None
+            made.num_batches_tracked += batches
     return path, made, options["indices" if isinstance(made, nn.Embedding) else "input"]
 
 

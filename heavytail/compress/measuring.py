@@ -103,6 +103,7 @@ class Measurements:
         return "\n".join([*_sizes(self.networks), "", *_times(self.networks)])
 
 
+@torch.inference_mode(False)
 def measure(
     models: Mapping[str, nn.Module],
     sample: Any = None,

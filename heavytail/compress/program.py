@@ -80,7 +80,7 @@ def recorded(model: nn.Module, batch: Batch) -> tuple[Program, dict[str, Tensor]
         **signature.inputs_to_lifted_tensor_constants,
     }
     held = {**exported.constants, **exported.state_dict}
-    writer = _Writer(type(model).__name__)
+    writer = _Writer(type(model).__name__, _averages(model))
     names = iter(batch.names)
     given = {}
     for node in exported.graph.find_nodes(op="placeholder"):
@@ -137,6 +137,17 @@ def _numbered(spec: Any) -> Any:
     return torch.utils._pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
 
 
+def _averages(model: nn.Module) -> dict[str, int]:
+    """Means that are averages over all batches, which no operation tells: by name, of how many."""
+    return {
+        f"{name}.running_mean".lstrip("."): int(layer.num_batches_tracked)
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        and layer.momentum is None
+        and layer.num_batches_tracked is not None
+    }
+
+
 class _Ref(dict[str, Any]):
     """A value that is written as an object with one key."""
 
@@ -144,8 +155,9 @@ class _Ref(dict[str, Any]):
 class _Writer:
     """Writes the steps of a graph of torch.export, parts without gradients laid in line."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, averages: Mapping[str, int]) -> None:
         self.model = model
+        self.averages = averages
         self.steps: list[dict[str, Any]] = []
 
     def write(self, module: fx.GraphModule, given: Mapping[fx.Node, Any]) -> list[Any]:
@@ -190,6 +202,9 @@ class _Writer:
             step["with"] = [[key, self._value(value, known)] for key, value in node.kwargs.items()]
         if "batch_norm" in name or "instance_norm" in name:
             step["axes"] = args[0].meta["val"].ndim  # as the layers for one, two and three axes are content apart
+            for value in step["of"]:
+                if isinstance(value, _Ref) and value.get("state") in self.averages:
+                    step["batches"] = self.averages[value["state"]]
         self.steps.append(step)
         return _Ref(step=len(self.steps) - 1)
 
@@ -360,7 +375,7 @@ class _Reader:
         if unknown := named.keys() - set(places):
             raise ValueError(f"{name} has no option {min(unknown)[:60]!r}")
         options = dict(zip(places, step["of"], strict=False)) | named
-        found = layer_of(name, options, self.states, uses, step.get("axes"))
+        found = layer_of(name, options, self.states, uses, step.get("axes"), step.get("batches"))
         if found is not None:
             path, layer, given = found
             self._replace(path, layer)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from heavytail import streams
-from heavytail.compress.calling import exact, moved, refuse_layers, refuse_quantised
+from heavytail.compress.calling import exact, moved, refuse_layers, refuse_quantised, refuse_sparse
 from heavytail.compress.curves import by_kernel, check_criterion, check_whole, count, norms, units
 from heavytail.compress.following import follow
+from heavytail.compress.shrinking import heads_can_go
 from heavytail.networks import hidden_weights, output_weights, roles
 from heavytail.networks.calls import Params
 from heavytail.networks.keeping import copied
@@ -42,6 +43,7 @@ def chance(seed: int | None) -> torch.Generator | None:
     return None if seed is None else streams.generator(seed, "pruning")
 
 
+@torch.inference_mode(False)
 def prune(
     model: nn.Module,
     *,
@@ -75,7 +77,8 @@ def prune(
     coupled        units that the model ties go together, by the sum of their squared norms: those that a skip
                    connection adds, a gate multiplies, a depthwise convolution passes on. Only so does `shrink` find
                    channels to take out of a residual network: one of them goes when all that write to it are zero.
-                   Layers that share units count as one layer. Needs sample=
+                   So do the query, key and value weights of a head of attention, where `shrink` can take heads out;
+                   elsewhere their rows go one by one. Layers that share units count as one layer. Needs sample=
     unit           "filter" (neurons, filters: rows of a weight) or "kernel" (single kernels of a convolution)
     generator      take units at random, each layer in an order drawn here, and not the smallest first; for keep= only
     inplace        change the model itself and return it; else it is left alone and a copy returned
@@ -109,6 +112,7 @@ def prune(
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
     refuse_quantised(model)
+    refuse_sparse(model)
     known = roles.weights_of(model, sample)
     hidden = roles.trained_or_all(known.hidden)
     _some(model, hidden)
@@ -150,7 +154,10 @@ def _coupled(model: nn.Module, sample: Any, weights: Mapping[str, Tensor]) -> li
     inner = roles.unwrapped(model)
     refuse_layers(inner)
     whole = exact(inner)
-    watch, _ = follow(whole, moved(sample, next(whole.parameters()).device))
+    sample = moved(sample, next(whole.parameters()).device)
+    watch = follow(whole, sample)
+    if watch.units.attended and not heads_can_go(whole, sample, watch):
+        watch = follow(whole, sample, caution=1)
     copies = dict(zip(inner.parameters(), whole.parameters(), strict=True))
     roots = {
         name: [watch.units.of(int(u)) for u in watch.place(copies[weight], 0)]  # type: ignore[index]
@@ -252,6 +259,7 @@ class Taken(tuple[Part, ...]):
         return "\n".join(lines)
 
 
+@torch.inference_mode(False)
 def taken(model: nn.Module, pruned: nn.Module, sample: Any = None, unit: Unit = "filter") -> Taken:
     """What `prune` took of each hidden weight: its name, its units, how many are kept, and the squared error.
 
@@ -279,6 +287,7 @@ def taken(model: nn.Module, pruned: nn.Module, sample: Any = None, unit: Unit = 
     return Taken(parts)
 
 
+@torch.inference_mode(False)
 def pruning_ratio(model: nn.Module, sample: Any = None) -> float:
     """Share of weights in zeroed units, of all weights but the output layers'. Source: the paper's code [C].
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heavytail.compress import heads
 from heavytail.compress.following import KERNELS, Following
 from heavytail.compress.units import Reader, Units
 
@@ -33,6 +34,7 @@ class Plan:
     kept: Mapping[tuple[str, ...], Mapping[int, np.ndarray]]  # along which axes, which entries stay
     folds: tuple[Fold, ...]
     grouped: frozenset[str]  # weights of convolutions that lose whole groups
+    numbers: Mapping[tuple[str, str], int] = field(default_factory=dict)  # attributes of layers that tell of heads
 
 
 def removable(model: nn.Module, following: Following) -> Plan:
@@ -69,7 +71,17 @@ def removable(model: nn.Module, following: Following) -> Plan:
         for number, reader in enumerate(following.readers.values())
         if (fold := _fold(reader, values[number], gone, following, named, layers))
     ]
-    return Plan(kept, tuple(folds), frozenset(name for one in following.grouped for name in named[one]))
+    grouped = frozenset(name for one in following.grouped for name in named[one])
+    return Plan(kept, tuple(folds), grouped, dict(_numbers(following, gone, layers)))
+
+
+def _numbers(following: Following, gone: set[int], layers: Mapping[int, str]) -> Iterator[tuple[tuple[str, str], int]]:
+    """What attributes say of heads when some are gone: how many, or how many numbers they have together."""
+    for (layer, name), members in following.named.items():
+        left = sum(following.units.of(int(row[0])) not in gone for row in members)
+        if left < len(members):
+            sized = "dim" in name or "size" in name
+            yield (layers[layer], name), left * members.shape[1] if sized else left
 
 
 def _leave_one(gone: set[int], units: Units, following: Following) -> set[int]:
@@ -133,6 +145,8 @@ def without(model: nn.Module, plan: Plan) -> nn.Module:
                     part._parameters[attribute] = new
                 else:
                     part._buffers[attribute] = new
+    for (name, attribute), number in plan.numbers.items():
+        setattr(model.get_submodule(name), attribute, number)
     for name, module in model.named_modules():
         _resize(module, f"{name}.weight".lstrip(".") in plan.grouped)
     return model
@@ -148,6 +162,8 @@ def _format(tensor: Tensor) -> torch.memory_format:
 def _resize(module: Any, grouped: bool) -> None:
     """The sizes that a layer says it has are those of its weight."""
     weight = getattr(module, "weight", None)
+    if isinstance(module, nn.MultiheadAttention):
+        heads.lose(module)
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(module.running_mean, Tensor):
         module.num_features = len(module.running_mean)
     if not isinstance(weight, Tensor):

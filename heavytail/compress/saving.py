@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from heavytail import streams
 from heavytail.compress import files
-from heavytail.compress.agreement import check_same
+from heavytail.compress.agreement import check_same, check_steady
 from heavytail.compress.batches import Batch, batch_for, device_of, eager
 from heavytail.compress.calling import first_line
 from heavytail.compress.program import rebuilt, recorded
@@ -32,6 +32,7 @@ _MOST = 64 * 2**20  # bytes of a header: a hundred times that of a large network
 _NONE = "it is no network of heavytail.compress.save, or it is cut off"
 
 
+@torch.inference_mode(False)
 def save(model: nn.Module, path: Path | str, sample: Any = None) -> None:
     """Write a network into one file that `load` reads where none of its classes are known.
 
@@ -66,9 +67,11 @@ def save(model: nn.Module, path: Path | str, sample: Any = None) -> None:
     again = unpacked(content, device_of(model))
     for rows in dict.fromkeys((1, batch.rows, 2 * batch.rows + 1)):
         check_same(model, again, batch.of(rows), "the saved network")
+    check_steady(model, batch)
     files.put(path, content)
 
 
+@torch.inference_mode(False)
 def load(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
     """The network that `save` wrote, in eval mode, on a device: called as it was, with any number of samples.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from heavytail.compress import following, removing
-from heavytail.compress.agreement import close
+from heavytail.compress.agreement import NOTHING_SAID, close, silent
 from heavytail.compress.batches import CONVOLUTIONS, made_up
 from heavytail.compress.calling import (
     exact,
@@ -20,8 +20,10 @@ from heavytail.compress.calling import (
     refuse_empty,
     refuse_layers,
     refuse_made_anew,
+    refuse_scripted,
+    refuse_sparse,
     refuse_without_values,
-    run,
+    run_exact,
     turned,
     unseen,
 )
@@ -38,9 +40,13 @@ _POOLS: dict[type, int] = {Mean: 2}
 for _axes in (1, 2, 3):
     for _kind in ("MaxPool", "AvgPool", "AdaptiveMaxPool", "AdaptiveAvgPool"):
         _POOLS[getattr(nn, f"{_kind}{_axes}d")] = _axes
-_DIFFERENT = "the shrunk network does not say what the model says of the sample: a layer does not do what its type says"
+_DIFFERENT = (
+    "the shrunk network does not say what the model says of the sample: a layer does not do what its type says, or the "
+    "code asks a layer for the number of its units"
+)
 
 
+@torch.inference_mode(False)
 def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     """The same function with the zero units physically gone: a smaller network in new memory.
 
@@ -57,10 +63,13 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
     What belongs to a unit is seen while the model is called, function by function: its entries in normalisations, its
     columns in the layers that read it, through activations, pooling, flattening, concatenations and depthwise
     convolutions. Units that a skip connection or a gate ties go together, when all of them are silent or say a
-    constant: see `coupled` in `prune`. Of a grouped convolution whole groups go. A unit stays where it cannot be told
-    by a bias or followed further: before a convolution or an average that pads with zeros, unless what it says is 0;
-    before attention, layer and group norms, softmax, products of two results; where it is cut by its number in the
-    code; at the output.
+    constant: see `coupled` in `prune`. Of a grouped convolution whole groups go, and of an attention whole heads, when
+    all of the value weights of a head are zero: it says its value bias then, and what reads it gets that. A head stays
+    where weights of attention are returned or added to, where a mask may leave it nothing to attend to and it has a
+    value bias, and in an attention written by hand also where the code has the width of all heads, or a number of heads
+    that no attribute such as `num_heads` tells. A unit stays where it cannot be told by a bias or followed further:
+    before a convolution or an average that pads with zeros, unless what it says is 0; before attention, layer and group
+    norms, softmax, products of two results; where it is cut by its number in the code; at the output.
 
     Both networks are then run on the sample, copies of them in float64 and eval mode; where units were followed through
     a call, also with its signs turned and on more samples. Sizes that the code computes with, such as the length of a
@@ -83,6 +92,8 @@ def shrink(model: nn.Module, sample: Any = None) -> nn.Module:
         raise TypeError(f"a network to shrink is a torch.nn.Module, got {type(model).__name__}")
     for name, p in model.named_parameters():
         check_whole(repr(name), p)
+    refuse_sparse(model)
+    refuse_scripted(model)
     try:
         return shrink_chain(model, sample)
     except ValueError:
@@ -109,35 +120,64 @@ def _shrink_any(model: nn.Module, sample: Any) -> nn.Module:
     refuse_without_values(model)
     whole = exact(model)
     sample = moved(sample, next(iter([*whole.parameters(), *whole.buffers()]), torch.empty(0)).device)
-    for cautious in (False, True):
-        followed, expected = following.follow(whole, sample, cautious)
-        plan = removing.removable(whole, followed)
+    return removing.without(copied(model), plan_of(whole, sample))
+
+
+def plan_of(whole: nn.Module, sample: Any) -> removing.Plan:
+    """What can be taken out of a network in float64: seen with as little caution as leaves it the same."""
+    for caution in (0, 1, 2):
+        plan = removing.removable(whole, following.follow(whole, sample, caution))
         try:
-            _agree(whole, removing.without(copied(whole), plan), sample, expected)
+            _agree(whole, removing.without(copied(whole), plan), sample)
         except ValueError:
-            if cautious:
+            if caution == 2:
                 raise
         else:
             break
-    return removing.without(copied(model), plan)
+    return plan
 
 
-def _agree(whole: nn.Module, small: nn.Module, sample: Any, expected: list[Tensor]) -> None:
+def heads_can_go(whole: nn.Module, sample: Any, followed: following.Following) -> bool:
+    """Whether a head of each attention could be taken out of a network that was followed, were it zero."""
+    other = copied(whole)
+    copies = {id(p): (name, q) for p, (name, q) in zip(whole.parameters(), other.named_parameters(), strict=True)}
+    heads, zeroed = {followed.units.of(head) for head in followed.units.attended}, set()
+    with torch.no_grad():
+        for (tensor, axis), place in followed.places.items():
+            rows = [k for k, unit in enumerate(place) if followed.units.of(int(unit)) in heads]
+            if rows and axis == 0 and tensor in copies:
+                name, weight = copies[tensor]
+                weight[rows] = 0
+                zeroed.add(name)
+    try:
+        plan = removing.removable(other, following.follow(other, sample))
+        _agree(other, removing.without(copied(other), plan), sample)
+    except ValueError:
+        return False
+    return zeroed <= {name for names, entries in plan.kept.items() if 0 in entries for name in names}
+
+
+def _agree(whole: nn.Module, small: nn.Module, sample: Any) -> None:
     """Raise ValueError unless both say the same of the sample, with all signs turned, and with more samples too.
 
     Where the network cannot be called in one of those ways, that one is left out.
     """
     with torch.no_grad(), watching.uncompiled():
         for given in (sample, turned(sample), grown(sample)):
-            if given is not sample:
-                try:
-                    with unseen(whole):
-                        expected = list(watching.tensors(run(whole, given)))
-                except Exception:  # it cannot be called so
-                    continue
+            try:
+                with unseen(whole):
+                    expected = list(watching.tensors(run_exact(whole, given)))
+            except Exception as error:
+                if given is sample:
+                    raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
+                continue  # it cannot be called so
+            if silent(expected):
+                if given is sample:
+                    raise ValueError(NOTHING_SAID)
+                continue
             with unseen(whole):
                 try:
-                    found = list(watching.tensors(run(small, given)))
+                    found = list(watching.tensors(run_exact(small, given)))
                 except Exception as error:
                     raise ValueError(
                         f"the shrunk network cannot be called with the sample: {first_line(error)}"
@@ -298,9 +338,11 @@ def _compare(whole: nn.Module, small: nn.Module, sample: Any) -> None:
         expected, sample = _expected(whole, sample)
         with unseen(whole):
             try:
-                found = run(small, sample)
+                found = run_exact(small, sample)
             except Exception as error:
                 raise ValueError(f"the shrunk network cannot be called with the sample: {first_line(error)}") from error
+    if silent([expected]):
+        raise ValueError(NOTHING_SAID)
     if not isinstance(expected, Tensor):
         raise ValueError(f"shrink compares networks that return one tensor, not a {type(expected).__name__}")
     if not close(found, expected):
@@ -313,13 +355,13 @@ def _expected(whole: nn.Module, sample: Any) -> tuple[Any, Any]:
         sample = moved(sample, next(whole.parameters()).device)
         try:
             with unseen(whole):
-                return run(whole, sample), sample
+                return run_exact(whole, sample), sample
         except Exception as error:
             raise ValueError(f"the model cannot be called with sample=: {first_line(error)}") from error
     for batch in _made_up(whole):
         try:
             with unseen(whole):
-                return run(whole, batch), batch
+                return run_exact(whole, batch), batch
         except Exception:  # images of the wrong size: the next ones
             continue
     raise ValueError("shrink runs both networks to compare them: pass sample=, one batch that the model is called with")

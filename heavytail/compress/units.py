@@ -24,6 +24,7 @@ class Known:
 
     data: bool
     line: Line | None = None
+    shares: bool = False  # whether it sums to one along its last axis, as a softmax does
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,8 @@ class Units:
         self._above: list[int] = []
         self.stay: set[int] = set()
         self.dead: set[int] = set()  # whose weights are all zero
+        self.heads: dict[int, np.ndarray] = {}  # the units of what may be the head of an attention, by its own number
+        self.attended: list[int] = []  # of each attention the first head
 
     def __len__(self) -> int:
         return len(self._above)
@@ -65,6 +68,15 @@ class Units:
         """Tie these units to those, one by one."""
         for one, other in zip(some, others, strict=True):
             self._above[self.of(int(one))] = self.of(int(other))
+
+    def as_heads(self, units: np.ndarray) -> None:
+        """These are heads that an attention has read: the units of each go together."""
+        if int(units[0]) in self.heads:
+            self.attended.append(int(units[0]))
+        for unit in map(int, units):
+            if unit in self.heads:
+                members = self.heads.pop(unit)
+                self.tie(members, [unit] * len(members))
 
     def keep(self, units: Iterable[int]) -> None:
         """These units must stay."""

@@ -33,7 +33,8 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
                 if not torch.equal(weight, before):
                     weight.copy_(before)
         for p, flag in flags:
-            p.requires_grad = flag
+            if p.requires_grad != flag:  # those made within torch.inference_mode() cannot be told at all
+                p.requires_grad = flag
 
 
 def copied(model: nn.Module) -> nn.Module:

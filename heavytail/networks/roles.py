@@ -105,6 +105,9 @@ def _calls(model: nn.Module, sample: Any) -> list[Call]:
         raise ValueError("a scripted or traced model does not show what it calls: pass the model that it was made from")
     if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise ValueError("a layer of the model has no shape yet: call the model once with a batch first")
+    for name, p in model.named_parameters():
+        if p.is_inference():
+            raise ValueError(f"{name!r} was made within torch.inference_mode(): make the model outside of it")
     if sample is not None:
         return watching.observe(model, sample)
     try:

@@ -107,11 +107,16 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        operation = getattr(func, "overloadpacket", None)  # of a network that was read from a file
+        name = getattr(operation or func, "__name__", "")
+        if operation is not None and name == "embedding":  # whose weight comes first there
+            args = (args[1], args[0], *args[2:])
         call = self._attention(func, args, kwargs) if name == _ATTENTION else self._function(name, args, kwargs)
         looked_up = call is None and self._lookup(name, args, kwargs)
         if looked_up:
             call = Call(looked_up)
+        if operation is not None and name == "embedding":
+            args = (args[1], args[0], *args[2:])
         result = func(*args, **kwargs)
         if any(id(t) in self.tokens for t in flat([*args, *kwargs.values()])):
             self._remember(result)
@@ -129,6 +134,7 @@ class _Watch(TorchFunctionMode):
 
     def given(self, value: Tensor) -> Tensor:
         """A copy of an input that carries the mark of data."""
+        value = value.clone() if value.is_inference() else value
         if not value.is_floating_point():
             token = value.clone()
             self._remember(token)
