@@ -162,9 +162,12 @@ class Written(Heads):
         if self.way == "masked before":
             scores = scores.masked_fill((x[..., 0] > 0)[:, None, None], -1e9)
         shares = scores.softmax(-1)
+        if self.way == "channels":  # each number of a head attends to its other numbers
+            shares, value = (query.transpose(-2, -1) @ key).softmax(-1), value.transpose(-2, -1)
         if self.way == "masked after":
             shares = shares.masked_fill((x[..., 0] > 0)[:, None, None], 0.0)
-        said = (shares @ value).transpose(1, 2)
+        said = shares @ value
+        said = (said.transpose(-2, -1) if self.way == "channels" else said).transpose(1, 2)
         said = said.reshape(*x.shape[:2], 12) if self.way == "width" else said.flatten(2)
         return self.leave(x + self.joined(said))
 
@@ -174,12 +177,15 @@ class Written(Heads):
 
 
 @pytest.mark.parametrize(
-    ("way", "left"), [("plain", 24), ("masked before", 24), ("masked after", 36), ("number", 36), ("width", 36)]
+    ("way", "left"),
+    [("plain", 24), ("masked before", 24), ("masked after", 36), ("number", 36), ("width", 36), ("channels", 36)],
 )
 def test_a_head_by_hand_goes_where_the_code_leaves_room_and_its_shares_sum_to_one(way, left):
     model = filled(Written(way)).double()
     with torch.no_grad():
         model.qkv.weight[28:32] = 0  # the values of the second head
-    small = shrunk(model, drawn(3, 5, 6), drawn(4, 7, 6, seed=8))
+        if way == "channels":  # where what a head says hangs on the length, also when all that it is told is the same
+            model.qkv.weight[4:8] = model.qkv.weight[16:20] = 0
+    small = shrunk(model, drawn(1, 5, 6), drawn(4, 7, 6, seed=8))
     assert (small.qkv.out_features, small.num_heads) == (left, left // 12)
     assert model.num_heads == 3
