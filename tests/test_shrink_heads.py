@@ -55,6 +55,24 @@ class Attends(nn.Module):
         return (said, shares) if self.weights else said
 
 
+class Own(nn.MultiheadAttention):
+    """Takes the parameters of torch's attention for one of its own."""
+
+    def forward(self, query, key, value, need_weights=False, attn_mask=None, key_padding_mask=None):
+        parts = nn.functional.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        heads = [part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2).relu() for part in parts]
+        said = nn.functional.scaled_dot_product_attention(*heads)
+        return self.out_proj(said.transpose(1, 2).flatten(2)), None
+
+
+def test_an_attention_of_the_users_keeps_its_class_when_it_loses_heads():
+    model = filled(Attends(batch_first=True))
+    model.inner.__class__ = Own
+    small = shrunk(without_values(model, [1]), drawn(2, 5, 8), drawn(3, 7, 8, seed=6))
+    assert type(small.inner) is Own
+    assert small.inner.out_proj.in_features == 6
+
+
 def causal(x):
     return nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
 
