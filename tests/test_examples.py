@@ -102,8 +102,11 @@ def test_the_recipe_of_a_smaller_network_runs_as_it_is_shown(capsys):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("onnx_operators_read_once")
 def test_what_the_readme_shows_runs_as_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)  # it writes files
+    measure = heavytail.compress.measure
+    monkeypatch.setattr(heavytail.compress, "measure", lambda models, seconds: measure(models, seconds=seconds / 40))
     readme = Path(__file__).resolve().parents[1] / "README.md"
     block = "\n".join(re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL))
     model = networks.fcn(64, width=30, depth=1, classes=10, generator=torch.Generator().manual_seed(1))

@@ -55,6 +55,24 @@ class Attends(nn.Module):
         return (said, shares) if self.weights else said
 
 
+class Own(nn.MultiheadAttention):
+    """Takes the parameters of torch's attention for one of its own."""
+
+    def forward(self, query, key, value, need_weights=False, attn_mask=None, key_padding_mask=None):
+        parts = nn.functional.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        heads = [part.unflatten(-1, (-1, self.head_dim)).transpose(1, 2).relu() for part in parts]
+        said = nn.functional.scaled_dot_product_attention(*heads)
+        return self.out_proj(said.transpose(1, 2).flatten(2)), None
+
+
+def test_an_attention_of_the_users_keeps_its_class_when_it_loses_heads():
+    model = filled(Attends(batch_first=True))
+    model.inner.__class__ = Own
+    small = shrunk(without_values(model, [1]), drawn(2, 5, 8), drawn(3, 7, 8, seed=6))
+    assert type(small.inner) is Own
+    assert small.inner.out_proj.in_features == 6
+
+
 def causal(x):
     return nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
 
@@ -162,9 +180,12 @@ class Written(Heads):
         if self.way == "masked before":
             scores = scores.masked_fill((x[..., 0] > 0)[:, None, None], -1e9)
         shares = scores.softmax(-1)
+        if self.way == "channels":  # each number of a head attends to its other numbers
+            shares, value = (query.transpose(-2, -1) @ key).softmax(-1), value.transpose(-2, -1)
         if self.way == "masked after":
             shares = shares.masked_fill((x[..., 0] > 0)[:, None, None], 0.0)
-        said = (shares @ value).transpose(1, 2)
+        said = shares @ value
+        said = (said.transpose(-2, -1) if self.way == "channels" else said).transpose(1, 2)
         said = said.reshape(*x.shape[:2], 12) if self.way == "width" else said.flatten(2)
         return self.leave(x + self.joined(said))
 
@@ -174,12 +195,15 @@ class Written(Heads):
 
 
 @pytest.mark.parametrize(
-    ("way", "left"), [("plain", 24), ("masked before", 24), ("masked after", 36), ("number", 36), ("width", 36)]
+    ("way", "left"),
+    [("plain", 24), ("masked before", 24), ("masked after", 36), ("number", 36), ("width", 36), ("channels", 36)],
 )
 def test_a_head_by_hand_goes_where_the_code_leaves_room_and_its_shares_sum_to_one(way, left):
     model = filled(Written(way)).double()
     with torch.no_grad():
         model.qkv.weight[28:32] = 0  # the values of the second head
-    small = shrunk(model, drawn(3, 5, 6), drawn(4, 7, 6, seed=8))
+        if way == "channels":  # where what a head says hangs on the length, also when all that it is told is the same
+            model.qkv.weight[4:8] = model.qkv.weight[16:20] = 0
+    small = shrunk(model, drawn(1, 5, 6), drawn(4, 7, 6, seed=8))
     assert (small.qkv.out_features, small.num_heads) == (left, left // 12)
     assert model.num_heads == 3

@@ -47,7 +47,7 @@ class Following(TorchFunctionMode):
         super().__init__()
         self.caution = caution  # 1: keep units whose number the network may have written down in a reshape,
         # 2: keep heads, and units of a tensor whose size the network asks for
-        self.attentions = {id(m) for m in model.modules() if type(m) in (nn.MultiheadAttention, heads.FewerHeads)}
+        self.attentions = {id(m) for m in model.modules() if type(m) in heads.KINDS}
         self.units = Units()
         self.places: dict[tuple[int, int], np.ndarray] = {}  # the units along an axis of a parameter or buffer
         self.readers: dict[tuple[int, ...], Reader] = {}

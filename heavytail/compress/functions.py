@@ -44,7 +44,7 @@ POOLS = {f"{kind}_pool{d}d": d for kind in ("max", "avg", "adaptive_max", "adapt
 AVERAGES = frozenset(name for name in POOLS if name.startswith("avg"))
 REDUCTIONS = frozenset(["mean", "sum", "amax", "amin"])
 RESIZED = frozenset(["interpolate", "upsample"])
-PRODUCTS = frozenset(["matmul", "rmatmul", "bmm", "scaled_dot_product_attention"])
+PRODUCTS = frozenset(["matmul", "bmm", "scaled_dot_product_attention"])
 JOINS = frozenset(["cat", "concat", "concatenate"])
 # What asks for a number that the network then decides by, or for a result whose shape hangs on numbers.
 ASKING = _words(
@@ -220,7 +220,9 @@ def attended(step: Step, result: Tensor) -> tuple[Known, list[np.ndarray]] | Non
     axis, last = lines[0].axis, lines[-1]
     if axis >= result.ndim - 2 or result.shape[axis] != len(last.units):
         return None
-    constant = last.constant if steady else np.zeros(len(last.units), dtype=bool)
+    things = tensors[-1].detach().movedim(axis, 0)
+    alike = (things - things[..., :1, :]).abs() <= 1e-9 * things.abs()
+    constant = last.constant & steady & alike.flatten(1).all(1).cpu().numpy()
     return Known(step.data, Line(axis, last.units, constant | step.silent[0])), [line.units for line in lines]
 
 

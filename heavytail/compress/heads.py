@@ -71,6 +71,9 @@ class FewerHeads(nn.MultiheadAttention):
         return (said.transpose(0, 1) if self.batch_first else said), None
 
 
+KINDS = (nn.MultiheadAttention, FewerHeads)  # whose heads can go: a class of somebody else's may do anything with them
+
+
 def lose(attention: Any) -> None:
     """Make of an attention whose projections have become smaller one of fewer heads."""
     left = attention.out_proj.weight.shape[1]

@@ -162,7 +162,7 @@ def _format(tensor: Tensor) -> torch.memory_format:
 def _resize(module: Any, grouped: bool) -> None:
     """The sizes that a layer says it has are those of its weight."""
     weight = getattr(module, "weight", None)
-    if isinstance(module, nn.MultiheadAttention):
+    if type(module) in heads.KINDS:
         heads.lose(module)
     if isinstance(module, nn.modules.batchnorm._BatchNorm) and isinstance(module.running_mean, Tensor):
         module.num_features = len(module.running_mean)
