@@ -25,6 +25,7 @@ from torch import Tensor
 from heavytail import _sampler, noise
 from heavytail.lab import measuring, sweeps, trainer, training
 from heavytail.lab.bench import loop
+from heavytail.lab.bench.shipping import shipping
 from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, Shape, descend, kick, networks, stage
 from heavytail.lab.bench.timing import Figure, Sides, ratios, side_by_side
 from heavytail.lab.engines import two_layer
@@ -259,6 +260,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
     "growth": growth,
     "workers": second_worker,
     "memory": memory,
+    "shipping": shipping,
 }
 
 

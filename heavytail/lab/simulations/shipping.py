@@ -250,7 +250,7 @@ def _batches(run: Run, dataset: Dataset, stream: str, steps: int) -> Iterator[Te
 
 @torch.inference_mode()
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The share of rows of x, (N, ...), whose largest output is at the label y, (N,); NaN where weights are no numbers."""
+    """The share of rows of x, (N, ...), whose largest output is at the label y, (N,); NaN of what diverged."""
     if not _is_sound(model):
         return math.nan
     right = sum(int((model(some).argmax(1) == labels).sum()) for some, labels in _split(x, y))
