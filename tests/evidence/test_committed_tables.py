@@ -195,7 +195,7 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
 )
 @pytest.mark.long
 def test_a_network_that_one_would_ship_is_made_again_from_its_record(name):
-    """Sizes to the byte; accuracies as far as rounding goes, of plain SGD: of noise other tests say what it does to it."""
+    """Sizes to the byte; accuracies of plain SGD as far as rounding goes. Other tests say what noise makes of it."""
     table = results.read_table(DATA / "results" / "quick" / f"ship-{name}.parquet")
     plain = table[(table["sigma"] == 0) & table["prune"] & table["int8"] & (table["seed"] == table["seed"].min())]
     (record,) = simulations.simulations_of(plain)

@@ -13,8 +13,9 @@ from torch import nn
 
 from heavytail import compress, networks, streams
 from heavytail.compress import Measurements
+from heavytail.extras import need
 from heavytail.lab.bench.stage import ECG5000, MNIST, Shape
-from heavytail.lab.bench.timing import Figure
+from heavytail.lab.bench.timing import Figure, Missing
 from heavytail.lab.simulations import Shipping
 
 BATCHES = (1, 64, 1024)
@@ -35,6 +36,11 @@ def shipping(
     percentile, and `shipping.WAY.over_whole`, times the whole network in the same round, with the spread of rounds.
     `shipping.WAY.over_multiple` is the same of odd widths against a multiple of 8. About `seconds` for each shape.
     """
+    try:
+        for package in ("safetensors", "onnx", "onnxscript", "onnxruntime"):
+            need(package, "the case shipping", "ship")
+    except ModuleNotFoundError as error:
+        raise Missing(str(error)) from error
     for shape, width in sizes:
         ladder = [width, *reversed(Shipping(width=width).ladder[:-1])]
         found = _measured(shape, ladder, seconds, batches)

@@ -36,6 +36,7 @@ from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines.protocol import shorten
 from heavytail.lab.runs import Run
 from heavytail.lab.simulations.record import Simulation
+from heavytail.networks.keeping import copied
 
 #: Units that are kept, as far as a network has them; from 120 on they repeat tenfold.
 _FINE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80)
@@ -165,7 +166,7 @@ def measure(simulation: Shipping, device: str) -> dict[tuple[str, int], Tensor]:
             tune(simulation, small, dataset)
         found["tuned", level] = _accuracy(small, dataset.x_test, dataset.y_test) if sound else math.nan
     if simulation.int8:
-        content = quantised(model if sound else start, dataset.x_train[:2])
+        content = quantised(copied(model if sound else start).cpu(), dataset.x_train[:2].cpu())
         found["int8_bytes", simulation.width] = len(content)
         found["int8", simulation.width] = _accuracy_of_file(content, dataset) if sound else math.nan
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in found.items()}
