@@ -34,6 +34,18 @@ class Residual(nn.Module):
         y = torch.relu(self.bn1(self.conv1(x)))
         return torch.relu(self.bn2(self.conv2(y)) + self.bn3(self.short(x)))
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Let channels whose filter is all zero say 0, in place.
+
+        Their normalisation would go on to say a constant, which no bias can stand for before a convolution that pads
+        with zeros: `compress.shrink` then keeps them.
+        """
+        for layer, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.short, self.bn3)):
+            gone = (layer.weight == 0).flatten(1).all(1)
+            norm.weight[gone] = 0
+            norm.bias[gone] = 0
+
 
 def resnet(shape: Sequence[int], classes: int, *, width: int, depth: int, generator: torch.Generator) -> nn.Sequential:
     """A residual network with stages of `width`, 2 `width` and 4 `width` channels, after a stem of stride 2.

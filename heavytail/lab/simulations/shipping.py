@@ -37,6 +37,7 @@ from heavytail.lab.engines.protocol import shorten
 from heavytail.lab.runs import Run
 from heavytail.lab.simulations.record import Simulation
 from heavytail.networks.keeping import copied
+from heavytail.networks.residual import Residual
 
 #: Units that are kept, as far as a network has them; from 120 on they repeat tenfold.
 _FINE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80)
@@ -213,9 +214,15 @@ def trained(run: Run, dataset: Dataset) -> nn.Module:
 
 
 def smaller(simulation: Shipping, model: nn.Module, level: int, dataset: Dataset) -> nn.Module:
-    """The network pruned to so many units, without those that are zero; the `model` is left as it is."""
+    """The network pruned to so many units, without those that are zero; the `model` is left as it is.
+
+    In a residual network a pruned channel loses what its normalisation adds, too: see `Residual.silence`.
+    """
     sample, tied = dataset.x_train[:2], simulation.network == "resnet"
     pruned = compress.prune(model, keep=level / simulation.width, sample=sample, coupled=tied)
+    for block in pruned.modules():
+        if isinstance(block, Residual):
+            block.silence()
     return compress.shrink(pruned, sample)
 
 
