@@ -11,12 +11,12 @@ _SAID = {"holds": "smaller than", "fails": "larger than", "no difference": "as l
 
 
 def kilobytes(count: float) -> str:
-    """A number of bytes, in thousands from a thousand on.
+    """A number of bytes, in thousands or millions from there on.
 
     >>> kilobytes(712.0), kilobytes(18328), kilobytes(3176160)
-    ('712 B', '18.3 kB', '3180 kB')
+    ('712 B', '18.3 kB', '3.18 MB')
     """
-    return f"{count:.0f} B" if count < 1000 else f"{count / 1000:.3g} kB" if count < 1e6 else f"{count / 1000:.0f} kB"
+    return f"{count:.0f} B" if count < 1e3 else f"{count / 1e3:.3g} kB" if count < 1e6 else f"{count / 1e6:.3g} MB"
 
 
 def who_wins(title: str, race: pd.DataFrame) -> str:

@@ -832,7 +832,7 @@ def in_bytes(count):
     """A number of bytes as the chapter writes it."""
     if count < 1000:
         return f"{count:.0f} B"
-    return f"{count / 1000:.3g} kB" if count < 1e6 else f"{count / 1000:.0f} kB"
+    return f"{count / 1000:.3g} kB" if count < 1e6 else f"{count / 1e6:.3g} MB"
 
 
 CHAPTERS = {
