@@ -88,14 +88,13 @@ def smallest(files: pd.DataFrame) -> pd.DataFrame:
     Columns as those of `networks`, and `enough`; where that is false nothing was, and the row is the whole network of
     plain SGD of the same seed. Of files of equal size the most accurate is taken.
     """
-    least, whole = target(files), _whole(files).set_index("seed")
-    rows = []
-    for (arm, strength, noise, way, seed), own in files.groupby([*_ARM, "way", "seed"], sort=False):
-        good = own[own["accuracy"] >= least - 1e-9].sort_values(["bytes", "accuracy"], ascending=[True, False])
-        one = good.iloc[0] if len(good) else whole.loc[seed]
-        told = {"arm": arm, "strength": strength, "noise": noise, "way": way, "seed": seed, "enough": bool(len(good))}
-        rows.append({**one.to_dict(), **told})
-    return pd.DataFrame(rows)
+    own = [*_ARM, "way", "seed"]
+    good = files[files["accuracy"] >= target(files) - 1e-9].sort_values(["bytes", "accuracy"], ascending=[True, False])
+    found = good.drop_duplicates(own).assign(enough=True)
+    others = files.drop_duplicates(own)[own].merge(found[own], how="left", indicator=True)
+    without = others[others["_merge"] == "left_only"].drop(columns="_merge")
+    instead = without.merge(_whole(files).drop(columns=[*_ARM, "way"]), on="seed").assign(enough=False)
+    return pd.concat([found, instead[found.columns]] if len(instead) else [found], ignore_index=True)
 
 
 def ways(files: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +184,7 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
 
 
 def against_pruned(table: pd.DataFrame) -> list[Cell]:
-    """Bytes of the smallest file with heavy-tailed noise over those with plain SGD, both pruned: a cell a setting."""
+    """Bytes of the smallest file with heavy-tailed noise over those with plain SGD, both pruned: a cell a noise."""
     return _against(table, "pruned", "pruned")
 
 
@@ -258,9 +257,15 @@ def _milliseconds(rows: pd.DataFrame, batch: int, known: Mapping[tuple[Any, ...]
 
 
 def _noisy(chosen: pd.DataFrame, way: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """The smallest files of each noise and strength that came to their size in this way, by seed."""
+    """The smallest files of each noise that came to their size in this way, by seed, at the strength best for it.
+
+    That is the one whose median file is the smallest, and of equals the least: whether noise makes the better network
+    is asked of each type once.
+    """
     noisy = chosen[(chosen["noise"] != "") & (chosen["way"] == way)]
-    for (arm, strength, noise), own in noisy.groupby(_ARM):
+    middle = noisy.groupby(_ARM)["bytes"].median().sort_index().sort_values(kind="stable").reset_index()
+    for arm, strength, noise, _ in middle.drop_duplicates("arm").sort_values("arm").itertuples(index=False):
+        own = noisy[(noisy["arm"] == arm) & (noisy["strength"] == strength)]
         yield f"{arm}, σ = {strength:g}", str(noise), own.set_index("seed")
 
 

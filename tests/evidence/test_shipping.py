@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -50,6 +51,12 @@ def needs(units):
     return lambda record, way: units if record.sigma else 16
 
 
+@cache
+def made(units):
+    """The table in which noise needs so many units, made once: nothing changes it."""
+    return shipped(needs(units))
+
+
 def times(take):
     """A report that says what networks take, by their units."""
     rows = [
@@ -81,7 +88,7 @@ def test_units_are_those_in_the_file_also_where_a_lasso_left_fewer_than_were_kep
 
 
 def test_what_is_enough_is_one_point_below_plain_sgd_whatever_the_other_arms_do():
-    table = shipped(needs(4))
+    table = made(4).copy()
     least = shipping.target(shipping.networks(table))
     assert least == pytest.approx(0.94, abs=1e-4)
     noisy = table["sigma"] > 0
@@ -119,18 +126,18 @@ def test_a_training_that_diverged_guesses_and_ships_the_whole_network_of_plain_s
 
 
 def test_ratios_are_taken_seed_by_seed_and_few_seeds_have_no_interval():
-    ways = shipping.ways(shipping.networks(shipped(needs(4)))).set_index(["arm", "strength", "way"])
+    ways = shipping.ways(shipping.networks(made(4))).set_index(["arm", "strength", "way"])
     row = ways.loc["shared, α = 1.75", 0.1, "tuned"]
     assert (row["bytes"], row["units"], row["enough"], row["seeds"]) == (260, 4, 12, 12)
     assert [row[name] for name in ("pruned", "pruned_low", "small_high")] == pytest.approx([260 / 740] * 3)
     assert ways["bytes"].is_monotonic_increasing
-    few = shipping.ways(shipping.networks(shipped(needs(4), seeds=[1, 2])))
+    few = shipping.ways(shipping.networks(made(4)[made(4)["seed"] <= 2]))
     assert few["pruned_low"].eq(-math.inf).all()
 
 
 @pytest.mark.parametrize(("word", "first"), [("holds", shipping.NOISE), ("fails", arms.PLAIN)])
 def test_the_race_is_won_by_the_smallest_file_of_anybody(word, first):
-    race = shipping.race(shipping.networks(shipped(needs(FACTOR[word]))))
+    race = shipping.race(shipping.networks(made(FACTOR[word])))
     assert set(race["contender"]) == set(shipping.CONTENDERS)
     assert race["contender"].iloc[0] == first
     assert set(race.loc[race["contender"] != shipping.NOISE, "word"]) == {word}
@@ -158,10 +165,21 @@ def test_every_claim_about_what_one_would_ship_can_come_out_each_way(claim, word
     takes = {"holds": float, "fails": lambda units: 1.0 / units, "no difference": lambda units: 1.0}
     by_whole = claim.measure is shipping.faster_than_whole
     figures = times(takes[word] if by_whole else float) if claim.report else None
-    table = shipped(needs(FACTOR[word]))
+    table = made(FACTOR[word])
     assert claims.hold(claim, table, "quick", figures).verdict == word
     few = table[table["seed"] <= 6]
     assert claims.hold(claim, few, "quick", figures).verdict == "undecided"  # three types want seven seeds
+
+
+def test_each_noise_is_asked_once_at_the_strength_that_is_best_for_it_in_that_way():
+    better = {"pruned": 0.1, "tuned": 0.01}
+    table = shipped(lambda record, way: 4 if record.sigma == better.get(way) else 64 if record.sigma else 16)
+    for claim, sigma in (("smaller-than-plain-pruned", 0.1), ("smaller-than-plain-tuned", 0.01)):
+        entry = claims.hold(f"{claim}-ship-mnist", table, "quick")
+        assert [cell.label for cell in entry.cells] == [
+            f"{noise}, α = 1.75, σ = {sigma:g}" for noise in ("entrywise", "isotropic", "shared")
+        ]
+        assert entry.verdict == "holds"
 
 
 def test_there_are_claims_about_files_and_times_of_both_data_sets_and_federated_learning_is_not_tested():
@@ -173,7 +191,7 @@ def test_there_are_claims_about_files_and_times_of_both_data_sets_and_federated_
 
 
 def test_a_claim_about_time_wants_its_report_and_shapes_that_were_not_timed_decide_nothing(tmp_path):
-    table, claim = shipped(needs(4)), claims.named("faster-than-small-ship-mnist")
+    table, claim = made(4), claims.named("faster-than-small-ship-mnist")
     with pytest.raises(
         ValueError, match=r"is about time: pass the figures of data/performance/shipping-2-cores\.json$"
     ):
@@ -187,6 +205,6 @@ def test_a_claim_about_time_wants_its_report_and_shapes_that_were_not_timed_deci
 
 
 def test_a_table_of_files_has_the_scale_of_its_whole_networks():
-    assert scales.scale(shipped(needs(4))) == "toy"  # 100 neurons of 5000
+    assert scales.scale(made(4)) == "toy"  # 100 neurons of 5000
     wide = [replace(WHOLE, width=5000, samples=samples) for samples in (0, 20_000)]
     assert [scales.scale(shipped(needs(4), [1], [record])) for record in wide] == ["full", "reduced"]
