@@ -808,6 +808,8 @@ def of_files(table):
     whole = cells[quiet & cells["prune"] & (cells["level"] == cells["width"])].set_index("seed")
     enough = whole["accuracy"].median() - 0.01
 
+    in_eight_bits = cells[~cells["prune"] & (cells["int8"] >= enough - 1e-9)]
+
     def least(rows, way):
         """The median over seeds; where no file is accurate enough, the whole network of plain SGD counts."""
         good = rows[rows[way] >= enough - 1e-9].groupby("seed")["bytes"].min()
@@ -823,6 +825,7 @@ def of_files(table):
         "noise": in_bytes(best(cells[cells["sigma"] > 0], ["noise", "sigma"])),
         "lasso": in_bytes(best(cells[cells["group_lasso"] > 0], "group_lasso")),
         "scratch": in_bytes(least(cells[~cells["prune"]], "tuned")),
+        "small_int8": in_bytes(in_eight_bits.groupby("seed")["int8_bytes"].min().median()),
         "whole_bytes": in_bytes(whole["bytes"].median()),
         "whole_accuracy": percent(whole["accuracy"].median()),
     }
