@@ -96,7 +96,7 @@ WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures",
 SHIPPED = {"safetensors", "onnx", "onnxscript", "onnxruntime", "torch_pruning"}
 OPTIONAL = {
     "library": {"triton"} | SHIPPED,
-    "lab": {"dask", "distributed"},
+    "lab": {"dask", "distributed"} | SHIPPED,
 }
 
 

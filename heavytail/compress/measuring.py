@@ -170,6 +170,18 @@ def measure(
         return Measurements(tuple(replace(measured[name], timings=tuple(timed[name])) for name in models))
 
 
+def weights_file(model: nn.Module) -> bytes:
+    """The weights and buffers of a network as safetensors, tied ones once: the bytes that `measure` counts.
+
+    >>> len(weights_file(nn.Linear(3, 2)))
+    160
+    """
+    written = need("safetensors.torch", "heavytail.compress.measure", "ship").save
+    states = {value.data_ptr() or key: (key, value) for key, value in model.state_dict().items()}
+    content: bytes = written({key: value.detach().contiguous().clone() for key, value in states.values()})
+    return content
+
+
 def check(batches: Sequence[int], seconds: float) -> None:
     """Raise ValueError, in one sentence, for sizes of batches or a time that `measure` cannot use."""
     sizes = list(batches)
@@ -195,10 +207,7 @@ def _onnx(model: nn.Module, batch: Batch) -> tuple[bytes | None, str]:
 
 
 def _one(name: str, model: nn.Module, batch: Batch, batches: Sequence[int], file: tuple[bytes | None, str]) -> Measured:
-    from safetensors.torch import save as written
-
-    states = {value.data_ptr() or key: (key, value) for key, value in model.state_dict().items()}  # tied ones once
-    content = written({key: value.detach().contiguous().clone() for key, value in states.values()})
+    content = weights_file(model)
     return Measured(
         name=name,
         parameters=sum(p.numel() for p in model.parameters()),

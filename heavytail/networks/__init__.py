@@ -6,6 +6,7 @@ Every constructor takes the generator that draws its initial weights; the global
 from __future__ import annotations
 
 from heavytail.networks.paper import NETWORKS, Mean, MeanField, build, check, fcn, vgg
+from heavytail.networks.residual import resnet
 from heavytail.networks.roles import hidden_weights, output_weights
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "fcn",
     "hidden_weights",
     "output_weights",
+    "resnet",
     "vgg",
 ]

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from heavytail import Run, _sampler, train
-from heavytail.evidence import arms, controls
+from heavytail.evidence import arms, controls, shipping
 from heavytail.lab import results, simulations
 from heavytail.lab.runs import read_grid
 
@@ -55,7 +55,13 @@ def clean(table):
 
 
 def diverges(table):
-    """Rows of networks with all assumptions broken at once: their drift grows with the weights and no step is small."""
+    """Rows that may be NaN: of networks with all assumptions broken at once, whose drift grows with the weights so that
+    no step is small, and accuracies of what one would ship, of a training or a tuning that blew up.
+    """
+    if "tune_steps" in table:
+        blown = table.loc[(table["quantity"] == "train_accuracy") & table["value"].isna(), "key"]
+        lost = table["key"].isin(blown) & table["quantity"].isin(["train_accuracy", "accuracy", "int8"])
+        return (lost | (table["quantity"] == "tuned")).to_numpy()
     if "activation" not in table:
         return np.zeros(len(table), dtype=bool)
     return ((table["activation"] == "relu") & table["trained"] & table["summed"]).to_numpy()
@@ -89,13 +95,15 @@ def test_a_table_of_simulations_has_every_number_of_every_repeat_once_and_finite
     table = results.read_table(path)
     assert np.isfinite(table.loc[~diverges(table), "value"]).all()
     for _, rows in table[table["quantity"] != "reference_gap"].groupby(["key", "quantity", "level"]):
-        assert sorted(rows["repeat"]) == list(range(rows["repeats"].iloc[0]))
+        assert sorted(rows["repeat"]) == list(range(rows["repeats"].iloc[0] if "repeats" in rows else 1))
 
 
 @tables("quick", simulated=True)
 @pytest.mark.long
 def test_the_cheapest_simulation_of_a_quick_table_is_made_again_by_its_record(path):
     table = results.read_table(path)
+    if "tune_steps" in table:
+        pytest.skip("networks that see data are made again below")
     key = table.loc[table["seconds"].idxmin(), "key"]
     (record,) = [simulation for simulation in simulations.simulations_of(table) if simulation.key == key]
     rows, again = table[table["key"] == key].reset_index(drop=True), simulations.simulate([record])
@@ -115,6 +123,10 @@ def test_a_committed_row_is_made_again_by_its_run(noise):
         assert abs(again[column] - row[column]) <= TOLERANCE, column
     assert again["status"] == row["status"]
 
+
+#: Of what one would ship: the table, and the search for its step sizes.
+KINDS = ("ship", "choose-ship")
+GRIDS_TO_SHIP = sorted((DATA / "grids").glob("*ship-*.toml"))
 
 # Tables to make rows of again: quick ones, and a large one a chapter. Two rows each, first seed: the narrowest network
 # at the heaviest tail of the noise named and the widest at the lightest, or of those that took long the widest that did
@@ -179,6 +191,24 @@ def test_committed_rows_are_made_again_on_their_data(profile, name, noise, place
     held = STEADY_OF_VGG if chaotic else STEADY_NORMS if place == "first" else [*MEASURES, *STEADY_NORMS]
     for column in [*held, *(["test_accuracy_random_0.5"] if place == "last" and not chaotic else [])]:
         assert abs(again[column] - row[column]) <= TOLERANCE * max(1, abs(row[column])), (row["alpha"], column)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs_data(name)) for name in ("ecg5000", "mnist")]
+)
+@pytest.mark.long
+def test_a_network_that_one_would_ship_is_made_again_from_its_record(name):
+    """Sizes to the byte; accuracies of plain SGD as far as rounding goes. Other tests say what noise makes of it."""
+    table = results.read_table(DATA / "results" / "quick" / f"ship-{name}.parquet")
+    plain = table[(table["sigma"] == 0) & table["prune"] & table["int8"] & (table["seed"] == table["seed"].min())]
+    (record,) = simulations.simulations_of(plain)
+    again = simulations.simulate([record]).set_index(["quantity", "level"])["value"]
+    rows = plain.set_index(["quantity", "level"])["value"]
+    assert set(again.index) == set(rows.index)
+    quantity = rows.index.get_level_values("quantity")
+    of_file, by_runtime = quantity.isin(["bytes", "parameters"]), quantity == "int8_bytes"
+    assert again[rows.index][of_file].tolist() == rows[of_file].tolist()
+    assert (again[rows.index] - rows)[~(of_file | by_runtime)].abs().median() <= TOLERANCE
 
 
 # Of the tables whose settings were searched for: the rule for noise beside `chosen`, the inputs of a unit, and step
@@ -302,12 +332,49 @@ def test_doses_are_given_at_the_step_size_of_each_noise_at_its_strongest_and_pla
 def of_workstation():
     """The workstation tables of trained networks, by name."""
     every = {path.stem: results.read_table(path) for path in TABLES if path.parent.name == "workstation"}
-    return {name: rows for name, rows in every.items() if "dataset" in rows}
+    return {name: rows for name, rows in every.items() if "quantity" not in rows}
 
 
 def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
     seeds = [seed for rows in of_workstation().values() for seed in rows["seed"].unique()]
     assert len(seeds) == len(set(seeds)) > 30
+
+
+def test_what_one_would_ship_has_seeds_of_its_own_and_its_searches_have_others():
+    taken = {seed for rows in of_workstation().values() for seed in rows["seed"].unique()}
+    grids = {path.stem: simulations.read_grid(path, "workstation") for path in GRIDS_TO_SHIP}
+    seeds = {name: {record.seed for record in records} for name, records in grids.items()}
+    assert len(seeds) >= 4
+    assert not taken & set.union(*seeds.values())
+    for name in seeds:  # two data sets may share some, as nothing is compared across them
+        assert seeds[name].isdisjoint(seeds.get(f"choose-{name}", set()))
+
+
+@pytest.mark.parametrize("name", ["ecg5000", "mnist"])
+def test_what_one_would_ship_is_trained_at_settings_that_were_searched_for(name):
+    shipped, searched = (simulations.read_grid(DATA / "grids" / f"{kind}-{name}.toml", "workstation") for kind in KINDS)
+    runs = read_grid(DATA / "grids" / f"{name}.toml", "workstation")
+    known = {(run.noise, run.lr, run.sigma, run.weight_decay, run.group_lasso) for run in runs}
+    wide = [record for record in shipped if record.prune]
+    assert {setting_of(record.run) for record in wide} <= known
+    assert {record.noise for record in wide if record.sigma} == {"shared", "entrywise", "isotropic"}
+    assert {record.alpha for record in wide if record.sigma} == {1.75}
+    assert {setting_of(record.run) for record in searched if record.prune} == {
+        setting_of(record.run) for record in wide
+    }
+    rows = shipping.chosen(results.read_table(DATA / "results" / "workstation" / f"choose-ship-{name}.parquet"))
+    arm = ["noise", "lr", "strength", "width", "prune"]
+    chosen = rows.set_index(arm)["tune_lr"]
+    for record in shipped:
+        strength = max(record.sigma, record.weight_decay, record.group_lasso)
+        own = chosen.loc[(record.noise if record.sigma else "", record.lr, strength, record.width, record.prune)]
+        assert record.tune_lr in np.atleast_1d(own)
+    assert len({record.width for record in shipped if not record.prune}) >= 5
+
+
+def setting_of(run):
+    """What a search chooses of a run, and its noise."""
+    return run.noise, run.lr, run.sigma, run.weight_decay, run.group_lasso
 
 
 def alike(table, first, second, measured):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from heavytail import Run, cli
+from heavytail import Run, cli, compress
+from heavytail.compress import Measured, Measurements, Timing
 from heavytail.lab import bench, models, trainer
-from heavytail.lab.bench import cases, loop, stage
+from heavytail.lab.bench import cases, loop, shipping, stage
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 
 SMALL = stage.Shape("digits", 6, 3, 60, 40)
@@ -119,6 +120,45 @@ def test_a_run_of_two_at_once_counts_as_half_their_time(monkeypatch):
         assert (figure.low, figure.high) == pytest.approx((low, high))
     assert found["loop.step_ms", "shared"].value == pytest.approx(150.0)
     assert found["measure.over_loop", "a finished run, the loop on test samples alone"].low == pytest.approx(15.0)
+
+
+def test_networks_that_one_would_ship_are_timed_in_turns_with_the_whole_one(monkeypatch):
+    given = []
+
+    def measured(models, sample, *, batches, **_):
+        given.append((list(models), tuple(sample.shape), batches))
+        times = [("torch", 1e-3), ("onnx", 2e-3)]
+        return Measurements(
+            tuple(
+                Measured(
+                    name,
+                    1,
+                    1,
+                    1,
+                    1,
+                    1,
+                    "",
+                    {},
+                    tuple(Timing(way, "cpu", 8, t, 2 * t, 9, 0.5, 0.4, 0.6) for way, t in times),
+                )
+                for name in models
+            )
+        )
+
+    monkeypatch.setattr(compress, "measure", measured)
+    found = list(shipping.shipping(torch.device("cpu"), 1.0, [(SMALL, 4)], [(4, 3)], (8,)))
+    assert given == [(["4", "3", "2", "1"], (8, 6), (8,)), (["4", "3"], (8, 6), (8,))]
+    known = {(figure.name, figure.case): (figure.value, figure.high) for figure in found}
+    assert known["shipping.onnx.ms", "digits, 2 units, batch 8"] == (2.0, 4.0)
+    assert known["shipping.torch.over_whole", "digits, 2 units, batch 8"] == (0.5, 0.6)
+    assert known["shipping.onnx.over_multiple", "digits, 3 units against 4, batch 8"] == (0.5, 0.6)
+    assert ("shipping.onnx.over_whole", "digits, 4 units, batch 8") not in known
+
+
+def test_without_the_extra_that_ships_networks_they_are_not_timed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(bench.Missing, match=r"^the case shipping needs onnxruntime: pip install 'heavytail\[ship\]'$"):
+        list(shipping.shipping(torch.device("cpu")))
 
 
 def test_an_unknown_case_and_a_device_that_is_not_there_are_refused():

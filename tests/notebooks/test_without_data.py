@@ -27,6 +27,7 @@ WANTS = {
     "deeper": ("mnist", "train-images-idx3-ubyte", 8),
     "noise_types": ("mnist", "train-images-idx3-ubyte", 8),
     "width": ("ecg5000", "ECG5000_TRAIN", 8),
+    "shipping": ("ecg5000", "ECG5000_TRAIN", 8),
     "vgg": ("cifar10", "cifar-10-batches-py", 2),
 }
 

@@ -6,6 +6,7 @@ from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output
 from heavytail.book.figures.frontier import dose, frontier, strengths
 from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
+from heavytail.book.figures.shipping import accuracy_by_bytes, accuracy_by_time
 from heavytail.book.figures.style import style
 from heavytail.book.figures.theory import (
     bounds,
@@ -34,7 +35,9 @@ from heavytail.book.figures.training import (
 from heavytail.book.figures.widths import curves_by_width, norms_by_width, pruning_by_width
 
 __all__ = [
+    "accuracy_by_bytes",
     "accuracy_by_share",
+    "accuracy_by_time",
     "bounds",
     "control_curves",
     "controls",

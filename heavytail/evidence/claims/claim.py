@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import cast
 
-import pandas as pd
-
 from heavytail.evidence.cells import Cell
 from heavytail.evidence.scales import Scale
 from heavytail.evidence.verdicts import VERDICTS as WORDS
@@ -51,6 +49,7 @@ class Claim:
     """A statement that a table can contradict. `expected` is the range the measure `what` must lie in.
 
     Within `margin` of the one finite end of that range there is no difference; a range with two ends has no margin.
+    A claim about time names a `report` of data/performance too: its measure takes the report's figures after the table.
     Raises ValueError for a range and a margin that do not go together.
     """
 
@@ -61,8 +60,9 @@ class Claim:
     what: str = ""
     expected: tuple[float, float] = (0.0, INFINITY)
     table: str = ""
-    measure: Callable[[pd.DataFrame], list[Cell]] | None = None
+    measure: Callable[..., list[Cell]] | None = None
     margin: float = 0.0
+    report: str = ""
 
     def __post_init__(self) -> None:
         check_claimed(self.expected, self.margin)

@@ -13,13 +13,13 @@ from heavytail.evidence.claims.experiments import EXPERIMENTS
 from heavytail.evidence.claims.law import LAW
 from heavytail.evidence.claims.theory import THEORY
 from heavytail.evidence.scales import scale
-from heavytail.lab import simulations
+from heavytail.lab import bench, simulations
 from heavytail.lab.machine import files
 from heavytail.lab.results import read_table
 
 CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
 
-#: Of which study the simulations of a table are, by its name; so are those of untrained-..., and others hold runs.
+#: Of which study the simulations of a table are, by its name; so are untrained-... and ship-..., others hold runs.
 _STUDIES = {
     **{name: name for name in ("chaos", "fluctuations", "discretisation", "batches", "surely", "ablation")},
     **dict.fromkeys(("trained", "rate", "limit-law", "required-width", "roles"), "pruning"),
@@ -27,17 +27,21 @@ _STUDIES = {
 }
 
 
-def hold(claim: Claim | str, table: pd.DataFrame, profile: str) -> Entry:
-    """Hold one claim, or the claim of that id, against a results table."""
+def hold(claim: Claim | str, table: pd.DataFrame, profile: str, figures: pd.DataFrame | None = None) -> Entry:
+    """Hold one claim, or the claim of that id, against a results table, and the figures of the report that it names."""
     claim = named(claim) if isinstance(claim, str) else claim
     if claim.measure is None:
         raise ValueError(f"claim {claim.id!r} has no measure yet")
-    return Entry(claim, profile, claim.judged(claim.measure(table), scale(table)))
+    if claim.report and figures is None:
+        raise ValueError(f"claim {claim.id!r} is about time: pass the figures of data/performance/{claim.report}.json")
+    cells = claim.measure(table, figures) if claim.report else claim.measure(table)
+    return Entry(claim, profile, claim.judged(cells, scale(table)))
 
 
 def ledger(folder: Path | str = "data/results") -> list[Entry]:
     """Every claim against the largest committed table `folder/PROFILE/TABLE.parquet`; "not tested" where there is none.
 
+    Reports of times lie beside the folder, in `performance`.
     Raises FileNotFoundError if there is no such folder, ValueError for a table that is not what its name promises.
     """
     folder = files.named(folder)
@@ -56,10 +60,12 @@ def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
 def study_of(table: str) -> str:
     """The study of a table of simulations, by its name; empty for a table of trained networks.
 
-    >>> study_of("limit-law"), study_of("untrained-mnist"), study_of("mnist")
-    ('pruning', 'untrained', '')
+    >>> study_of("limit-law"), study_of("untrained-mnist"), study_of("mnist"), study_of("ship-mnist")
+    ('pruning', 'untrained', '', 'shipping')
     """
-    return "untrained" if table.startswith("untrained-") else _STUDIES.get(table, "")
+    families = {"untrained-": "untrained", "ship-": "shipping", "choose-ship-": "shipping"}
+    begins = (study for name, study in families.items() if table.startswith(name))
+    return next(begins, _STUDIES.get(table, ""))
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -101,7 +107,7 @@ def named(identity: str) -> Claim:
 def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """How often each of VERDICTS is the word for a noise type, by whose the claims are: the paper's or ours.
 
-    >>> tally([Entry(named("practical-use"), None, ())])["a summary's of it [S]"]["not tested"]
+    >>> tally([Entry(named("federated-use"), None, ())])["a summary's of it [S]"]["not tested"]
     1
     """
     return _tally((entry.claim, word) for entry in entries for word in entry.words)
@@ -110,7 +116,7 @@ def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
 def tally_cells(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """How often each of VERDICTS is the word for a cell, by whose the claims are.
 
-    >>> tally_cells([Entry(named("practical-use"), None, ())])
+    >>> tally_cells([Entry(named("federated-use"), None, ())])
     {}
     """
     return _tally((entry.claim, str(cell.verdict)) for entry in entries for cell in entry.cells)
@@ -181,9 +187,12 @@ def _against_largest(claim: Claim, folder: Path, read: Callable[[Path], pd.DataF
     if not found:
         return Entry(claim, None, ())
     profile, path = found
-    table = read(path)
+    report = folder.parent / "performance" / f"{claim.report}.json"
+    if claim.report and not report.exists():
+        return Entry(claim, None, ())
+    table, figures = read(path), bench.read(report)[1] if claim.report else None
     try:
-        return hold(claim, table, profile)
+        return hold(claim, table, profile, figures)
     except (ValueError, LookupError, ArithmeticError) as error:  # as of a table whose rows are those of another
         raise ValueError(
             f"{path} does not hold what claim {claim.id} is measured from ({error}): make it again by its grid"

@@ -10,10 +10,10 @@ import torch
 
 from heavytail import streams
 from heavytail.lab.bench import on_gpu
-from heavytail.lab.bench.cases import CASES, Missing
+from heavytail.lab.bench.cases import CASES
 from heavytail.lab.bench.on_gpu import Plan
 from heavytail.lab.bench.reports import as_text, fastest_products, machine, read, read_all, report
-from heavytail.lab.bench.timing import Figure
+from heavytail.lab.bench.timing import Figure, Missing
 
 
 def bench(

@@ -25,8 +25,9 @@ from torch import Tensor
 from heavytail import _sampler, noise
 from heavytail.lab import measuring, sweeps, trainer, training
 from heavytail.lab.bench import loop
+from heavytail.lab.bench.shipping import shipping
 from heavytail.lab.bench.stage import ALPHA, ECG5000, MNIST, Shape, descend, kick, networks, stage
-from heavytail.lab.bench.timing import Figure, Sides, ratios, side_by_side
+from heavytail.lab.bench.timing import Figure, Missing, Sides, ratios, side_by_side
 from heavytail.lab.engines import two_layer
 from heavytail.lab.runs import Run
 from heavytail.lab.training import Snapshot
@@ -213,10 +214,6 @@ def memory(device: torch.device) -> Iterator[Figure]:
     yield Figure.of("memory.over_weights_and_data", case, [peak / held], "ratio")
 
 
-class Missing(RuntimeError):
-    """A case wants a package that is not installed."""
-
-
 def second_worker(device: torch.device, runs: int = 16, steps: int = 300, rounds: int = 2) -> Iterator[Figure]:
     """A sweep of digits runs over two Dask workers against one; each is a process of one thread."""
     if device.type != "cpu":
@@ -259,6 +256,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Figure]]] = {
     "growth": growth,
     "workers": second_worker,
     "memory": memory,
+    "shipping": shipping,
 }
 
 

@@ -16,6 +16,10 @@ _CPU = torch.device("cpu")
 _CALLS = 1000  # of a side in its turn, at most
 
 
+class Missing(RuntimeError):
+    """A case wants a package that is not installed."""
+
+
 @dataclass(frozen=True)
 class Figure:
     """A measured number: the median over rounds, the lowest and the highest, and what it is."""

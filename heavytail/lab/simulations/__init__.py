@@ -1,9 +1,7 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
 `Chaos` for T1, `Fluctuations` for its constant, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and
-the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see some
-samples only, `Untrained` for what a network would prune without training.
-"""
+the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see x"""
 
 from __future__ import annotations
 
@@ -22,13 +20,14 @@ import torch
 from heavytail import streams
 from heavytail.lab import results, runs
 from heavytail.lab.machine import devices, files
-from heavytail.lab.simulations import batches, chaos, discretisation, fluctuations, pruning, untrained
+from heavytail.lab.simulations import batches, chaos, discretisation, fluctuations, pruning, shipping, untrained
 from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
 from heavytail.lab.simulations.fluctuations import Fluctuations
 from heavytail.lab.simulations.pruning import Ablation, Pruning
 from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
+from heavytail.lab.simulations.shipping import Shipping
 from heavytail.lab.simulations.untrained import Untrained
 
 _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
@@ -40,6 +39,7 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
     "surely": (Surely, batches.surely),
     "batches": (Batches, batches.order),
     "untrained": (Untrained, untrained.measure),
+    "shipping": (Shipping, shipping.measure),
 }
 
 
@@ -198,6 +198,7 @@ __all__ = [
     "Discretisation",
     "Fluctuations",
     "Pruning",
+    "Shipping",
     "Simulation",
     "Surely",
     "Untrained",

@@ -788,6 +788,56 @@ def of_performance():
     }
 
 
+def of_shipping():
+    """Numbers of the chapter on what one would ship."""
+    tables = {name: read(f"ship-{name}") for name in ("ecg5000", "mnist")}
+    numbers = {"trainings": str(sum(table["key"].nunique() for table in tables.values()))}
+    numbers["seeds"] = " and ".join(dict.fromkeys(str(table["seed"].nunique()) for table in tables.values()))
+    for name, table in tables.items():
+        numbers |= {f"{what}_{name}": number for what, number in of_files(table).items()}
+    return numbers
+
+
+def of_files(table):
+    """What the chapter says of one table: the smallest file of each contender that is accurate enough."""
+    table["prune"] = table["prune"].astype(bool)
+    cells = table.pivot(index=["key", "level"], columns="quantity", values="value").reset_index()
+    fields = ["key", "noise", "sigma", "weight_decay", "group_lasso", "width", "prune", "seed"]
+    cells = cells.merge(table[fields].drop_duplicates("key"), on="key")
+    quiet = (cells["sigma"] == 0) & (cells["weight_decay"] == 0) & (cells["group_lasso"] == 0)
+    whole = cells[quiet & cells["prune"] & (cells["level"] == cells["width"])].set_index("seed")
+    enough = whole["accuracy"].median() - 0.01
+
+    in_eight_bits = cells[~cells["prune"] & (cells["int8"] >= enough - 1e-9)]
+
+    def least(rows, way):
+        """The median over seeds; where no file is accurate enough, the whole network of plain SGD counts."""
+        good = rows[rows[way] >= enough - 1e-9].groupby("seed")["bytes"].min()
+        return good.reindex(whole.index).fillna(whole["bytes"]).median()
+
+    def best(rows, strength):
+        """That of the strength and way where it is the smallest."""
+        groups = [own for _, own in rows[rows["prune"]].groupby(strength)]
+        return min(least(own, way) for own in groups for way in ("accuracy", "tuned"))
+
+    return {
+        "plain": in_bytes(best(cells[quiet], "sigma")),
+        "noise": in_bytes(best(cells[cells["sigma"] > 0], ["noise", "sigma"])),
+        "lasso": in_bytes(best(cells[cells["group_lasso"] > 0], "group_lasso")),
+        "scratch": in_bytes(least(cells[~cells["prune"]], "tuned")),
+        "small_int8": in_bytes(in_eight_bits.groupby("seed")["int8_bytes"].min().median()),
+        "whole_bytes": in_bytes(whole["bytes"].median()),
+        "whole_accuracy": percent(whole["accuracy"].median()),
+    }
+
+
+def in_bytes(count):
+    """A number of bytes as the chapter writes it."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    return f"{count / 1000:.3g} kB" if count < 1e6 else f"{count / 1e6:.3g} MB"
+
+
 CHAPTERS = {
     "assumptions": of_assumptions,
     "chaos": of_chaos,
@@ -801,6 +851,7 @@ CHAPTERS = {
     "noise_types": of_noise_types,
     "performance": of_performance,
     "required_width": of_required_width,
+    "shipping": of_shipping,
     "vgg": of_vgg,
     "width": of_width,
 }

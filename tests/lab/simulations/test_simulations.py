@@ -14,10 +14,20 @@ from hypothesis import strategies as st
 from made_up_simulations import GRIDS, table
 
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Fluctuations, Pruning, Surely, Untrained
+from heavytail.lab.simulations import (
+    Ablation,
+    Batches,
+    Chaos,
+    Discretisation,
+    Fluctuations,
+    Pruning,
+    Shipping,
+    Surely,
+    Untrained,
+)
 from heavytail.lab.simulations.record import CHUNK, norms
 
-STUDIES = (Chaos, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained)
+STUDIES = (Chaos, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained, Shipping)
 SMALL = {
     "chaos": [
         Chaos(alpha=alpha, width=width, repeats=3, reference=64, steps=4) for alpha in (1.3, 1.5, 2) for width in (4, 8)
@@ -33,6 +43,9 @@ SMALL = {
         Fluctuations(alpha=alpha, width=4, repeats=3, reference=64, steps=4, limit=9) for alpha in (1.5, 2)
     ],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
+    "shipping": [
+        Shipping(dataset="digits", alpha=alpha, sigma=0.01, width=3, steps=3, tune_steps=1) for alpha in (1.5, 2)
+    ],
 }
 
 
@@ -110,6 +123,8 @@ OTHER = {
     "reference": 99, "steps": 7, "horizon": 2.0, "activation": "erf", "trained": True, "summed": True,
     "finest": 64, "keep": 0.2, "spread": 2.0,
     "batch": 3, "limit": 5,
+    "dataset": "mnist", "network": "resnet", "weight_decay": 0.1, "group_lasso": 0.1, "batch_size": 9, "samples": 99,
+    "validation": 9, "tune_steps": 3, "tune_lr": 0.1, "prune": False, "int8": True,
 }  # fmt: skip
 
 
@@ -246,7 +261,7 @@ def test_a_grid_lists_the_simulations_of_its_study(tmp_path):
         (
             "[[quick]]\nalpha = 1.5\n",
             {},
-            r"some.toml must name its study: one of chaos, .*, untrained, not None; if it lists runs, .*",
+            r"some.toml must name its study: one of chaos, .*, shipping, not None; if it lists runs, .*",
         ),
         ('study = "magic"\n[[quick]]\nalpha = 1.5\n', {}, r"some.toml must name its study: .*, not magic"),
         (
