@@ -45,14 +45,19 @@ def index(table: pd.DataFrame) -> list[Cell]:
 
 def compressibility(table: pd.DataFrame) -> list[Cell]:
     """Share of layers whose pruning error is at most its predicted median, K from few to many; alpha from 1 to 2."""
-    some = sorted(table["clients"].unique())[::EVERY]
-    chosen = table[table["clients"].isin(some) & (table["alpha"] > 1) & (table["alpha"] < 2)]
     return shares(
         [
-            Sample(label, kind, (rows["value"] <= predicted(rows)).reset_index(drop=True))
-            for label, kind, _, rows in _cells(chosen, "error")
+            Sample(label, str(rows["noise"].iloc[0]), (rows["value"] <= predicted(rows)).reset_index(drop=True))
+            for label, rows in errors(table)
         ]
     )
+
+
+def errors(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of pruning errors that are held against the law, cell by cell."""
+    some = sorted(table["clients"].unique())[::EVERY]
+    chosen = table[table["clients"].isin(some) & (table["alpha"] > 1) & (table["alpha"] < 2)]
+    return [(label, rows) for label, _, _, rows in _cells(chosen, "error")]
 
 
 def predicted(rows: pd.DataFrame) -> pd.Series:
