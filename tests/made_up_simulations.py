@@ -14,13 +14,29 @@ from scipy import stats
 from heavytail import laws
 from heavytail.evidence import theorems
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Batches, Chaos, Discretisation, Fluctuations, Pruning, Simulation, Surely
+from heavytail.lab.simulations import (
+    Averaging,
+    Batches,
+    Chaos,
+    Discretisation,
+    Fluctuations,
+    Pruning,
+    Simulation,
+    Surely,
+)
 
 GRIDS = Path(__file__).resolve().parents[1] / "data" / "grids"
 #: By quantity, or by (quantity, level): one number a repeat.
 Numbers = Mapping[str | tuple[str, int], Sequence[float] | np.ndarray]
 #: Enough for every claim held against a grid; 40 where none is named.
-REPEATS = {"limit-law": 2000, "required-width": 2000, "trained": 3000, "surely": 60, "fluctuations": 6000}
+REPEATS = {
+    "averaging": 60,
+    "limit-law": 2000,
+    "required-width": 2000,
+    "trained": 3000,
+    "surely": 60,
+    "fluctuations": 6000,
+}
 
 
 def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
@@ -139,6 +155,17 @@ def _batches(s: Batches, agree: bool) -> Numbers:
     return {(name, level): steady(level**power, s.repeats) for level in s.levels for name in ("grid", "end")}
 
 
+def _averaging(s: Averaging, agree: bool) -> Numbers:
+    power = 1 / s.alpha - 1 + (0.0 if agree else 0.1)
+    layer = {"noise": s.noise, "inputs": s.inputs, "spread": s.spread}
+    law = laws.predicted_error(s.alpha, s.width, s.keep, **layer, scale=s.clients ** (1 / s.alpha - 1))
+    return {
+        "scale": steady(s.clients**power, s.repeats),
+        "index": steady(s.alpha if agree else s.alpha - 0.1, s.repeats),
+        "error": steady(law if agree else 1.1 * law, s.repeats),
+    }
+
+
 _NUMBERS: Mapping[str, Callable[..., Numbers]] = {
     "chaos": _chaos,
     "fluctuations": _fluctuations,
@@ -150,5 +177,6 @@ _NUMBERS: Mapping[str, Callable[..., Numbers]] = {
     "limit-law": _limit,
     "required-width": _limit,
     "surely": _surely,
+    "averaging": _averaging,
     "batches": _batches,
 }

@@ -13,11 +13,22 @@ from pyarrow import parquet
 
 from heavytail import cli
 from heavytail.lab import results, simulations
-from heavytail.lab.simulations import Ablation, Batches, Chaos, Discretisation, Fluctuations, Pruning, Surely, Untrained
+from heavytail.lab.simulations import (
+    Ablation,
+    Averaging,
+    Batches,
+    Chaos,
+    Discretisation,
+    Fluctuations,
+    Pruning,
+    Surely,
+    Untrained,
+)
 
 TABLES, LIMITS = "tables of simulations", "full disks and limits"
 SMALL = {
     "chaos": [Chaos(alpha=alpha, width=4, repeats=3, reference=16, steps=4) for alpha in (1.5, 2)],
+    "averaging": [Averaging(alpha=alpha, width=200, repeats=3) for alpha in (1.5, 2)],
     "discretisation": [Discretisation(alpha=alpha, width=3, repeats=2, finest=64) for alpha in (1.5, 2)],
     "pruning": [Pruning(alpha=alpha, width=20, repeats=3, steps=4) for alpha in (1.5, 2)],
     "ablation": [Ablation(alpha=alpha, width=20, repeats=3, activation="erf") for alpha in (1.5, 2)],

@@ -23,6 +23,7 @@ CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
 _STUDIES = {
     **{name: name for name in ("chaos", "fluctuations", "discretisation", "batches", "surely", "ablation")},
     **dict.fromkeys(("trained", "rate", "limit-law", "required-width", "roles"), "pruning"),
+    "averaging": "averaging",
     "assumptions": "chaos",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heavytail.evidence import theorems
+from heavytail.evidence import averaged, theorems
 from heavytail.evidence.claims.claim import INFINITY, Claim
 
 THEORY: tuple[Claim, ...] = (
@@ -210,6 +210,48 @@ THEORY: tuple[Claim, ...] = (
         (0.45, 0.55),
         "required-width",
         theorems.at_required_width,
+    ),
+    Claim(
+        "averaging-scale",
+        "Where K clients add kicks of their own and a server averages, the averaged kicks have K^(1/α-1) times the "
+        "scale of one client's: less for α > 1, more below.",
+        "D",
+        "averaging",
+        "exponent of K in the scale less 1/α - 1",
+        (-0.02, 0.02),
+        "averaging",
+        averaged.scale,
+    ),
+    Claim(
+        "averaging-gaussian",
+        "That of Gaussian kicks is K^(-1/2) times that of one.",
+        "D",
+        "averaging",
+        "exponent of K in the scale at α = 2",
+        (-0.52, -0.48),
+        "averaging",
+        averaged.gaussian,
+    ),
+    Claim(
+        "averaging-index",
+        "Averaging leaves the index of the kicks as it was (by a twentieth, at the largest K).",
+        "D",
+        "averaging",
+        "stability index of the averaged kicks less α",
+        (-0.05, 0.05),
+        "averaging",
+        averaged.index,
+    ),
+    Claim(
+        "averaging-compressibility",
+        "A common start plus averaged kicks prunes as the start plus kicks of one client of scale σ K^(1/α-1), for α "
+        "from 1 to 2: half of the layers stay below the predicted median error (by a tenth of them).",
+        "D",
+        "averaging",
+        "share of layers with at most the predicted median error",
+        (0.4, 0.6),
+        "averaging",
+        averaged.compressibility,
     ),
     Claim(
         "without-bounded-activation",

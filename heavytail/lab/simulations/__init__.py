@@ -1,7 +1,10 @@
 """Simulations behind the theory: a frozen record in, one row a measured number out.
 
 `Chaos` for T1, `Fluctuations` for its constant, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and
-the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see x"""
+the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see some
+samples only, `Untrained` for what a network would prune without training, `Averaging` for kicks of many clients.
+`Shipping` is no theory: trainings, and how accurate is what is left of them at every size.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,17 @@ import torch
 from heavytail import streams
 from heavytail.lab import results, runs
 from heavytail.lab.machine import devices, files
-from heavytail.lab.simulations import batches, chaos, discretisation, fluctuations, pruning, shipping, untrained
+from heavytail.lab.simulations import (
+    averaging,
+    batches,
+    chaos,
+    discretisation,
+    fluctuations,
+    pruning,
+    shipping,
+    untrained,
+)
+from heavytail.lab.simulations.averaging import Averaging
 from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
@@ -33,6 +46,7 @@ from heavytail.lab.simulations.untrained import Untrained
 _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any, torch.Tensor]]]] = {
     "chaos": (Chaos, chaos.measure),
     "fluctuations": (Fluctuations, fluctuations.measure),
+    "averaging": (Averaging, averaging.measure),
     "discretisation": (Discretisation, discretisation.measure),
     "pruning": (Pruning, pruning.measure),
     "ablation": (Ablation, pruning.measure),
@@ -193,6 +207,7 @@ def simulations_of(table: pd.DataFrame) -> list[Simulation]:
 __all__ = [
     "ACTIVATIONS",
     "Ablation",
+    "Averaging",
     "Batches",
     "Chaos",
     "Discretisation",

@@ -16,6 +16,7 @@ from made_up_simulations import GRIDS, table
 from heavytail.lab import results, simulations
 from heavytail.lab.simulations import (
     Ablation,
+    Averaging,
     Batches,
     Chaos,
     Discretisation,
@@ -27,11 +28,12 @@ from heavytail.lab.simulations import (
 )
 from heavytail.lab.simulations.record import CHUNK, norms
 
-STUDIES = (Chaos, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained, Shipping)
+STUDIES = (Chaos, Averaging, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained, Shipping)
 SMALL = {
     "chaos": [
         Chaos(alpha=alpha, width=width, repeats=3, reference=64, steps=4) for alpha in (1.3, 1.5, 2) for width in (4, 8)
     ],
+    "averaging": [Averaging(alpha=alpha, width=200, repeats=3, clients=3) for alpha in (1.5, 2)],
     "discretisation": [Discretisation(alpha=alpha, width=3, repeats=2, finest=64) for alpha in (1.3, 2)],
     "pruning": [Pruning(alpha=alpha, width=20, repeats=3, steps=steps) for alpha in (1.3, 2) for steps in (0, 4)],
     "ablation": [Ablation(alpha=1.5, width=20, repeats=3, steps=4, **f) for f in ({}, {"summed": True})],
@@ -122,7 +124,7 @@ OTHER = {
     "alpha": 1.7, "sigma": 0.5, "noise": "shared", "width": 300, "inputs": 3, "repeats": 17, "seed": 1,
     "reference": 99, "steps": 7, "horizon": 2.0, "activation": "erf", "trained": True, "summed": True,
     "finest": 64, "keep": 0.2, "spread": 2.0,
-    "batch": 3, "limit": 5,
+    "batch": 3, "limit": 5, "clients": 3,
     "dataset": "mnist", "network": "resnet", "weight_decay": 0.1, "group_lasso": 0.1, "batch_size": 9, "samples": 99,
     "validation": 9, "tune_steps": 3, "tune_lr": 0.1, "prune": False, "int8": True,
 }  # fmt: skip
