@@ -67,7 +67,9 @@ def test_the_sentence_names_the_winner_and_where_noise_stands():
 
 def test_the_advice_follows_from_the_words():
     lost = {"A": race((SMALL, 1, "fails"), (NOISE, 2, "")), "B": race((arms.PLAIN, 1, "undecided"), (NOISE, 2, ""))}
-    assert shipping.advice(lost).endswith("on one data set at least it is larger than a small network from scratch.")
+    assert shipping.advice(lost).endswith(
+        "on one data set at least it is larger than that of a small network from scratch."
+    )
     won = {"C": race((NOISE, 1, ""), (SMALL, 2, "holds"))}
     assert shipping.advice(won) == "Here heavy-tailed noise gives the file to ship."
     both = shipping.advice(won | lost)
