@@ -347,7 +347,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     simulate.set_defaults(command=_simulate)
 
-    bench = commands.add_parser("bench", help="speed and memory as ratios measured side by side (ten minutes on a CPU)")
+    bench = commands.add_parser(
+        "bench", help="speed and memory as ratios measured side by side (a quarter of an hour on a CPU)"
+    )
     bench.add_argument("cases", nargs="*", metavar="CASE", help="noise, step, grid, ...; all without a name")
     bench.add_argument("--device", default="cpu", help="as torch names it, such as cuda (default: cpu)")
     bench.add_argument("--json", action="store_true", help="figures and machine as JSON; lines go to standard error")

@@ -22,15 +22,14 @@ def kilobytes(count: float) -> str:
 def who_wins(title: str, race: pd.DataFrame) -> str:
     """The sentence that says whose file is the smallest, and where heavy-tailed noise stands: from `evidence` alone."""
     first, noise = race.iloc[0], race[race["contender"] == shipping.NOISE].iloc[0]
-    start = (
-        f"On {title} the smallest file is that of **{first['contender']}**, {_how(first)}: {kilobytes(first['bytes'])}"
-    )
+    start = f"On {title} the smallest file, in the median over seeds, is that of {_named(first['contender'])}, "
+    start += f"{_how(first)}: {kilobytes(first['bytes'])}"
     if first["contender"] != shipping.NOISE:
-        start += f". With heavy-tailed noise it has {kilobytes(noise['bytes'])} at best, {_how(noise)}"
+        start += f". Heavy-tailed noise leaves {kilobytes(noise['bytes'])} at best, {_how(noise)}"
     others = race[race["contender"] != shipping.NOISE]
     told = []
     for word, phrase in _SAID.items():
-        named = others.loc[others["word"] == word, "contender"].tolist()
+        named = [_named(name) for name in others.loc[others["word"] == word, "contender"]]
         if named:
             told.append(f"{phrase} that of {_listed(named)}")
     return f"{start}. Seed by seed the file with noise is {'; '.join(told)}."
@@ -73,15 +72,17 @@ def neighbours(figures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _how(row: pd.Series) -> str:
-    way = {"pruned": "pruned", "tuned": "pruned and tuned", "small": f"{row['units']:g} neurons in the median"}[
-        row["way"]
-    ]
+    way = {"pruned": "pruned", "tuned": "pruned and tuned", "small": f"{row['units']:g} neurons"}[row["way"]]
     arm = (
         ""
         if row["arm"] in (arms.PLAIN, row["contender"])
         else f"{tables.titled(row['arm'])}, σ = {row['strength']:g}, "
     )
     return arm + way
+
+
+def _named(contender: str) -> str:
+    return "a small network from scratch" if contender == shipping.SMALL else contender
 
 
 def _listed(names: list[str]) -> str:
@@ -114,7 +115,7 @@ def advice(races: dict[str, pd.DataFrame]) -> str:
     """What follows for who ships a network, from the words of the races."""
     smaller, larger = (
         {
-            row["contender"]
+            _named(row["contender"])
             for race in races.values()
             for _, row in race.iterrows()
             if row["contender"] != shipping.NOISE and row["word"] == word
@@ -127,8 +128,8 @@ def advice(races: dict[str, pd.DataFrame]) -> str:
     beaten, ahead = (_listed(sorted(names)) if names else "none" for names in (smaller, larger))
     if not smaller:
         return (
-            "Nobody who wants a small file needs heavy-tailed noise here. At its best it is smaller than no "
-            f"rival for sure, and on one data set at least it is larger than {ahead}."
+            "Nobody who wants a small file needs heavy-tailed noise here. Its best file is shown to be smaller than "
+            f"that of no rival, and on one data set at least it is larger than that of {ahead}."
         )
     return (
         f"On one data set at least heavy-tailed noise at its best is smaller than {beaten}, on one larger than {ahead}."

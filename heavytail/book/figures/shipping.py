@@ -84,7 +84,10 @@ def _lines(rows: pd.DataFrame) -> Iterator[tuple[str, dict[str, object], pd.Data
 
 
 def _medians(rows: pd.DataFrame, across: str) -> pd.DataFrame:
-    return rows.groupby("units")[[across, "accuracy"]].median().sort_values(across)
+    """By number of units; one that few seeds have, as a lasso leaves any, is no median over seeds."""
+    seeds = rows.groupby("units")["seed"].nunique()
+    common = rows["units"].isin(seeds.index[2 * seeds > rows["seed"].nunique()])
+    return rows[common].groupby("units")[[across, "accuracy"]].median().sort_values(across)
 
 
 def _rivals(axis: Axes, own: pd.DataFrame, across: str, *, int8: bool = True) -> None:
