@@ -1,5 +1,6 @@
 """Every plot of the book, from tables and tensors. One style, one colour a noise, axis symbols as in the text."""
 
+from heavytail.book.figures.averaging import averaged_kicks, pruned_by_clients
 from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
@@ -38,6 +39,7 @@ __all__ = [
     "accuracy_by_bytes",
     "accuracy_by_share",
     "accuracy_by_time",
+    "averaged_kicks",
     "bounds",
     "control_curves",
     "controls",
@@ -66,6 +68,7 @@ __all__ = [
     "plan",
     "power_laws",
     "predicted_errors",
+    "pruned_by_clients",
     "pruning_by_alpha",
     "pruning_by_depth",
     "pruning_by_width",

@@ -676,6 +676,35 @@ def of_required_width():
     }
 
 
+def of_averaging():
+    """Numbers of the chapter on averaged kicks, but for shares pruned, which are predicted there."""
+    table = read("averaging")
+    scales = table[(table["quantity"] == "scale") & (table["alpha"] < 2)]
+    off = [slope(rows, "clients") + 1 - 1 / alpha for (alpha, _), rows in scales.groupby(["alpha", "noise"])]
+
+    def balance(alpha, width=2000, inputs=140, scale=0.1):
+        tail = 2**alpha * gamma((inputs + alpha) / 2) / gamma(inputs / 2) / gamma(1 - alpha / 2)  # of Type-III noise
+        kicks = scale * width ** (1 / alpha - 1 / 2) * tail ** (1 / alpha) * sqrt(jumps_quantile(alpha, 0.5))
+        return (kicks * sqrt(3)) ** (alpha / (alpha - 1))  # torch's start has a mean square norm of a third
+
+    return {
+        "off": f"{max(map(abs, off)):.3f}",
+        "factor10": f"{10 ** (1 / 1.5 - 1):.2f}",
+        "factor100": f"{100 ** (1 / 1.5 - 1):.2f}",
+        "gaussian100": f"{1 / sqrt(100):.2f}",
+        "heavy100": f"{100**0.25:.1f}",
+        "wider120": f"{10**0.5:.1f}",
+        "wider150": f"{10**2}",
+        "balance150": f"{balance(1.5):.0f}",
+        "balance175": f"{balance(1.75):.0f}",
+        "layers": grouped(table["repeat"].nunique()),
+        "neurons": str(table["width"].unique().item()),
+        "entries": str(table["inputs"].unique().item()),
+        "fewest": str(table["clients"].min()),
+        "most": grouped(table["clients"].max()),
+    }
+
+
 def of_assumptions():
     """Numbers of the chapter on what experiments break: it says three, the rest are verdicts."""
     distance = read("assumptions").query("quantity == 'distance' and activation == 'relu'")
@@ -840,6 +869,7 @@ def in_bytes(count):
 
 CHAPTERS = {
     "assumptions": of_assumptions,
+    "averaging": of_averaging,
     "chaos": of_chaos,
     "cifar": of_cifar,
     "compressibility": of_compressibility,
