@@ -39,7 +39,7 @@ OF_RIVALS = [
     and claim in EXPERIMENTS
     and claim.measure.__module__ in {module.__name__ for module in (rivals, controls, untrained)}
 ]
-OF_SHIPPING = [claim for claim in MEASURED_CLAIMS if claim.chapter == "shipping"]  # see test_shipping.py
+OF_SHIPPING = [claim for claim in MEASURED_CLAIMS if claim.chapter == "shipping"]  # see test_smallest_files.py
 OTHERS = (*OF_CONTROLS, *OF_DEPTH, *OF_WIDTH, *OF_RIVALS, *OF_SHIPPING)
 OF_RUNS = [claim for claim in MEASURED_CLAIMS if claim in EXPERIMENTS and claim not in OTHERS]
 OF_SIMULATIONS = [claim for claim in MEASURED_CLAIMS if claim in THEORY]

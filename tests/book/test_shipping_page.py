@@ -119,3 +119,8 @@ def test_accuracy_is_drawn_against_time_for_the_sizes_that_were_timed(files, boo
     drawn = next(line for line in figure.axes[0].lines if line.get_label() == arms.PLAIN)
     assert drawn.get_xdata().tolist() == [0.4, 1.6, 6.4]
     plt.close(figure)
+
+
+def test_every_figure_of_shipping_is_drawn_above():
+    own = {name for name in figures.__all__ if getattr(figures, name).__module__.endswith(".shipping")}
+    assert own == {"accuracy_by_bytes", "accuracy_by_time"}
