@@ -4,8 +4,9 @@ A table of the study `shipping` has networks of every size. Accurate enough is w
 against the whole network of plain SGD, the median over seeds: one number for all arms, which none of them moves. Plain
 SGD is what everybody has anyway, and an arm that loses accuracy in training must not be measured against itself.
 
-Of an arm, way and seed the smallest file is chosen among all sizes by the test accuracy. That is in favour of each of
-them alike, and of those most that were tried at more sizes. Where no file is accurate enough, the whole network of
+Of an arm, way and seed the smallest file is chosen among all sizes by the test accuracy. That favours those that were
+tried at more sizes, and what varies most from size to size; `steady` is the stricter rule beside it, by which every
+larger size must be accurate enough too. Where no file is accurate enough, the whole network of
 plain SGD is what one would ship instead, and its bytes count.
 """
 
@@ -82,29 +83,34 @@ def target(files: pd.DataFrame) -> float:
     return float(_whole(files)["accuracy"].median()) - LOSS
 
 
-def smallest(files: pd.DataFrame) -> pd.DataFrame:
+def smallest(files: pd.DataFrame, *, steady: bool = False) -> pd.DataFrame:
     """The smallest file of every arm, strength, way and seed that is accurate enough: one row each.
 
+    With `steady` every larger one of the same arm, strength, way and seed must be so too.
     Columns as those of `networks`, and `enough`; where that is false nothing was, and the row is the whole network of
     plain SGD of the same seed. Of files of equal size the most accurate is taken.
     """
     own = [*_ARM, "way", "seed"]
-    good = files[files["accuracy"] >= target(files) - 1e-9].sort_values(["bytes", "accuracy"], ascending=[True, False])
-    found = good.drop_duplicates(own).assign(enough=True)
+    sizes = files.sort_values(["bytes", "accuracy"], ascending=[True, False])
+    enough = (sizes["accuracy"] >= target(files) - 1e-9).astype(int)
+    if steady:
+        enough = enough[::-1].groupby([sizes[name] for name in own]).cummin().reindex(sizes.index)
+    found = sizes[enough == 1].drop_duplicates(own).assign(enough=True)
     others = files.drop_duplicates(own)[own].merge(found[own], how="left", indicator=True)
     without = others[others["_merge"] == "left_only"].drop(columns="_merge")
     instead = without.merge(_whole(files).drop(columns=[*_ARM, "way"]), on="seed").assign(enough=False)
     return pd.concat([found, instead[found.columns]] if len(instead) else [found], ignore_index=True)
 
 
-def ways(files: pd.DataFrame) -> pd.DataFrame:
+def ways(files: pd.DataFrame, *, steady: bool = False) -> pd.DataFrame:
     """The median smallest file of every arm, strength and way, smallest first, and how it compares.
 
     Columns arm, strength, noise, way, bytes, low, high (its interval), units (the median), enough (of how many seeds
     there was one), seeds; `pruned` and `small` with `_low` and `_high`: the median over seeds of the ratio of bytes to
-    those of plain SGD pruned, and of a small network from scratch. NaN where the table lacks those.
+    those of plain SGD pruned, and of a small network from scratch. NaN where the table lacks those. `steady` as in
+    `smallest`.
     """
-    chosen = smallest(files)
+    chosen = smallest(files, steady=steady)
     rivals = {name: _bytes(chosen, arms.PLAIN, name) for name in ("pruned", "small")}
     rows = []
     for (arm, strength, noise, way), own in chosen.groupby([*_ARM, "way"], sort=False):
@@ -124,14 +130,14 @@ NOISE, SMALL = "heavy-tailed noise", "small from scratch"
 CONTENDERS = (arms.PLAIN, NOISE, arms.DECAY, arms.LASSO, SMALL)
 
 
-def race(files: pd.DataFrame) -> pd.DataFrame:
+def race(files: pd.DataFrame, *, steady: bool = False) -> pd.DataFrame:
     """Each of CONTENDERS at its best in this table, smallest file first, and heavy-tailed noise against it.
 
     Columns contender and those of `ways` without the ratios; `ratio`, `ratio_low` and `ratio_high`, the median over
     seeds of the bytes with noise over those of the contender with its interval; and `word`, what that says of "noise is
-    smaller". Noise has the most settings here, and so the most chances.
+    smaller". Noise has the most settings here, and so the most chances. `steady` as in `smallest`.
     """
-    every, chosen = ways(files), smallest(files)
+    every, chosen = ways(files, steady=steady), smallest(files, steady=steady)
     by_ways = every["way"].isin(["pruned", "tuned"])
     noisy = every["noise"] != ""
     rows = {SMALL: every[every["way"] == "small"], NOISE: every[by_ways & noisy]}

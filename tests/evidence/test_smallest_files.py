@@ -107,6 +107,11 @@ def test_the_smallest_file_may_lie_below_larger_ones_that_are_not_enough_and_of_
     chosen = shipping.smallest(shipping.networks(table))
     row = chosen[(chosen["noise"] == "shared") & (chosen["strength"] == 0.1) & (chosen["way"] == "pruned")].iloc[0]
     assert (row["units"], row["bytes"], row["accuracy"], row["enough"]) == (10, 420, 0.946, True)
+    steady = shipping.smallest(shipping.networks(table), steady=True)
+    row = steady[(steady["noise"] == "shared") & (steady["strength"] == 0.1) & (steady["way"] == "pruned")].iloc[0]
+    assert (row["units"], row["enough"]) == (64, True)  # 16 and 32 units are not enough
+    plain = [rows[(rows["noise"] == "") & (rows["way"] == "pruned")]["bytes"].sum() for rows in (chosen, steady)]
+    assert plain[0] == plain[1] > 0  # of those no larger size fails
 
 
 def test_a_training_that_diverged_guesses_and_ships_the_whole_network_of_plain_sgd():
