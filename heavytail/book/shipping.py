@@ -46,12 +46,12 @@ def who_wins(title: str, race: pd.DataFrame, steady: pd.DataFrame) -> str:
     if first["contender"] != shipping.NOISE:
         start += f". Heavy-tailed noise leaves {kilobytes(noise['bytes'])} at best, {_how(noise)}"
     others = race[race["contender"] != shipping.NOISE]
-    told = []
+    phrases = []
     for word, phrase in _SAID.items():
         named = [_named(name) for name in others.loc[others["word"] == word, "contender"]]
         if named:
-            told.append(f"{phrase} that of {_listed(named)}")
-    return f"{start}. Seed by seed the file with noise is {'; '.join(told)}."
+            phrases.append(f"{phrase} that of {_listed(named)}")
+    return f"{start}. Seed by seed the file with noise is {'; '.join(phrases)}."
 
 
 def table(ways: pd.DataFrame) -> pd.DataFrame:

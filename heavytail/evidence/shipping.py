@@ -153,8 +153,8 @@ def race(files: pd.DataFrame, *, steady: bool = False) -> pd.DataFrame:
         ratio = median_interval(_ratio(sizes(best[NOISE]), sizes(row)))
         word = judge(ratio.low, ratio.high, (-math.inf, 1.0), MARGIN)
         kept = row[["arm", "strength", "noise", "way", "bytes", "low", "high", "units", "enough", "seeds"]]
-        told = {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high, "word": word}
-        found.append({"contender": name, **kept.to_dict(), **told})
+        compared = {"ratio": ratio.value, "ratio_low": ratio.low, "ratio_high": ratio.high, "word": word}
+        found.append({"contender": name, **kept.to_dict(), **compared})
     return pd.DataFrame(found).sort_values("bytes", kind="stable").reset_index(drop=True)
 
 
