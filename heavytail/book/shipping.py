@@ -24,6 +24,23 @@ def kilobytes(count: float) -> str:
     return f"{count:.0f} B" if count < 1e3 else f"{count / 1e3:.3g} kB" if count < 1e6 else f"{count / 1e6:.3g} MB"
 
 
+def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) -> str:
+    """One sentence on who wins where; nobody does where the race by the stricter rule has another winner."""
+    winners = {
+        title: race.iloc[0]["contender"]
+        for title, race in races.items()
+        if race.iloc[0]["contender"] == steady[title].iloc[0]["contender"]
+    }
+    parts = [
+        f"on {title} {_named(winners[title])} gives the smallest file"
+        if title in winners
+        else f"on {title} no way to a small file is ahead by both of our rules"
+        for title in races
+    ]
+    end = "" if shipping.NOISE in winners.values() else ", and heavy-tailed noise is ahead on none of them"
+    return f"{_listed(parts)}{end}.".replace("on ", "On ", 1)
+
+
 def who_wins(title: str, race: pd.DataFrame, steady: pd.DataFrame) -> str:
     """The sentence that says whose file is the smallest, and where heavy-tailed noise stands: from `evidence` alone.
 

@@ -70,6 +70,16 @@ def test_the_sentence_names_the_winner_and_where_noise_stands():
     )
 
 
+def test_the_headline_names_only_those_who_win_by_both_rules():
+    small, noisy = race((SMALL, 1, "fails"), (NOISE, 2, "")), race((NOISE, 1, ""), (SMALL, 2, "holds"))
+    said = shipping.headline({"A": small, "B": small}, {"A": small, "B": noisy})
+    assert said == (
+        "On A a small network from scratch gives the smallest file and on B no way to a small file is ahead by both of "
+        "our rules, and heavy-tailed noise is ahead on none of them."
+    )
+    assert shipping.headline({"A": noisy}, {"A": noisy}) == "On A heavy-tailed noise gives the smallest file."
+
+
 def test_the_advice_follows_from_the_words():
     lost = {"A": race((SMALL, 1, "fails"), (NOISE, 2, "")), "B": race((arms.PLAIN, 1, "undecided"), (NOISE, 2, ""))}
     assert shipping.advice(lost).endswith(
