@@ -1,4 +1,4 @@
-"""The three noises beside each other: how large a neuron's kick is, what an input sees of it, what pruning it buys."""
+"""The three noises beside each other: how large a neuron's kick is, and what pruning it buys."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from heavytail import compress, laws, noise
 from heavytail.evidence.cells import Cell, Sample, medians
@@ -44,23 +43,6 @@ def pure_share(
         norms = noise.vectors(alpha, kind, (neurons, inputs), generator=generator).double().norm(dim=1)
         shares.append(compress.prunable_share(norms.unsqueeze(1)))
     return float(np.median(shares))
-
-
-def exposure(alpha: float, kind: noise.Noise, x: Tensor, kicks: int, *, generator: torch.Generator) -> Tensor:
-    """`|⟨ξ, x⟩| / (‖ξ‖ ‖x‖)`: the share of a kick's length that an input sees. Shape (kicks, samples), in [0, 1].
-
-    x is (samples, ...); each of the `kicks` draws ξ of the noise meets each sample. Raises ValueError for an input
-    that is all zero.
-    """
-    inputs = x.flatten(1).double()
-    lengths = inputs.norm(dim=1)
-    if not bool((lengths > 0).all()):
-        raise ValueError("an input that is all zero sees no kick: leave it out")
-    entries = inputs.shape[1]
-    drawn = noise.vectors(alpha, kind, (kicks, entries), generator=generator, dtype=torch.float64)
-    drawn = drawn.expand(kicks, entries)
-    drawn = drawn / drawn.abs().amax(dim=1, keepdim=True)  # no square overflows
-    return ((drawn @ inputs.T).abs() / (drawn.norm(dim=1, keepdim=True) * lengths)).clamp(max=1)
 
 
 def usable_share(table: pd.DataFrame, allowance: float = ALLOWANCE) -> pd.Series:

@@ -19,6 +19,7 @@ from heavytail.lab.simulations import (
     Batches,
     Chaos,
     Discretisation,
+    Exposure,
     Fluctuations,
     Pruning,
     Surely,
@@ -35,6 +36,7 @@ SMALL = {
     "surely": [Surely(alpha=alpha, width=20, repeats=3, steps=4) for alpha in (1.5, 2)],
     "batches": [Batches(alpha=alpha, width=3, repeats=2, finest=64) for alpha in (1.5, 2)],
     "fluctuations": [Fluctuations(alpha=a, width=4, repeats=3, reference=16, steps=4, limit=9) for a in (1.5, 2)],
+    "exposure": [Exposure(alpha=alpha, width=4, samples=3) for alpha in (1.5, 2)],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
 }
 

@@ -24,6 +24,7 @@ _STUDIES = {
     **{name: name for name in ("chaos", "fluctuations", "discretisation", "batches", "surely", "ablation")},
     **dict.fromkeys(("trained", "rate", "limit-law", "required-width", "roles"), "pruning"),
     "averaging": "averaging",
+    "exposure": "exposure",
     "assumptions": "chaos",
 }
 

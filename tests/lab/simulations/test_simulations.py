@@ -20,6 +20,7 @@ from heavytail.lab.simulations import (
     Batches,
     Chaos,
     Discretisation,
+    Exposure,
     Fluctuations,
     Pruning,
     Shipping,
@@ -28,7 +29,19 @@ from heavytail.lab.simulations import (
 )
 from heavytail.lab.simulations.record import CHUNK, norms
 
-STUDIES = (Chaos, Averaging, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained, Shipping)
+STUDIES = (
+    Chaos,
+    Averaging,
+    Fluctuations,
+    Discretisation,
+    Pruning,
+    Ablation,
+    Surely,
+    Batches,
+    Untrained,
+    Exposure,
+    Shipping,
+)
 SMALL = {
     "chaos": [
         Chaos(alpha=alpha, width=width, repeats=3, reference=64, steps=4) for alpha in (1.3, 1.5, 2) for width in (4, 8)
@@ -45,6 +58,7 @@ SMALL = {
         Fluctuations(alpha=alpha, width=4, repeats=3, reference=64, steps=4, limit=9) for alpha in (1.5, 2)
     ],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
+    "exposure": [Exposure(alpha=alpha, width=4, samples=3) for alpha in (1.5, 2)],
     "shipping": [
         Shipping(dataset="digits", alpha=alpha, sigma=0.01, width=3, steps=3, tune_steps=1) for alpha in (1.5, 2)
     ],
@@ -121,7 +135,7 @@ def test_an_alpha_of_two_is_the_same_simulation_as_2_0():
 
 OTHER = {
     "lr": 0.5,
-    "alpha": 1.7, "sigma": 0.5, "noise": "shared", "width": 300, "inputs": 3, "repeats": 17, "seed": 1,
+    "alpha": 1.7, "sigma": 0.5, "noise": "shared", "width": 301, "inputs": 3, "repeats": 17, "seed": 1,
     "reference": 99, "steps": 7, "horizon": 2.0, "activation": "erf", "trained": True, "summed": True,
     "finest": 64, "keep": 0.2, "spread": 2.0,
     "batch": 3, "limit": 5, "clients": 3,
