@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from heavytail.book import page, tables
 from heavytail.evidence import arms, claims, experiments
 from heavytail.evidence.claims import Entry
 from heavytail.lab import results
-from heavytail.lab.runs import Run
 
 #: The alpha at which a search chose the settings of every noise.
 SEARCHED = 1.75
@@ -54,11 +53,6 @@ class Experiment:
     def paper(self) -> pd.DataFrame:
         """Plain SGD at `step` and heavy-tailed noise, the paper's own arms, each noise at its strongest."""
         return arms.of_the_paper(self.table, self.step)
-
-    def live(self, runs: Iterable[Run]) -> list[Run]:
-        """Of the runs of a grid those of the paper's own arms, chosen as in `paper`: what a page trains anew."""
-        rows = results.tabled(asdict(run) for run in runs)
-        return results.runs_of(arms.of_the_paper(rows, self.step))
 
     @cached_property
     def strong(self) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import ast
 import importlib
 import math
 import numbers
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,35 +67,6 @@ def grouped(number: float) -> str:
     return f"{int(number):,}".replace(",", "\u00a0")
 
 
-def data_or_digits(name: str) -> tuple[str, str]:
-    """The data set that a page can train on here: the named one, or the digits; and a sentence that says which.
-
-    Without data and without a network a page still builds, and says what to do. Neither sentence names a path of this
-    machine, for a page is shared.
-    """
-    from heavytail.lab import datasets
-
-    warnings.simplefilter("ignore", datasets.UnofficialData)  # the sentence says it, without a path of this machine
-    try:
-        verified = datasets.load(name).verified
-    except datasets.DataUnavailable:
-        message = (
-            f"**{name} could not be had** while this page was made, so its live part trained on the digits instead."
-        )
-        official = datasets.OFFICIAL[name].base
-        todo = (
-            f"put {official.files}, or {official.name}.npz, into a folder and name that folder in the variable "
-            f"HEAVYTAIL_DATA, then run this page again; `heavytail data {name}` says what is missing on your machine."
-        )
-        return "digits", f"{message} What to do: {todo}"
-    if verified:
-        return name, f"The live part of this page trained on {name} itself."
-    message = (
-        f"The live part of this page trained on the {name} of this machine, which is **not the official data set**"
-    )
-    return name, f"{message}; `heavytail data {name}` says how it differs."
-
-
 def pages(root: Path) -> list[Path]:
     """The pages that `_toc.yml` lists, in the order of the book. Raises ValueError for one that is not there."""
     contents = need("yaml").safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
@@ -136,9 +106,12 @@ def has_code(notebook: Any) -> bool:
     return any(cell.cell_type == "code" for cell in notebook.cells)
 
 
-#: What a chapter may import that only shows what is committed. Nothing here trains, and what draws has its own seed or
-#: wants a generator, which is had elsewhere.
-SHOWS = {"IPython", "pandas", "heavytail.book", "heavytail.evidence", "heavytail.lab.results"}
+#: What a chapter may import that only shows what is committed. Nothing here trains, records of runs do nothing, and
+#: what draws has its own seed or wants a generator, which is had elsewhere.
+SHOWS = {
+    *("IPython", "pandas", "heavytail.book", "heavytail.evidence"),
+    *("heavytail.laws", "heavytail.lab.results", "heavytail.lab.runs", "heavytail.lab.bench.reports"),
+}
 
 
 def only_shows(notebook: Any) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from heavytail.book import page, traces
+from heavytail.book import traces
 
 ROOT = Path(__file__).parents[2]
 # A path of anybody's machine: tables and timings were made on several.
@@ -76,23 +76,6 @@ def test_every_kind_of_output_is_looked_at() -> None:
         notebook = nbformat.new_notebook(cells=cells)
         assert traces.in_outputs(notebook, {"/home/ada": "the home folder"}) == (1, "the home folder")
         assert traces.in_outputs(notebook, {"/home/eve": "the home folder"}) is None
-
-
-def test_a_page_without_data_says_what_to_do_and_not_where_it_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from heavytail.lab import datasets
-
-    def missing(name: str) -> None:
-        raise datasets.DataUnavailable(f"{name} is not in {tmp_path}")
-
-    monkeypatch.setattr(datasets, "load", missing)
-    for name in datasets.NAMES[1:]:
-        live, told = page.data_or_digits(name)
-        assert live == "digits"
-        assert str(tmp_path) not in told
-        assert f"{datasets.OFFICIAL[name].files}, or {name.removesuffix('-random')}.npz, into" in told
-        assert "HEAVYTAIL_DATA" in told
 
 
 def test_no_committed_table_or_timing_holds_a_path_of_a_machine() -> None:

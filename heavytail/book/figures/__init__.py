@@ -25,7 +25,6 @@ from heavytail.book.figures.theory import (
 )
 from heavytail.book.figures.training import (
     accuracy_by_share,
-    input_sums,
     loss_and_pruning,
     noise_types,
     norm_tails,
@@ -51,7 +50,6 @@ __all__ = [
     "exposures",
     "frontier",
     "growth",
-    "input_sums",
     "kick_norms",
     "largest_in_width",
     "laws_overlaid",

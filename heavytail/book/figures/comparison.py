@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from heavytail import laws
@@ -63,15 +64,16 @@ def kick_norms(
     return figure
 
 
-def exposures(panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
+def exposures(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
     """How much of a kick's length an input sees, a panel a data set, a colour a noise: the share of pairs beyond x.
 
-    `panels` maps a data set's title to the `noise_types.exposure` of each noise.
+    `panels` maps a data set's title to what is seen with each noise: of every pair of a kick and an input, or quantiles
+    of it at equal distances, as a record of the study `exposure` has them.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(8.0, 3.0), sharex=True, sharey=True, squeeze=False)
     for axis, (title, own) in zip(axes[0], panels.items(), strict=True):
         for kind, values in own.items():
-            ranked = np.sort(values.flatten().numpy())[::-1]
+            ranked = np.sort(np.ravel(values))[::-1]
             share = np.arange(1, len(ranked) + 1) / len(ranked)
             step = max(1, len(ranked) // 2000)
             name = PAPER_TYPE[kind]
@@ -81,7 +83,10 @@ def exposures(panels: Mapping[str, Mapping[str, Tensor]]) -> Figure:
             axis.semilogx(ranked[::step], share[::step], color=COLOURS[name], linestyle=STYLES[kind], label=name)
         axis.set(title=title, xlabel="share of the kick that is seen, $x$", xlim=(LEAST_SEEN, 1), ylim=(0, 1))
     axes[0][0].set_ylabel("share of pairs beyond $x$")
-    axes[0][-1].legend(loc="lower left")
+    handles = {
+        label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    axes[0][-1].legend(handles.values(), handles.keys(), loc="lower left")
     return figure
 
 

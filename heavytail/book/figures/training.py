@@ -157,18 +157,6 @@ def stable_tails(alphas: Sequence[float], draws: int, *, generator: torch.Genera
     return figure
 
 
-def input_sums(sums: Mapping[str, Tensor]) -> Figure:
-    """Histogram of `Σ_j x_j / ‖x‖` over samples, one panel a data set: what a shared kick of one neuron is seen as."""
-    figure, axes = plt.subplots(1, len(sums), figsize=(8.0, 2.6), squeeze=False)
-    edge = 1.1 * max(1.0, *(float(values.abs().max()) for values in sums.values()))
-    for axis, (title, values) in zip(axes[0], sums.items(), strict=True):
-        axis.hist(values.numpy(), bins=np.linspace(-edge, edge, 62).tolist(), color=COLOURS["Type-I"])
-        axis.set(title=title, xlabel="$\\sum_j x_j \\,/\\, \\|x\\|$", yticks=[])
-        axis.spines["left"].set_visible(False)
-        axis.set_xlim(-edge, edge)
-    return figure
-
-
 def _saturated(picture: np.ndarray) -> np.ndarray:
     """Values over their 99.5 % quantile of size, so that one giant does not bleach the rest."""
     return picture / np.nanquantile(np.abs(picture), 0.995)
