@@ -104,7 +104,9 @@ def neighbours(figures: pd.DataFrame) -> pd.DataFrame:
     parts = rows["case"].str.extract(r"(?P<units>\d+) units against (?P<other>\d+), batch (?P<batch>\d+)").astype(int)
     shown = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in rows.itertuples()]
     wide = parts.assign(way=rows["way"], shown=shown)
-    return wide.pivot(index=["way", "units", "other"], columns="batch", values="shown").reset_index()
+    table = wide.pivot(index=["way", "units", "other"], columns="batch", values="shown").reset_index()
+    names = [name if isinstance(name, str) else f"batch {name}" for name in table.columns]
+    return table.set_axis(names, axis=1).rename(columns={"way": "in", "other": "against"})
 
 
 def _how(row: pd.Series) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from heavytail import Run, cli, compress
+from heavytail import Run, cli, compress, streams
 from heavytail.compress import Measured, Measurements, Timing
-from heavytail.lab import bench, models, trainer
+from heavytail.lab import bench, models, results, trainer
 from heavytail.lab.bench import cases, loop, shipping, stage
 from heavytail.lab.bench.timing import Figure, ratios, side_by_side
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = stage.Shape("digits", 6, 3, 60, 40)
 
 
@@ -146,13 +148,25 @@ def test_networks_that_one_would_ship_are_timed_in_turns_with_the_whole_one(monk
         )
 
     monkeypatch.setattr(compress, "measure", measured)
-    found = list(shipping.shipping(torch.device("cpu"), 1.0, [(SMALL, 4)], [(4, 3)], (8,)))
+    digits = shipping.Family("digits", (6,), 4, lambda width, _: torch.nn.Linear(6, width))
+    found = list(shipping.shipping(torch.device("cpu"), 1.0, [digits], [(4, 3)], (8,)))
     assert given == [(["4", "3", "2", "1"], (8, 6), (8,)), (["4", "3"], (8, 6), (8,))]
     known = {(figure.name, figure.case): (figure.value, figure.high) for figure in found}
     assert known["shipping.onnx.ms", "digits, 2 units, batch 8"] == (2.0, 4.0)
     assert known["shipping.torch.over_whole", "digits, 2 units, batch 8"] == (0.5, 0.6)
     assert known["shipping.onnx.over_multiple", "digits, 3 units against 4, batch 8"] == (0.5, 0.6)
     assert ("shipping.onnx.over_whole", "digits, 4 units, batch 8") not in known
+
+
+@pytest.mark.parametrize("family", shipping.FAMILIES, ids=lambda family: family.name)
+def test_networks_of_a_family_take_its_samples_and_have_the_shapes_of_those_that_are_shipped(family):
+    """Names and widths of the committed tables, whose networks are joined to these times by the number of units."""
+    model = family.network(3, streams.generator(0, "weights")).eval()
+    assert model(torch.ones(2, *family.shape)).shape == (2, 2 if family.name == "ecg5000" else 10)
+    table = results.read_table(ROOT / "data" / "results" / "workstation" / f"ship-{family.name}.parquet")
+    assert table["width"].max() == family.width
+    sizes = table[(table["quantity"] == "parameters") & (table["level"] == 3)]["value"]
+    assert sizes.mode().tolist() == [sum(p.numel() for p in model.parameters())]  # a lasso leaves fewer here and there
 
 
 def test_without_the_extra_that_ships_networks_they_are_not_timed(monkeypatch):
