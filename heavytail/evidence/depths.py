@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from heavytail import compress
 from heavytail.evidence import arms
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.experiments import unpenalised
-from heavytail.networks import hidden_weights
-from heavytail.networks.keeping import copied
-
-
-@dataclass(frozen=True)
-class OutputErrors:
-    """Relative errors of a network's outputs: all layers pruned `together`, and each one `alone`, the first first."""
-
-    together: float
-    alone: tuple[float, ...]
-
-
-@torch.no_grad()
-def output_errors(model: nn.Module, x: Tensor, squared_error: float = compress.SQUARED_ERROR) -> OutputErrors:
-    """How far pruning at `squared_error` a layer moves the outputs (logits): `‖f_pruned(x) - f(x)‖ / ‖f(x)‖`.
-
-    The norm is Frobenius', over the samples x, (N, ...), and the classes. The model stays as it is. Raises ValueError
-    for outputs that are all zero or not finite, and as `compress.prune` does.
-    """
-    outputs = model(x)
-    size = float(outputs.norm())
-    if not 0 < size < torch.inf:
-        raise ValueError(f"the outputs have the norm {size:g}, so no relative error: take a network that has trained")
-
-    def moved(other: nn.Module) -> float:
-        return float((other(x) - outputs).norm()) / size
-
-    pruned = compress.prune(model, squared_error=squared_error)
-    alone = []
-    for name, weight in hidden_weights(pruned).items():
-        single = copied(model)
-        single.get_parameter(name).copy_(weight)
-        alone.append(moved(single))
-    return OutputErrors(moved(pruned), tuple(alone))
 
 
 def compounded(layers: int, squared_error: float = compress.SQUARED_ERROR) -> float:

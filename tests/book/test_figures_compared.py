@@ -17,7 +17,6 @@ from made_up_results import diverged, sweep, table
 from heavytail import Run, noise
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS
-from heavytail.evidence import depths
 
 pytestmark = [
     pytest.mark.long,
@@ -43,11 +42,6 @@ def deep():
     return pd.concat([frame.assign(depth=d, pruning_ratio=frame["pruning_ratio"] + d / 100) for d in (2, 4)])
 
 
-def errors():
-    rows = [("none", 1, "all layers", 0.1), ("none", 2, "all layers", 0.3), ("none", 2, "one layer", 0.2)]
-    return pd.DataFrame([*rows, ("Type-II", 2, "all layers", 0.7)], columns=["type", "depth", "pruned", "error"])
-
-
 def kicks():
     g = torch.Generator().manual_seed(0)
     return {
@@ -70,7 +64,6 @@ DRAWN = {
     "pruning_by_depth": lambda: figures.pruning_by_depth(deep()),
     "loss_by_depth": lambda: figures.loss_by_depth(deep()),
     "curves_by_depth": lambda: figures.curves_by_depth(deep(), 1.75),
-    "output_errors": lambda: figures.output_errors(errors()),
     "kick_norms": lambda: figures.kick_norms(kicks(), 1.5, 5, {kind: {1: 1.0, 9: 3.0} for kind in noise.NOISES}),
     "exposures": lambda: figures.exposures(seen()),
     "ratio_and_accuracy": lambda: figures.ratio_and_accuracy({"one": deep(), "two": deep()}),
@@ -134,18 +127,6 @@ def test_curves_by_depth_have_a_panel_a_depth():
         curves = [line.get_ydata() for line in axis.get_lines() if len(line.get_ydata()) == 11]
         assert len(curves) == 4
         assert [float(y[5]) for y in curves] == pytest.approx([accuracy] * 4)
-
-
-def test_output_errors_stand_beside_the_yardstick():
-    left, right = figures.output_errors(errors()).axes
-    assert (left.get_title(), right.get_title()) == ("plain SGD", "Type-II")
-    drawn = {line.get_label(): line for line in left.get_lines()}
-    assert list(drawn["all layers"].get_ydata()) == [0.1, 0.3]
-    assert list(drawn["one layer"].get_ydata()) == [0.2]
-    assert left.get_ylim()[0] == 0
-    assert left.get_ylim()[1] > 0.7  # what another panel shows is not cut off
-    (dashed,) = [line for line in right.get_lines() if line.get_linestyle() == "--"]
-    assert list(dashed.get_ydata()) == pytest.approx([depths.compounded(1), depths.compounded(2)])
 
 
 def test_kick_norms_are_over_their_medians_beside_the_tail_law():

@@ -8,14 +8,12 @@ mpl.use("Agg")
 
 import io
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 from made_up_results import diverged, sweep, table
 from matplotlib.colors import same_color
 
-from heavytail import Run, compress
+from heavytail import Run
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS
 from heavytail.evidence import widths
@@ -42,11 +40,9 @@ def law():
     return settings.assign(predicted=settings["width"] / 100 + settings["alpha"].fillna(0) / 1000)
 
 
-NORMS = {30: torch.arange(1.0, 31), 90: torch.arange(1.0, 91)}
 DRAWN = {
     "pruning_by_width": lambda: figures.pruning_by_width(many(), law()),
     "curves_by_width": lambda: figures.curves_by_width(many(), 1.75),
-    "norms_by_width": lambda: figures.norms_by_width(NORMS, torch.ones(90)),
 }
 
 
@@ -109,14 +105,3 @@ def test_curves_by_width_are_medians_of_one_alpha():
     assert [line.get_label() for line in first.get_lines()] == ["$n=30$", "$n=90$"]
     for line in first.get_lines():
         assert list(line.get_ydata()) == pytest.approx([0.6] * 11)  # the mean is 2 / 3
-
-
-def test_norms_by_width_show_the_error_that_pruning_makes():
-    left, right = figures.norms_by_width(NORMS, torch.ones(90)).axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["no noise, $n=90$", "$n=30$", "$n=90$"]
-    plain, narrow, wide, limit = right.get_lines()
-    assert plain.get_ydata() == pytest.approx(plain.get_xdata())
-    assert np.sqrt(narrow.get_ydata()) == pytest.approx(compress.error_curve(torch.diag(NORMS[30])).numpy())
-    assert len(wide.get_xdata()) == 91
-    assert set(limit.get_ydata()) == {compress.SQUARED_ERROR}
-    assert left.get_lines()[1].get_ydata().min() == pytest.approx(1 / 30)

@@ -1,4 +1,4 @@
-"""Depth: errors of outputs against a product by hand, and the growth of what pruning costs, seed by seed."""
+"""Depth: the yardstick of errors, and the growth of what pruning costs, seed by seed."""
 
 from __future__ import annotations
 
@@ -6,64 +6,10 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
 from made_up_results import diverged, measured, table
-from torch import nn
 
-from heavytail import Run, compress, networks, streams
+from heavytail import Run, compress
 from heavytail.evidence import depths
-
-
-def model(*weights):
-    layers = []
-    for weight in weights:
-        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-        layer.weight = nn.Parameter(weight)
-        layers += [layer, nn.ReLU()]
-    return nn.Sequential(nn.Flatten(), *layers[:-1])
-
-
-def test_the_errors_of_the_outputs_are_those_of_pruning_by_hand():
-    """Two layers of two neurons; the second neuron of each has less than a tenth of the energy of its layer."""
-    first = torch.diag(torch.tensor([1.0, 0.3]))
-    second = torch.tensor([[1.0, 0.0], [0.1, 0.3]])
-    outer = torch.eye(2)
-    x = torch.tensor([[1.0, 1.0], [2.0, 1.0]])
-    found = depths.output_errors(model(first, second, outer), x)
-    hidden = x @ first.T
-    whole = hidden @ second.T
-    without_first = (hidden * torch.tensor([1.0, 0.0])) @ second.T
-    without_second = whole * torch.tensor([1.0, 0.0])
-    both = without_first * torch.tensor([1.0, 0.0])
-
-    def error(outputs):
-        return pytest.approx(float((outputs - whole).norm() / whole.norm()), rel=1e-6)
-
-    assert found.alone == (error(without_first), error(without_second))
-    assert found.together == error(both)
-    assert found.together > 0
-
-
-def test_one_layer_alone_is_all_of_a_network_with_one_and_the_network_stays_as_it_is():
-    net = networks.fcn(6, 20, 1, 3, generator=streams.generator(1, "weights"))
-    before = {name: p.clone() for name, p in net.state_dict().items()}
-    found = depths.output_errors(net, torch.randn(30, 6, generator=torch.Generator().manual_seed(0)))
-    assert found.alone == (found.together,)
-    assert 0 < found.together < 1
-    assert all(torch.equal(net.state_dict()[name], p) for name, p in before.items())
-
-
-def test_nothing_pruned_is_no_error():
-    net = networks.fcn(6, 20, 3, 3, generator=streams.generator(1, "weights"))
-    found = depths.output_errors(net, torch.ones(2, 6), squared_error=0)
-    assert found == depths.OutputErrors(0.0, (0.0, 0.0, 0.0))
-
-
-def test_outputs_that_are_all_zero_or_not_finite_have_no_relative_error():
-    for weight, told in ((torch.ones(2, 2), "0"), (torch.full((2, 2), math.nan), "nan")):
-        net = model(torch.eye(2), weight)
-        with pytest.raises(ValueError, match=rf"^the outputs have the norm {told}, so no relative error"):
-            depths.output_errors(net, torch.zeros(3, 2))
 
 
 def test_the_yardstick_is_the_error_of_layers_that_each_lose_a_tenth():

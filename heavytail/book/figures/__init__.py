@@ -3,7 +3,7 @@
 from heavytail.book.figures.averaging import averaged_kicks, pruned_by_clients
 from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
-from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, output_errors, pruning_by_depth
+from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, pruning_by_depth
 from heavytail.book.figures.frontier import dose, frontier, strengths
 from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
@@ -32,7 +32,7 @@ from heavytail.book.figures.training import (
     stable_tails,
     weight_matrices,
 )
-from heavytail.book.figures.widths import curves_by_width, norms_by_width, pruning_by_width
+from heavytail.book.figures.widths import curves_by_width, pruning_by_width
 
 __all__ = [
     "accuracy_by_bytes",
@@ -58,8 +58,6 @@ __all__ = [
     "misplaced_jump",
     "noise_types",
     "norm_tails",
-    "norms_by_width",
-    "output_errors",
     "over_limits",
     "pairwise_correlation",
     "paths",

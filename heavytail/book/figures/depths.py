@@ -1,4 +1,4 @@
-"""Networks of several depths: how far they prune and what it costs, from tables and trained networks."""
+"""Networks of several depths: how far they prune and what it costs, from tables."""
 
 from __future__ import annotations
 
@@ -48,31 +48,6 @@ def curves_by_depth(table: pd.DataFrame, alpha: float) -> Figure:
         axis.set_xticks([0, 0.5, 1])
     axes[0][0].set_ylabel("test accuracy")
     axes[0][0].legend(title=None, loc="lower left")
-    return figure
-
-
-def output_errors(measured: pd.DataFrame) -> Figure:
-    """Relative error of the outputs against depth, a panel a type: all layers pruned, and one alone.
-
-    `measured` has a row a network and way of pruning: the columns type, depth, pruned ("all layers" or "one layer") and
-    error. Dashed: `depths.compounded`.
-    """
-    types = [name for name in COLOURS if name in set(measured["type"])]
-    figure, axes = plt.subplots(1, len(types), figsize=(8.0, 3.2), sharex=True, sharey=True, squeeze=False)
-    every = sorted(measured["depth"].unique())
-    for axis, name in zip(axes[0], types, strict=True):
-        own = measured[measured["type"] == name]
-        for pruned, offset, filled in (("one layer", -0.12, False), ("all layers", 0.12, True)):
-            rows = own[own["pruned"] == pruned]
-            face = {} if filled else {"markerfacecolor": "none"}
-            axis.plot(
-                rows["depth"] + offset, rows["error"], "o", color=COLOURS[name], markersize=5, label=pruned, **face
-            )
-        yardstick = [depths.compounded(int(depth)) for depth in every]
-        axis.plot(every, yardstick, "--", color="black", linewidth=1, label=r"$\sqrt{1 - 0.9^{L}}$")
-        axis.set(title="plain SGD" if name == "none" else name, xlabel=LAYERS, xticks=every)
-    axes[0][0].set(ylabel="relative error of the outputs", ylim=(0, 1.08 * max(measured["error"].max(), yardstick[-1])))
-    axes[0][0].legend(loc="upper left")
     return figure
 
 

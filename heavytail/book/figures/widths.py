@@ -1,17 +1,15 @@
-"""Networks of several widths: how far they prune, what is left of their accuracy, and where their norm sits."""
+"""Networks of several widths: how far they prune, and what is left of their accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from heavytail import compress
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import accuracy_curves
@@ -71,30 +69,6 @@ def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
     axes[0][0].set_ylabel("test accuracy")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, ncols=len(labels), loc="outside upper center")
-    return figure
-
-
-def norms_by_width(norms: Mapping[int, Tensor], plain: Tensor, squared_error: float = compress.SQUARED_ERROR) -> Figure:
-    """Left: share of neurons whose norm exceeds x times the median. Right: the squared error after pruning a share.
-
-    `norms` maps a width to the column norms of a noisy network of it, `plain` are those of one without noise. Dotted is
-    the `squared_error` of the criterion.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4))
-    colours = width_colours(norms)
-    lines = [(plain, "--", COLOURS["none"], f"no noise, $n={len(plain)}$")]
-    lines += [(values, "-", colours[width], f"$n={width}$") for width, values in sorted(norms.items())]
-    for values, line, colour, label in lines:
-        ranked = np.sort(values.double().numpy())
-        share = np.arange(1, len(ranked) + 1) / len(ranked)
-        left.loglog(ranked[::-1] / np.median(ranked), share, line, color=colour, linewidth=1.4, label=label)
-        gone = np.concatenate([[0.0], (ranked**2).cumsum() / (ranked**2).sum()])
-        right.plot(np.concatenate([[0.0], share]), gone, line, color=colour, linewidth=1.4)
-    right.axhline(squared_error, color="0.4", linestyle=":", linewidth=1)
-    left.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
-    left.set_xlim(left=0.3)
-    left.legend(loc="upper right")
-    right.set(xlabel="share of neurons pruned", ylabel="squared error", xlim=(0, 1), ylim=(0, 1))
     return figure
 
 

@@ -277,7 +277,13 @@ def of_deeper():
     lost = noisy[noisy["status"] == "diverged"]
     by_cell = noisy.groupby(["noise", "alpha", "depth"])
     furthest = by_cell.get_group(ratios.idxmax())
+
+    def order_of(rows):
+        """Points by which pruning the smallest is better than pruning at random."""
+        return 100 * (rows[SHARES].mean(axis=1) - rows[AT_RANDOM].mean(axis=1))
+
     numbers = {
+        "order_plain": reach(order_of(quiet).groupby(quiet["depth"]).median(), "{:.1f}"),
         "plain_third": f"{third.min():.1f} to {third.max():.1f}",
         "weak": str((deepest < 0.9).sum()),
         "weakest": percent(deepest.min(), 0),
@@ -301,6 +307,8 @@ def of_deeper():
     for word, layers in (("shallow", shallow), ("deep", deep)):
         still, kicked = quiet[quiet["depth"] == layers], noisy[noisy["depth"] == layers]
         numbers |= {
+            f"yard_{word}": f"{sqrt(1 - 0.9**layers):.2f}",
+            f"order_{word}": reach(order_of(kicked).groupby([kicked["noise"], kicked["alpha"]]).median(), "{:.1f}"),
             f"plain_{word}": percent(still["pruning_ratio"].median(), 0),
             f"plain_lost_{word}": f"{still['lost'].median():.1f}",
             f"noisy_lost_{word}": reach(kicked.groupby(["noise", "alpha"])["lost"].median(), "{:.1f}"),
@@ -336,6 +344,12 @@ def of_width():
         100 * (own.xs(wide, level="width") - own.xs(narrow, level="width")).median()
         for _, own in drawn.groupby(level=["noise", "alpha"])
     ]
+    norms = noisy.assign(apart=noisy["norm_rms"] / noisy["norm_median"]).groupby(["noise", "alpha", "width"])
+    apart, index = norms["apart"].median().unstack("width"), norms["tail_index"].median().unstack("width")
+    both = pd.concat(
+        [norms["norm_median"].median().unstack("width"), quiet.groupby("width")[["norm_median"]].median().T]
+    )
+    grown = {"heavy": (1.5, apart.xs(1.5, level="alpha")), "light": (1.75, apart.xs(1.75, level="alpha"))}
     rest = {name: [gain(rows, SHARES[-1], wide, "test_accuracy", wide // 10) for rows in some] for name, some in
             (("noisy", cells), ("plain", still))}  # fmt: skip
     return {
@@ -361,6 +375,10 @@ def of_width():
         },
         "train_narrow": f"{common.median()[narrow]:.2g}",
         "train_wide": f"{common.median()[wide]:.1g}",
+        "norm_moves": f"{100 * (both.max(axis=1) / both.min(axis=1) - 1).max():.0f} %",
+        **{f"{name}_grows": reach(rows[wide] / rows[narrow], "{:.1f}") for name, (_, rows) in grown.items()},
+        **{f"{name}_law": f"{(wide / narrow) ** (1 / alpha - 1 / 2):.1f}" for name, (alpha, _) in grown.items()},
+        **{f"{name}_index": reach(index.xs(a, level="alpha")[wide], "{:.2f}") for name, (a, _) in grown.items()},
         "heavy_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.5):.2f}",
         "light_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.75):.2f}",
         "lightest_falls": f"{(wide / narrow) ** (1 / 2 - 1 / 1.9):.2f}",
