@@ -38,7 +38,7 @@ def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) ->
         for title in races
     ]
     end = "" if shipping.NOISE in winners.values() else ", and heavy-tailed noise is ahead on none of them"
-    return f"{_listed(parts)}{end}.".replace("on ", "On ", 1)
+    return f"{listed(parts)}{end}.".replace("on ", "On ", 1)
 
 
 def who_wins(title: str, race: pd.DataFrame, steady: pd.DataFrame) -> str:
@@ -67,7 +67,7 @@ def who_wins(title: str, race: pd.DataFrame, steady: pd.DataFrame) -> str:
     for word, phrase in _SAID.items():
         named = [_named(name) for name in others.loc[others["word"] == word, "contender"]]
         if named:
-            phrases.append(f"{phrase} that of {_listed(named)}")
+            phrases.append(f"{phrase} that of {listed(named)}")
     return f"{start}. Seed by seed the file with noise is {'; '.join(phrases)}."
 
 
@@ -110,7 +110,7 @@ def neighbours(figures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _how(row: pd.Series) -> str:
-    way = {"pruned": "pruned", "tuned": "pruned and tuned", "small": f"{row['units']:g} neurons"}[row["way"]]
+    way = {"pruned": "pruned", "tuned": "pruned and tuned", "small": f"{row['units']:g} units"}[row["way"]]
     arm = (
         ""
         if row["arm"] in (arms.PLAIN, row["contender"])
@@ -123,7 +123,12 @@ def _named(contender: str) -> str:
     return "a small network from scratch" if contender == shipping.SMALL else contender
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -163,7 +168,7 @@ def advice(races: dict[str, pd.DataFrame]) -> str:
     firsts = {str(race.iloc[0]["contender"]) for race in races.values()}
     if firsts == {shipping.NOISE} and not larger:
         return "Here heavy-tailed noise gives the file to ship."
-    beaten, ahead = (_listed(sorted(names)) if names else "none" for names in (smaller, larger))
+    beaten, ahead = (listed(sorted(names)) if names else "none" for names in (smaller, larger))
     if not smaller:
         return (
             "Nobody who wants a small file needs heavy-tailed noise here. Its best file is shown to be smaller than "

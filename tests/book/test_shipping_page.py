@@ -51,7 +51,7 @@ def test_the_sentence_names_the_winner_and_where_noise_stands():
     lost = race((SMALL, 712, "fails"), (arms.PLAIN, 18_328, "undecided"), (NOISE, 20_000, ""))
     said = shipping.who_wins("MNIST", lost, lost)
     assert said == (
-        "On MNIST the smallest file, in the median over seeds, is that of a small network from scratch, 4 neurons: "
+        "On MNIST the smallest file, in the median over seeds, is that of a small network from scratch, 4 units: "
         "712 B. Heavy-tailed noise leaves 20 kB at best, Type-I, α = 1.75, σ = 0.1, pruned and tuned. Seed by seed the "
         "file with noise is larger than that of a small network from scratch; not distinguishable from that of plain "
         "SGD."
@@ -59,7 +59,7 @@ def test_the_sentence_names_the_winner_and_where_noise_stands():
     ahead = race((NOISE, 500, ""), (arms.PLAIN, 900, "holds"), (SMALL, 901, "holds"))
     either = shipping.who_wins("MNIST", lost, ahead)
     assert either.startswith("On MNIST no way to a small file is ahead by both rules. The smallest size that is")
-    assert "is that of a small network from scratch, 4 neurons: 712 B. If every larger size" in either
+    assert "is that of a small network from scratch, 4 units: 712 B. If every larger size" in either
     assert "it is that of heavy-tailed noise, Type-I, α = 1.75, σ = 0.1, pruned and tuned: 500 B. Heavy-" in either
     won = shipping.who_wins("MNIST", ahead, ahead)
     assert won.startswith(

@@ -837,9 +837,9 @@ def of_performance():
 
 def of_shipping():
     """Numbers of the chapter on what one would ship."""
-    tables = {name: read(f"ship-{name}") for name in ("ecg5000", "mnist")}
+    tables = {name: read(f"ship-{name}") for name in ("ecg5000", "mnist", "cifar10")}
     numbers = {"trainings": str(sum(table["key"].nunique() for table in tables.values()))}
-    numbers["seeds"] = " and ".join(dict.fromkeys(str(table["seed"].nunique()) for table in tables.values()))
+    numbers["seeds"] = "{}, {} and {}".format(*(table["seed"].nunique() for table in tables.values()))
     for name, table in tables.items():
         numbers |= {f"{what}_{name}": number for what, number in of_files(table).items()}
     return numbers
