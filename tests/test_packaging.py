@@ -98,6 +98,7 @@ SHIPPED = {"safetensors", "onnx", "onnxscript", "onnxruntime", "torch_pruning"}
 OPTIONAL = {
     "library": {"triton", "flwr"} | SHIPPED,
     "lab": {"dask", "distributed"} | SHIPPED,
+    "tests": {"heavy_federation"},  # of examples/federated
 }
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read once, by the first import of flwr
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+#: What Flower's simulation hands to Ray so that it listens on this machine alone, without its web page.
+BACKEND: dict[str, Any] = {"init_args": {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}}
+
 _ARRAY, _ABOUT = "state", "about"  # names of the records of a message
 _LOOK = 0.5  # seconds between two looks at which clients are there
 
@@ -79,15 +82,15 @@ def server_app(
     task: Callable[[Settings], Task],
     *,
     each: Callable[[Settings, Round], None] | None = None,
-    patience: float | None = None,
+    patience: float | Callable[[Settings], float] | None = None,
     gathering: float = 600.0,
 ) -> ServerApp:
     """The server: it offers the global model, reads what clients send, and averages.
 
     task       that of the clients
     each       called after every round with the settings and what came of it, to measure or to write
-    patience   seconds to wait for the answers of a round, which then goes on without the others; None: until Flower has
-               an answer of every client, be it the error that a client is gone
+    patience   seconds to wait for the answers of a round, which then goes on without the others, or a function from the
+               settings to these; None: until Flower has an answer of every client, be it that it is gone
     gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there
 
     What is no answer, is not finite, came twice, or is of another round or an unknown client is turned down with one
@@ -100,7 +103,8 @@ def server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         settings = dict(context.run_config)
-        for done in _rounds(task(settings), grid, patience, gathering):
+        seconds = patience(settings) if callable(patience) else patience
+        for done in _rounds(task(settings), grid, seconds, gathering):
             if each is not None:
                 each(settings, done)
 
@@ -151,9 +155,12 @@ def _closed(
     """The end of a round, from what came in."""
     answers: dict[int, Answer] = {}
     refused: list[str] = []
-    upload, silent = 0, set(nodes)
+    upload, silent, reasons = 0, set(nodes), set()
     for reply in replies:
         node = reply.metadata.src_node_id
+        if reply.has_error() and node not in nodes:  # Flower itself, of a node that is gone and that it does not name
+            reasons.add(f": {_line(reply.error.reason)}")
+            continue
         silent.discard(node)
         if reply.has_error():
             refused.append(f"node {node} sent an error in round {now.round + 1}: {_line(reply.error.reason)}")
@@ -169,7 +176,8 @@ def _closed(
             answers[number] = Answer(rounds.read(plan, own, after, number, now.round, content), samples)
         except ValueError as error:
             refused.append(f"what node {node} sent in round {now.round + 1} is refused: {error}")
-    refused += [f"node {node} sent nothing in round {now.round + 1}" for node in sorted(silent)]
+    reason = reasons.pop() if len(reasons) == 1 else ""
+    refused += [f"node {node} sent nothing in round {now.round + 1}{reason}" for node in sorted(silent)]
     federation = rounds.close(plan, own, now, after, answers)
     return Round(federation, tuple(sorted(answers)), tuple(refused), upload, offered * len(nodes))
 
