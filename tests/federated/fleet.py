@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 600.0  # seconds after which a test is hung: nothing is expected to take so long
+PATIENCE = 540.0  # seconds after which a test is hung; pytest ends all of itself, and no program here, after 600
 
 
 def certificates(folder: Path) -> dict[str, Path]:
@@ -82,6 +82,7 @@ class Fleet:
     certificates: dict[str, Path]
     port: int
     programs: dict[str, subprocess.Popen[bytes]]
+    end: float  # when it is hung, by time.monotonic()
 
     def log(self, name: str) -> str:
         """What a program has said so far."""
@@ -128,9 +129,8 @@ class Fleet:
 
 def wait(condition, fleet: Fleet, what: str):
     """What the condition gives once it is true. AssertionError, with what all programs said, if it never is."""
-    end = time.monotonic() + PATIENCE
     while not (value := condition()):
-        if time.monotonic() > end:
+        if time.monotonic() > fleet.end:
             logs = "\n".join(f"== {name}\n{fleet.log(name)[-3000:]}" for name in fleet.programs)
             raise AssertionError(f"{what} did not happen\n{logs}")
         time.sleep(0.2)
@@ -148,10 +148,10 @@ def fleet(folder: Path, clients: int) -> Iterator[Fleet]:
     """A SuperLink and so many SuperNodes, all over TLS; ended whatever happens."""
     (folder / "home").mkdir()
     safe = certificates(folder)
-    made: Fleet | None = None
+    made, end = None, time.monotonic() + PATIENCE
     try:
         for _ in range(5):  # somebody else may take a port before we do
-            made = Fleet(folder, safe, free_port(), {})
+            made = Fleet(folder, safe, free_port(), {}, end)
             link = made.start(
                 "superlink",
                 *("flower-superlink", "--disable-runtime-dependency-installation", "--host", "127.0.0.1"),

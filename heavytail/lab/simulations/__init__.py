@@ -3,7 +3,8 @@
 `Chaos` for T1, `Fluctuations` for its constant, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and
 the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see some
 samples only, `Untrained` for what a network would prune without training, `Averaging` for kicks of many clients.
-`Shipping` is no theory: trainings, and how accurate is what is left of them at every size.
+`Federated` and `Shipping` are no theory: trainings of many clients and what they sent; trainings, and how accurate is
+what is left of them at every size.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from heavytail.lab.simulations import (
     batches,
     chaos,
     discretisation,
+    federated,
     fluctuations,
     pruning,
     shipping,
@@ -37,6 +39,7 @@ from heavytail.lab.simulations.averaging import Averaging
 from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
+from heavytail.lab.simulations.federated import Federated
 from heavytail.lab.simulations.fluctuations import Fluctuations
 from heavytail.lab.simulations.pruning import Ablation, Pruning
 from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
@@ -53,6 +56,7 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
     "surely": (Surely, batches.surely),
     "batches": (Batches, batches.order),
     "untrained": (Untrained, untrained.measure),
+    "federated": (Federated, federated.measure),
     "shipping": (Shipping, shipping.measure),
 }
 
@@ -211,6 +215,7 @@ __all__ = [
     "Batches",
     "Chaos",
     "Discretisation",
+    "Federated",
     "Fluctuations",
     "Pruning",
     "Shipping",

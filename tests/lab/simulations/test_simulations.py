@@ -20,6 +20,7 @@ from heavytail.lab.simulations import (
     Batches,
     Chaos,
     Discretisation,
+    Federated,
     Fluctuations,
     Pruning,
     Shipping,
@@ -28,7 +29,19 @@ from heavytail.lab.simulations import (
 )
 from heavytail.lab.simulations.record import CHUNK, norms
 
-STUDIES = (Chaos, Averaging, Fluctuations, Discretisation, Pruning, Ablation, Surely, Batches, Untrained, Shipping)
+STUDIES = (
+    Chaos,
+    Averaging,
+    Fluctuations,
+    Discretisation,
+    Pruning,
+    Ablation,
+    Surely,
+    Batches,
+    Untrained,
+    Shipping,
+    Federated,
+)
 SMALL = {
     "chaos": [
         Chaos(alpha=alpha, width=width, repeats=3, reference=64, steps=4) for alpha in (1.3, 1.5, 2) for width in (4, 8)
@@ -45,6 +58,10 @@ SMALL = {
         Fluctuations(alpha=alpha, width=4, repeats=3, reference=64, steps=4, limit=9) for alpha in (1.5, 2)
     ],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
+    "federated": [
+        Federated(dataset="digits", alpha=alpha, sigma=0.01, width=3, clients=3, rounds=2, steps=2)
+        for alpha in (1.5, 2)
+    ],
     "shipping": [
         Shipping(dataset="digits", alpha=alpha, sigma=0.01, width=3, steps=3, tune_steps=1) for alpha in (1.5, 2)
     ],
