@@ -178,8 +178,7 @@ def _closed(
             refused.append(f"what node {node} sent in round {now.round + 1} is refused: {error}")
     reason = reasons.pop() if len(reasons) == 1 else ""
     refused += [f"node {node} sent nothing in round {now.round + 1}{reason}" for node in sorted(silent)]
-    federation = rounds.close(plan, own, now, after, answers)
-    return Round(federation, tuple(sorted(answers)), tuple(refused), upload, offered * len(nodes))
+    return rounds.end(plan, own, now, after, answers, refused, (upload, offered * len(nodes)))
 
 
 def _answered(task: Task, number: int, shard: Shard, content: Any) -> Any:

@@ -66,5 +66,6 @@ def simulate(
             upload += len(content)
             arrived = rounds.read(plan, known_layout, known, client, now.round, content)
             answers[client] = Answer(arrived, len(shards[client].y))
-        now = rounds.close(plan, known_layout, now, known, answers)
-        yield Round(now, tuple(answers), tuple(refused), upload, len(offered) * plan.clients)
+        sizes = (upload, len(offered) * plan.clients)
+        yield (done := rounds.end(plan, known_layout, now, known, answers, refused, sizes))
+        now = done.federation

@@ -13,7 +13,7 @@ holds gradient steps alone, and so does G_t: no kick is ever sent. A server's ki
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -95,7 +95,8 @@ def close(
 ) -> Federation:
     """The global model after a round, from the answers by number of client; without any it moves by kicks alone.
 
-    The mean is made in float64 and in the order of the clients, so it does not depend on who was first.
+    The mean is made in float64 and in the order of the clients, so it does not depend on who was first. Raises
+    ValueError if the model would not be finite, as where a client sends numbers that float32 can just hold.
     """
     moved = {name: weight.clone() for name, weight in federation.moved.items()}
     if answers:
@@ -105,8 +106,29 @@ def close(
             for k, count in zip(sorted(answers), counts, strict=True):
                 mean += (count / sum(counts)) * answers[k].move[name].to(weight.device)
             moved[name] = (weight + mean).float()
+            if not bool(torch.isfinite(moved[name] + after[name]).all()):
+                raise ValueError(f"the average of {name!r} would not be finite")
     kicks.add_server(plan, layout, moved, federation.round)
     return Federation(federation.round + 1, after, moved)
+
+
+def end(
+    plan: Plan,
+    layout: Layout,
+    federation: Federation,
+    after: State,
+    answers: Mapping[int, Answer],
+    refused: Sequence[str],
+    bytes: tuple[int, int],
+) -> Round:
+    """What came of a round, with its bytes up and down; without any answer in it where they have no finite average."""
+    said = tuple(refused)
+    try:
+        closed = close(plan, layout, federation, after, answers)
+    except ValueError as error:
+        said += (f"all answers of round {federation.round + 1} are refused: {error}",)
+        closed, answers = close(plan, layout, federation, after, {}), {}
+    return Round(closed, tuple(sorted(answers)), said, *bytes)
 
 
 def _masks(plan: Plan, layout: Layout, after: State, client: int, round: int) -> dict[str, Tensor]:

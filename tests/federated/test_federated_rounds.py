@@ -308,6 +308,19 @@ def test_without_an_answer_the_round_is_counted_and_the_model_stays():
     assert equal(done.known, kicks.known_at(asked, agreed, state_of(network()), 1))
 
 
+def test_answers_whose_average_float32_cannot_hold_are_refused_and_the_model_stays():
+    asked, agreed = plan(), layout(network())
+    now = rounds.begin(asked, agreed, state_of(network()))
+    huge = {name: torch.full(shape, 3e38) for name, shape in agreed.shapes}
+    once = rounds.end(asked, agreed, now, now.known, {1: rounds.Answer(huge, 3)}, ["somebody"], (5, 6))
+    assert (once.answered, once.refused, once.upload, once.download) == ((1,), ("somebody",), 5, 6)
+    twice = rounds.end(asked, agreed, once.federation, now.known, {1: rounds.Answer(huge, 3)}, [], (5, 6))
+    assert twice.answered == ()
+    assert twice.refused == ("all answers of round 2 are refused: the average of '1.weight' would not be finite",)
+    assert equal(twice.federation.moved, once.federation.moved)
+    assert twice.federation.round == 2
+
+
 def test_the_start_is_left_as_it_is():
     model = network()
     last(plan(Strategy("common", 0.1, 1.5)), model, shards())

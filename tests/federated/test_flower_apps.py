@@ -41,7 +41,7 @@ class Grid:
     """Nodes 100, 101, … with clients 0, 1, …; `spoil` makes of a round, a client and its reply what arrives instead."""
 
     def __init__(self, plan, spoil=lambda round, client, reply: [reply]):
-        self.plan, self.spoil, self.sizes = plan, spoil, []
+        self.plan, self.spoil = plan, spoil
         self.app = apps.client_app(task, data)
 
     def get_node_ids(self):
@@ -211,6 +211,18 @@ def test_a_client_that_cannot_answer_says_why(monkeypatch):
     done = run()
     assert done[0].answered == ()
     assert done[0].refused[0].endswith("has numbers that are not finite, and is not sent")
+
+
+def test_the_bytes_that_are_counted_are_those_of_the_records_of_flower(monkeypatch):
+    """What Flower counts in its own records is within two parts in a hundred, for a network of some size."""
+    plan = Plan(clients=2, rounds=1, steps=1, lr=0.1, seed=0)
+    model = networks.fcn(6, width=300, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setitem(globals(), "task", lambda settings: apps.Task(plan, model))
+    replies = []
+    (done,) = run(plan, lambda round, client, reply: replies.append(reply) or [reply])
+    counted = [sum(record.count_bytes() for record in reply.content.values()) for reply in replies]
+    assert len(counted) == 2
+    assert done.upload <= sum(counted) <= 1.02 * done.upload
 
 
 def test_a_client_without_a_number_is_refused():
