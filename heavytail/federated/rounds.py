@@ -119,16 +119,16 @@ def end(
     after: State,
     answers: Mapping[int, Answer],
     refused: Sequence[str],
-    bytes: tuple[int, int],
+    sizes: tuple[int, int],
 ) -> Round:
-    """What came of a round, with its bytes up and down; without any answer in it where they have no finite average."""
+    """What came of a round, whose bytes up and down are `sizes`: without any answer where they have no finite average."""
     said = tuple(refused)
     try:
         closed = close(plan, layout, federation, after, answers)
     except ValueError as error:
         said += (f"all answers of round {federation.round + 1} are refused: {error}",)
         closed, answers = close(plan, layout, federation, after, {}), {}
-    return Round(closed, tuple(sorted(answers)), said, *bytes)
+    return Round(closed, tuple(sorted(answers)), said, *sizes)
 
 
 def _masks(plan: Plan, layout: Layout, after: State, client: int, round: int) -> dict[str, Tensor]:

@@ -58,14 +58,17 @@ def moves(
     common = {name: weight.clone() for name, weight in known.items()}
     global_model = _sum(common, moved)
     each = {name: weight.new_zeros(len(clients), *weight.shape) for name, weight in common.items()}
+    at = {name: torch.empty_like(move).requires_grad_() for name, move in each.items()}
     model.train()
     for step in range(round * plan.steps, (round + 1) * plan.steps):
         x, y, share = _batches(plan, clients, shards, step)
-        at = {name: (global_model[name] + move).requires_grad_() for name, move in each.items()}
+        with torch.no_grad():
+            for name, move in each.items():
+                torch.add(global_model[name], move, out=at[name])
         slopes = torch.autograd.grad(_losses(model, at, x, y, share).sum(), list(at.values()))
         with torch.no_grad():
             for move, slope in zip(each.values(), slopes, strict=True):
-                move.sub_(plan.lr * slope)
+                move.sub_(slope, alpha=plan.lr)
         kicks.add_local(plan, layout, each, clients, step)
         if kicks.add_common(plan, layout, common, step):
             global_model = _sum(common, moved)
@@ -104,9 +107,8 @@ def _batches(plan: Plan, clients: Sequence[int], shards: Sequence[Shard], step: 
 
 
 def _filled(values: Tensor, size: int) -> Tensor:
-    return (
-        values if len(values) == size else torch.cat([values, values[:1].expand(size - len(values), *values.shape[1:])])
-    )
+    more = values[:1].expand(size - len(values), *values.shape[1:])
+    return torch.cat([values, more]) if len(more) else values
 
 
 def _losses(model: nn.Module, weights: State, x: Tensor, y: Tensor, share: Tensor) -> Tensor:

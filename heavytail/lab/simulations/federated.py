@@ -117,16 +117,16 @@ def measure(simulation: Federated, device: str) -> dict[tuple[str, int], Tensor]
     """
     data = _seen(simulation.dataset, simulation.samples, simulation.validation, device)
     model = models.initial_model(simulation.run, data)
-    found: dict[tuple[str, int], float] = {}
+    values: dict[tuple[str, int], float] = {}
     upload = download = 0
     for done in federated.simulate(simulation.plan, model, shards(simulation, data)):
         upload, download = upload + done.upload, download + done.download
         now, weights = done.federation.round, done.federation.weights()
-        found["accuracy", now] = _accuracy(federated.fill(model, weights).eval(), data.x_test, data.y_test)
-        found["pruning_ratio", now] = compress.prunable_share(weights["1.weight"])
-        found["upload", now], found["download", now] = upload, download
-        found["answered", now] = len(done.answered)
-    return {name: torch.tensor([value], dtype=torch.float64) for name, value in found.items()}
+        values["accuracy", now] = _accuracy(federated.fill(model, weights).eval(), data.x_test, data.y_test)
+        values["pruning_ratio", now] = compress.prunable_share(weights["1.weight"])
+        values["upload", now], values["download", now] = upload, download
+        values["answered", now] = len(done.answered)
+    return {name: torch.tensor([value], dtype=torch.float64) for name, value in values.items()}
 
 
 def shards(simulation: Federated, data: Dataset) -> list[Shard]:
