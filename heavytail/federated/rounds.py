@@ -121,7 +121,7 @@ def end(
     refused: Sequence[str],
     sizes: tuple[int, int],
 ) -> Round:
-    """What came of a round, whose bytes up and down are `sizes`: without any answer where they have no finite average."""
+    """What came of a round, `sizes` being its bytes up and down: without an answer where they have no finite average."""
     said = tuple(refused)
     try:
         closed = close(plan, layout, federation, after, answers)
