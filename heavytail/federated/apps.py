@@ -82,6 +82,7 @@ def server_app(
     task: Callable[[Settings], Task],
     *,
     each: Callable[[Settings, Round], None] | None = None,
+    after: Callable[[Settings], bytes | None] | None = None,
     patience: float | Callable[[Settings], float] | None = None,
     gathering: float = 600.0,
 ) -> ServerApp:
@@ -89,6 +90,8 @@ def server_app(
 
     task       that of the clients
     each       called after every round with the settings and what came of it, to measure or to write
+    after      from the settings to what `rounds.save` made of the global model after a round, to go on from there, as
+               where a SuperLink was restarted; None, or without it: from the start
     patience   seconds to wait for the answers of a round, which then goes on without the others, or a function from the
                settings to these; None: until Flower has an answer of every client, be it that it is gone
     gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there
@@ -104,7 +107,7 @@ def server_app(
     def main(grid: Grid, context: Context) -> None:
         settings = dict(context.run_config)
         seconds = patience(settings) if callable(patience) else patience
-        for done in _rounds(task(settings), grid, seconds, gathering):
+        for done in _rounds(task(settings), grid, seconds, gathering, after(settings) if after else None):
             if each is not None:
                 each(settings, done)
 
@@ -126,11 +129,12 @@ def client_of(config: Settings, plan: Plan) -> int:
     return number
 
 
-def _rounds(task: Task, grid: Grid, patience: float | None, gathering: float) -> Iterable[Round]:
+def _rounds(task: Task, grid: Grid, patience: float | None, gathering: float, saved: bytes | None) -> Iterable[Round]:
     """The rounds of a plan over a grid of Flower."""
     app = _flower("app")
     plan, own = task.plan, layout(task.model, task.sample)
-    now = rounds.begin(plan, own, state_of(task.model))
+    start = state_of(task.model)
+    now = rounds.begin(plan, own, start) if saved is None else rounds.restore(plan, own, start, saved)
     _gathered(grid, plan.clients, gathering)
     while now.round < plan.rounds:
         offered = rounds.offer(own, now)

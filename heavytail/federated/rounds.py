@@ -71,6 +71,24 @@ def begin(plan: Plan, layout: Layout, start: State) -> Federation:
     return Federation(0, kicks.known_at(plan, layout, start, 0), nothing(start))
 
 
+def save(layout: Layout, federation: Federation) -> bytes:
+    """The global model as bytes, for `restore`: its round, and the part of it that the start does not decide."""
+    return federation.round.to_bytes(8, "little") + pack(federation.moved, layout)
+
+
+def restore(plan: Plan, layout: Layout, start: State, content: bytes) -> Federation:
+    """The global model that `save` made bytes of, to the bit; plan and start are those that it was trained with.
+
+    Raises ValueError as `unpack` does, and for a round that the plan does not have.
+    """
+    round = int.from_bytes(content[:8], "little")
+    moved = unpack(content[8:], layout)
+    if round > plan.rounds:
+        raise ValueError(f"this is the global model after {round} rounds, and the plan has {plan.rounds}")
+    there = {name: part.to(start[name].device) for name, part in moved.items()}
+    return Federation(round, kicks.known_at(plan, layout, start, round), there)
+
+
 def offer(layout: Layout, federation: Federation) -> bytes:
     """What the server sends to every client: the part of the global model that they cannot compute."""
     return pack(federation.moved, layout)
@@ -121,7 +139,7 @@ def end(
     refused: Sequence[str],
     sizes: tuple[int, int],
 ) -> Round:
-    """What came of a round, `sizes` being its bytes up and down: without an answer where they have no finite average."""
+    """What came of a round, `sizes` being its bytes up and down; without answers if they have no finite average."""
     said = tuple(refused)
     try:
         closed = close(plan, layout, federation, after, answers)

@@ -249,6 +249,23 @@ def by_clients(asked, model, own):
     return now
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES[:5], ids=str)
+def test_a_global_model_is_bytes_and_again_itself(strategy):
+    asked, model = plan(strategy), network()
+    agreed, start = layout(model), state_of(model)
+    whole = list(simulate(asked, model, shards()))
+    content = rounds.save(agreed, whole[0].federation)
+    again = rounds.restore(asked, agreed, start, content)
+    assert again.round == 1
+    assert equal(again.known, whole[0].federation.known)
+    assert equal(again.moved, whole[0].federation.moved)
+    assert equal(last(asked, model, shards(), after=again).federation.weights(), whole[-1].federation.weights())
+    with pytest.raises(ValueError, match=r"^this is the global model after 4 rounds, and the plan has 3$"):
+        rounds.restore(asked, agreed, start, b"\4" + content[1:])
+    with pytest.raises(ValueError, match=r"^these bytes are no message of heavytail\.federated$"):
+        rounds.restore(asked, agreed, start, content[:9])
+
+
 def test_plans_that_differ_in_alpha_or_sigma_have_kicks_of_the_same_words():
     keys = {kicks.key(plan(Strategy("local", sigma, alpha)), 2) for sigma in (0.1, 0.2) for alpha in (1.2, 2.0)}
     assert len(keys) == 1

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from heavytail import federated, networks
-from heavytail.federated import Plan, Selection, Shard, Strategy, apps
+from heavytail.federated import Plan, Selection, Shard, Strategy, apps, rounds
 
 pytest.importorskip("flwr")  # after the apps, which keep it from reporting
 
@@ -211,6 +211,18 @@ def test_a_client_that_cannot_answer_says_why(monkeypatch):
     done = run()
     assert done[0].answered == ()
     assert done[0].refused[0].endswith("has numbers that are not finite, and is not sent")
+
+
+def test_a_server_goes_on_from_a_round_that_was_saved():
+    whole = run()
+    agreed = federated.layout(task({"plan": PLAN}).model)
+    saved = rounds.save(agreed, whole[0].federation)
+    done = []
+    app = apps.server_app(task, each=lambda _, part: done.append(part), after=lambda settings: saved)
+    app(Grid(PLAN), context(PLAN))
+    assert [part.federation.round for part in done] == [2, 3]
+    assert apart(done[-1].federation.weights(), whole[-1].federation.weights()) == 0
+    assert [part.upload for part in done] == [part.upload for part in whole[1:]]
 
 
 def test_the_bytes_that_are_counted_are_those_of_the_records_of_flower(monkeypatch):

@@ -1,14 +1,15 @@
-"""The server: after every round it says how accurate the global model is, and at the end it writes it."""
+"""The server: after every round it says how accurate the global model is, and keeps it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from heavy_federation.task import task
 from heavytail import federated
 from heavytail.compress import files
-from heavytail.federated import Round, apps
+from heavytail.federated import Round, apps, rounds
 from heavytail.lab import datasets
 
 
@@ -24,8 +25,14 @@ def report(settings: Mapping[str, Any], done: Round) -> None:
     )
     for sentence in done.refused:
         print(sentence, flush=True)
-    if settings["out"] and done.federation.round == common.plan.rounds:
-        files.put(settings["out"], federated.pack(weights, federated.layout(common.model)))
+    if settings["out"]:
+        files.put(settings["out"], rounds.save(federated.layout(common.model), done.federation))
 
 
-app = apps.server_app(task, each=report, patience=lambda settings: settings["patience"])
+def kept(settings: Mapping[str, Any]) -> bytes | None:
+    """The global model of a run that was broken off."""
+    there = settings["out"] and Path(settings["out"]).exists()
+    return files.content_of(settings["out"]) if there else None
+
+
+app = apps.server_app(task, each=report, after=kept, patience=lambda settings: settings["patience"])
