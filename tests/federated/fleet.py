@@ -15,17 +15,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 540.0  # seconds after which a test is hung; pytest ends all of itself, and no program here, after 600
 
 
 def certificates(folder: Path) -> dict[str, Path]:
     """An authority and a server that it vouches for at 127.0.0.1: paths of `ca`, `cert` and `key`."""
+    from cryptography import x509  # here, as pytest looks for examples in every module, wherever it is
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
     now = datetime.datetime.now(datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
