@@ -13,7 +13,7 @@ from heavytail.extras import missing as _missing
 from heavytail.version import __version__
 
 if TYPE_CHECKING:
-    from heavytail import compress, laws, networks, noise, sde, stable, streams, tails
+    from heavytail import compress, federated, laws, networks, noise, sde, stable, streams, tails
     from heavytail.compress import prune, shrink
     from heavytail.lab.results import Results
     from heavytail.lab.runs import Run, grid
@@ -27,6 +27,7 @@ __all__ = [
     "Run",
     "__version__",
     "compress",
+    "federated",
     "grid",
     "hidden_weights",
     "laws",

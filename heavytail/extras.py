@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 from typing import Any
 
-_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]", "ship": "[ship]"}  # of a wing, or of what is shipped
+#: Of a wing, of what is shipped, or of the apps of a federation.
+_EXTRAS = {"lab": "[lab]", "evidence": "[lab]", "book": "[book]", "ship": "[ship]", "federated": "[federated]"}
 
 
 def need(module: str, what: str, wing: str) -> Any:

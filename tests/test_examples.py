@@ -115,7 +115,10 @@ def test_what_the_readme_shows_runs_as_it_says(tmp_path, monkeypatch, capsys):
     for split, count in (("train", 40), ("test", 10)):
         names[f"x_{split}"] = torch.randn(count, 5, generator=generator)
         names[f"y_{split}"] = torch.arange(count) % 3
+    pictures = torch.randn(3, 8, 64, generator=generator)
+    names["shards"] = [heavytail.federated.Shard(x, torch.arange(8)) for x in pictures]
     exec(compile(block, readme.name, "exec"), names)
+    assert names["done"].answered == (0, 1, 2)
     assert list(names["results"].table["noise"]) == ["shared", "entrywise"]
     assert isinstance(names["small"], torch.nn.Module)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.ht", "small.onnx"]

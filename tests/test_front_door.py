@@ -15,7 +15,7 @@ from heavytail.book import rooms
 
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {"perturb", "prune", "shrink", "hidden_weights", "Run", "grid", "train", "sweep", "Results"}
-MODULES = {"stable", "noise", "compress", "networks", "tails", "laws", "sde", "streams"}
+MODULES = {"stable", "noise", "compress", "networks", "tails", "laws", "sde", "streams", "federated"}
 TEXTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

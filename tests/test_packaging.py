@@ -32,7 +32,8 @@ def git(folder, *words):
 
 def names(requirements):
     """Distributions that requirements name, in the one spelling that all tools compare."""
-    return {re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;]", text)[0]).lower() for text in requirements}
+    plain = (re.sub(r"\A(?!heavytail)(\w+)\[\w+\]", r"\1", text) for text in requirements)
+    return {re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;]", text)[0]).lower() for text in plain}
 
 
 def extra(name):
@@ -91,12 +92,13 @@ def sources(folder, wing):
 
 
 # What a wing needs. The kernels for a GPU are in Triton, which comes with torch for CUDA. One case of `heavytail bench`
-# uses Dask, and says so without it. What is shipped is saved and measured with an extra.
+# uses Dask, and says so without it. What is shipped is saved and measured with an extra; Flower runs the apps of one.
 WINGS = {"library": None, "lab": "lab", "evidence": "lab", "figures": "figures", "book": "book", "tests": "test"}
 SHIPPED = {"safetensors", "onnx", "onnxscript", "onnxruntime", "torch_pruning"}
 OPTIONAL = {
-    "library": {"triton"} | SHIPPED,
+    "library": {"triton", "flwr"} | SHIPPED,
     "lab": {"dask", "distributed"} | SHIPPED,
+    "tests": {"heavy_federation"},  # of examples/federated
 }
 
 

@@ -84,13 +84,15 @@ def over_seeds(values: Iterable[float], digits: int = 1) -> str:
 
     >>> over_seeds([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), over_seeds([0.1, 0.3, 0.2]), over_seeds([0.25])
     ('35.0 [10.0, 60.0]', '20.0 (10.0 to 30.0)', '25.0')
+    >>> over_seeds([-0.0001])  # no zero has a sign
+    '0.0'
     """
     found = median_interval(values)
     if not found.points:
         return "—"
     bounded = math.isfinite(found.low) and math.isfinite(found.high)
     low, high = (found.low, found.high) if bounded else (found.points[0], found.points[-1])
-    middle, low_text, high_text = (f"{100 * number:.{digits}f}" for number in (found.value, low, high))
+    middle, low_text, high_text = (f"{100 * number:z.{digits}f}" for number in (found.value, low, high))
     if low == high:
         return middle
     return f"{middle} [{low_text}, {high_text}]" if bounded else f"{middle} ({low_text} to {high_text})"

@@ -147,7 +147,7 @@ def test_kick_norms_are_over_their_medians_beside_the_tail_law():
 
 def test_a_kick_that_no_input_sees_is_said_and_not_drawn():
     (axis,) = figures.exposures(seen()).axes
-    assert [text.get_text() for text in axis.texts] == ["Type-I: none is seen"]
+    assert [text.get_text() for text in axis.texts] == ["Type-I:\nnone is seen"]
     (line,) = axis.get_lines()
     assert list(line.get_xdata()) == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert list(line.get_ydata()) == [0.25, 0.5, 0.75, 1.0]

@@ -78,7 +78,7 @@ def exposures(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
             step = max(1, len(ranked) // 2000)
             name = PAPER_TYPE[kind]
             if ranked[0] < LEAST_SEEN:
-                axis.text(0.03, 0.5, f"{name}: none is seen", color=COLOURS[name], transform=axis.transAxes)
+                axis.text(0.03, 0.3, f"{name}:\nnone is seen", color=COLOURS[name], transform=axis.transAxes)
                 continue
             axis.semilogx(ranked[::step], share[::step], color=COLOURS[name], linestyle=STYLES[kind], label=name)
         axis.set(title=title, xlabel="share of the kick that is seen, $x$", xlim=(LEAST_SEEN, 1), ylim=(0, 1))
@@ -86,7 +86,8 @@ def exposures(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
     handles = {
         label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
-    axes[0][-1].legend(handles.values(), handles.keys(), loc="lower left")
+    labels = [name for name in PAPER_TYPE.values() if name in handles]
+    axes[0][-1].legend([handles[label] for label in labels], labels, loc="lower left")
     return figure
 
 

@@ -3,8 +3,8 @@
 `Chaos` for T1, `Fluctuations` for its constant, `Discretisation` for T2, `Pruning` for T3, the rate, the limit law and
 the required width, `Ablation` for what broken assumptions do to it, `Surely` and `Batches` for steps that see some
 samples only, `Untrained` for what a network would prune without training, `Averaging` for kicks of many clients,
-`Exposure` for what the inputs of a data set see of a kick.
-`Shipping` is no theory: trainings, and how accurate is what is left of them at every size.
+`Exposure` for what the inputs of a data set see of a kick. `Federated` and `Shipping` are no theory: trainings of many
+clients and what they sent; trainings, and how accurate is what is left of them at every size.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from heavytail.lab.simulations import (
     chaos,
     discretisation,
     exposure,
+    federated,
     fluctuations,
     pruning,
     shipping,
@@ -40,6 +41,7 @@ from heavytail.lab.simulations.batches import Batches, Surely
 from heavytail.lab.simulations.chaos import Chaos
 from heavytail.lab.simulations.discretisation import Discretisation
 from heavytail.lab.simulations.exposure import Exposure
+from heavytail.lab.simulations.federated import Federated
 from heavytail.lab.simulations.fluctuations import Fluctuations
 from heavytail.lab.simulations.pruning import Ablation, Pruning
 from heavytail.lab.simulations.record import ACTIVATIONS, Simulation, teacher
@@ -57,6 +59,7 @@ _MEASURES: Mapping[str, tuple[type[Simulation], Callable[[Any, str], Mapping[Any
     "batches": (Batches, batches.order),
     "untrained": (Untrained, untrained.measure),
     "exposure": (Exposure, exposure.measure),
+    "federated": (Federated, federated.measure),
     "shipping": (Shipping, shipping.measure),
 }
 
@@ -216,6 +219,7 @@ __all__ = [
     "Chaos",
     "Discretisation",
     "Exposure",
+    "Federated",
     "Fluctuations",
     "Pruning",
     "Shipping",

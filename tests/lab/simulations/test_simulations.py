@@ -21,6 +21,7 @@ from heavytail.lab.simulations import (
     Chaos,
     Discretisation,
     Exposure,
+    Federated,
     Fluctuations,
     Pruning,
     Shipping,
@@ -41,6 +42,7 @@ STUDIES = (
     Untrained,
     Exposure,
     Shipping,
+    Federated,
 )
 SMALL = {
     "chaos": [
@@ -59,6 +61,10 @@ SMALL = {
     ],
     "untrained": [Untrained(alpha=alpha, width=20, inputs=5, repeats=3) for alpha in (1.5, 2)],
     "exposure": [Exposure(alpha=alpha, width=4, samples=3) for alpha in (1.5, 2)],
+    "federated": [
+        Federated(dataset="digits", alpha=alpha, sigma=0.01, width=3, clients=3, rounds=2, steps=2)
+        for alpha in (1.5, 2)
+    ],
     "shipping": [
         Shipping(dataset="digits", alpha=alpha, sigma=0.01, width=3, steps=3, tune_steps=1) for alpha in (1.5, 2)
     ],
@@ -141,13 +147,16 @@ OTHER = {
     "batch": 3, "limit": 5, "clients": 3,
     "dataset": "mnist", "network": "resnet", "weight_decay": 0.1, "group_lasso": 0.1, "batch_size": 9, "samples": 99,
     "validation": 9, "tune_steps": 3, "tune_lr": 0.1, "prune": False, "int8": True,
+    "rounds": 3, "weighting": "equal", "split": "classes", "concentration": 0.1, "classes_each": 3, "design": "common",
+    "select": "error",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", STUDIES)
 def test_every_field_changes_the_key(kind):
     record = kind(alpha=1.5)
-    names = {field.name for field in fields(kind)} - ({"trained", "summed"} if kind is Fluctuations else set())
+    not_alone = {Fluctuations: {"trained", "summed"}, Federated: {"amount"}}.get(kind, set())
+    names = {field.name for field in fields(kind)} - not_alone
     changed = [replace(record, **{name: OTHER[name]}) for name in names]
     assert len({one.key for one in [record, *changed]}) == 1 + len(names)
     assert kind(alpha=1.5).key == record.key

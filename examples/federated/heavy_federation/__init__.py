@@ -1,0 +1,1 @@
+"""Handwritten digits, learned by many clients with common heavy-tailed kicks."""

@@ -1,0 +1,246 @@
+"""The clients and the server of a federation as apps of Flower, on its Message API: the extra `federated`.
+
+Messages, rounds and steps are those of `simulate`, so its result is that of Flower on the same seeds, to rounding. A
+Flower message carries a message of this package in one array, and its round, client and samples in a record of numbers.
+
+Flower and Ray would report what is run to their makers. Here they do not, unless the environment says so: import this
+module before `flwr`, or set FLWR_TELEMETRY_ENABLED=0 and RAY_USAGE_STATS_ENABLED=0.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from heavytail.extras import need
+from heavytail.federated import kicks, rounds, steps
+from heavytail.federated.layout import Layout, layout, state_of
+from heavytail.federated.messages import unpack
+from heavytail.federated.plans import Plan
+from heavytail.federated.rounds import Answer, Federation, Round
+from heavytail.federated.steps import Shard
+
+if TYPE_CHECKING:
+    from flwr.app import Context, Message
+    from flwr.clientapp import ClientApp
+    from flwr.serverapp import Grid, ServerApp
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read once, by the first import of flwr
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+#: What Flower's simulation hands to Ray so that it listens on this machine alone, without its web page.
+BACKEND: dict[str, Any] = {"init_args": {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}}
+
+_ARRAY, _ABOUT = "state", "about"  # names of the records of a message
+_LOOK = 0.5  # seconds between two looks at which clients are there
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What all parties of a federation have: a plan, the network it starts from, and a sample to find its layers by."""
+
+    plan: Plan
+    model: nn.Module
+    sample: Any = None
+
+
+Settings = Mapping[str, Any]  # Flower's run config: what pyproject.toml and `flwr run --run-config` say
+
+
+def client_app(task: Callable[[Settings], Task], data: Callable[[Settings, int], Shard]) -> ClientApp:
+    """A client: it makes the steps of a round and sends its move.
+
+    task  from the settings of a run to what all parties have; the same for server and clients, random numbers too
+    data  from those settings and the number of a client to its samples
+
+    A client has its number from Flower: `partition-id` of its node's config, which the simulation sets by itself.
+    Raises ModuleNotFoundError in one sentence without Flower. A client that fails answers with an error, and the round
+    goes on without it.
+    """
+    clientapp = _flower("clientapp")
+    app: ClientApp = clientapp.ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        settings = dict(context.run_config)
+        common = task(settings)
+        number = client_of(context.node_config, common.plan)
+        return _flower("app").Message(
+            _answered(common, number, data(settings, number), message.content), reply_to=message
+        )
+
+    return app
+
+
+def server_app(
+    task: Callable[[Settings], Task],
+    *,
+    each: Callable[[Settings, Round], None] | None = None,
+    after: Callable[[Settings], bytes | None] | None = None,
+    patience: float | Callable[[Settings], float] | None = None,
+    gathering: float = 600.0,
+) -> ServerApp:
+    """The server: it offers the global model, reads what clients send, and averages.
+
+    task       that of the clients
+    each       called after every round with the settings and what came of it, to measure or to write
+    after      from the settings to what `rounds.save` made of the global model after a round, to go on from there, as
+               where a SuperLink was restarted; None, or without it: from the start
+    patience   seconds to wait for the answers of a round, which then goes on without the others, or a function from the
+               settings to these; None: until Flower has an answer of every client, be it that it is gone
+    gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there
+
+    What is no answer, is not finite, came twice, or is of another round or an unknown client is turned down with one
+    sentence in `Round.refused`. Raises ModuleNotFoundError in one sentence without Flower, and when it runs
+    TimeoutError where no client came.
+    """
+    serverapp = _flower("serverapp")
+    app: ServerApp = serverapp.ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        settings = dict(context.run_config)
+        seconds = patience(settings) if callable(patience) else patience
+        for done in _rounds(task(settings), grid, seconds, gathering, after(settings) if after else None):
+            if each is not None:
+                each(settings, done)
+
+    return app
+
+
+def client_of(config: Settings, plan: Plan) -> int:
+    """The number of a client in the config of its node. ValueError where it has none of the plan.
+
+    >>> client_of({"partition-id": 2}, Plan(clients=4, rounds=1, steps=1, lr=0.1, seed=0))
+    2
+    """
+    number = config.get("partition-id")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < plan.clients:
+        raise ValueError(
+            f"a client needs its number, 0 to {plan.clients - 1}, as partition-id in the config of its node, got "
+            f"{number!r}"
+        )
+    return number
+
+
+def _rounds(task: Task, grid: Grid, patience: float | None, gathering: float, saved: bytes | None) -> Iterable[Round]:
+    """The rounds of a plan over a grid of Flower."""
+    app = _flower("app")
+    plan, own = task.plan, layout(task.model, task.sample)
+    start = state_of(task.model)
+    now = rounds.begin(plan, own, start) if saved is None else rounds.restore(plan, own, start, saved)
+    _gathered(grid, plan.clients, gathering)
+    while now.round < plan.rounds:
+        offered = rounds.offer(own, now)
+        record = _record(offered, {"round": now.round})
+        nodes = sorted(grid.get_node_ids())
+        wanted = [app.Message(record, node, app.MessageType.TRAIN, group_id=str(now.round)) for node in nodes]
+        replies = grid.send_and_receive(wanted, timeout=patience)
+        after = kicks.later(plan, own, now.known, now.round)
+        yield (done := _closed(plan, own, now, after, replies, nodes, len(offered)))
+        now = done.federation
+
+
+def _closed(
+    plan: Plan,
+    own: Layout,
+    now: Federation,
+    after: Mapping[str, Tensor],
+    replies: Iterable[Message],
+    nodes: list[int],
+    offered: int,
+) -> Round:
+    """The end of a round, from what came in."""
+    answers: dict[int, Answer] = {}
+    refused: list[str] = []
+    upload, silent, reasons = 0, set(nodes), set()
+    for reply in replies:
+        node = reply.metadata.src_node_id
+        if reply.has_error() and node not in nodes:  # Flower itself, of a node that is gone and that it does not name
+            reasons.add(f": {_line(reply.error.reason)}")
+            continue
+        silent.discard(node)
+        if reply.has_error():
+            refused.append(f"node {node} sent an error in round {now.round + 1}: {_line(reply.error.reason)}")
+            continue
+        content = _content(reply.content)
+        upload += len(content or b"")
+        try:
+            number, samples = _about(reply.content, plan, now.round)
+            if number in answers:
+                raise ValueError(f"client {number} has answered already")
+            if content is None:
+                raise ValueError("it holds no message of heavytail.federated")
+            answers[number] = Answer(rounds.read(plan, own, after, number, now.round, content), samples)
+        except ValueError as error:
+            refused.append(f"what node {node} sent in round {now.round + 1} is refused: {error}")
+    reason = reasons.pop() if len(reasons) == 1 else ""
+    refused += [f"node {node} sent nothing in round {now.round + 1}{reason}" for node in sorted(silent)]
+    return rounds.end(plan, own, now, after, answers, refused, (upload, offered * len(nodes)))
+
+
+def _answered(task: Task, number: int, shard: Shard, content: Any) -> Any:
+    """The record that a client sends back, with its steps made. ValueError for an offer that is none."""
+    plan, own = task.plan, layout(task.model, task.sample)
+    offered, round = _content(content), content.config_records.get(_ABOUT, {}).get("round")
+    if offered is None or not isinstance(round, int) or not 0 <= round < plan.rounds:
+        raise ValueError("the server sent no round of this plan: run both from the same app")
+    known = kicks.known_at(plan, own, state_of(task.model), round)
+    each = steps.moves(task.model, plan, own, known, unpack(offered, own), [number], [shard], round)
+    move = {name: part[0] for name, part in each.items()}
+    sent = rounds.answer(plan, own, kicks.later(plan, own, known, round), number, round, move)
+    return _record(sent, {"round": round, "client": number, "samples": len(shard.y)})
+
+
+def _about(content: Any, plan: Plan, round: int) -> tuple[int, int]:
+    """Which client it is from, and how many samples it has. ValueError where it does not say so."""
+    about = content.config_records.get(_ABOUT, {})
+    values = [about.get(name) for name in ("round", "client", "samples")]
+    if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        raise ValueError("it does not say its round, client and samples")
+    its_round, number, samples = values
+    if its_round != round:
+        raise ValueError(f"it is of round {its_round + 1}")
+    if not 0 <= number < plan.clients:
+        raise ValueError(f"there is no client {number} among {plan.clients}")
+    if not 1 <= samples < 2**53:
+        raise ValueError(f"a client with {samples} samples has no weight")
+    return number, samples
+
+
+def _record(content: bytes, about: Mapping[str, int]) -> Any:
+    app = _flower("app")
+    array = app.Array(dtype="uint8", shape=(len(content),), stype="heavytail", data=content)
+    return app.RecordDict({_ARRAY: app.ArrayRecord({_ARRAY: array}), _ABOUT: app.ConfigRecord(dict(about))})
+
+
+def _content(record: Any) -> bytes | None:
+    """The message in a record of Flower; None if there is none."""
+    arrays = record.array_records.get(_ARRAY, {})
+    return arrays[_ARRAY].data if _ARRAY in arrays else None
+
+
+def _gathered(grid: Grid, clients: int, seconds: float) -> None:
+    """Wait until so many clients are there, or so long. TimeoutError if nobody came."""
+    end = time.monotonic() + seconds
+    while len(there := list(grid.get_node_ids())) < clients and time.monotonic() < end:
+        time.sleep(_LOOK)
+    if not there:
+        raise TimeoutError(f"no client came within {seconds:g} seconds: start them first")
+
+
+def _line(text: object) -> str:
+    """The last line of an error that has something in it, as a sentence can hold it."""
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "it gives no reason"
+
+
+@lru_cache
+def _flower(name: str) -> Any:
+    return need(f"flwr.{name}", "heavytail.federated.apps", "federated")

@@ -1,0 +1,24 @@
+"""A federation that is imported as fast as torch is: what server and clients have in common. A fleet gets a copy."""
+
+from __future__ import annotations
+
+import torch
+
+from heavytail import federated, networks
+from heavytail.federated import Shard, apps
+
+SETTINGS = {
+    **{"clients": 3, "rounds": 3, "steps": 2, "lr": 0.1, "batch-size": 3, "seed": 1},
+    **{"design": "common", "alpha": 1.5, "sigma": 0.01, "select": "known", "amount": 0.3},
+}
+
+
+def task(settings):
+    generator = torch.Generator().manual_seed(0)
+    return apps.Task(federated.plan_from(settings), networks.fcn(6, width=10, depth=1, classes=3, generator=generator))
+
+
+def data(settings, client):
+    generator = torch.Generator().manual_seed(client)
+    x = torch.randn(5 + client, 6, generator=generator)
+    return Shard(x, torch.randint(3, (5 + client,), generator=generator))
