@@ -45,7 +45,8 @@ def dirichlet(labels: Tensor, clients: int, *, concentration: float, seed: int) 
     True
     """
     clients, seed = _checked(labels, clients, seed)
-    if not isinstance(concentration, Real) or not 0 < as_float(concentration) < math.inf:
+    number = isinstance(concentration, Real) and not isinstance(concentration, bool)
+    if not number or not 0 < as_float(concentration) < math.inf:
         raise ValueError(f"the concentration of a Dirichlet law is a finite number above 0, got {shown(concentration)}")
     concentration = max(float(concentration), 1e-300)  # below, logarithms overflow; one share is 1 long before
     generator = _generator(seed, "dirichlet", clients)

@@ -113,6 +113,10 @@ def test_shares_have_the_moments_of_a_dirichlet_law(concentration):
             lambda: dirichlet(LABELS, 4, concentration="a", seed=0),
             "the concentration of a Dirichlet law is a finite number above 0, got 'a'",
         ),
+        (
+            lambda: dirichlet(LABELS, 4, concentration=True, seed=0),
+            "the concentration of a Dirichlet law is a finite number above 0, got True",
+        ),
         (lambda: few_classes(LABELS, 10, each=1.5, seed=0), "each must be a whole number >= 1, got 1.5"),
         (lambda: few_classes(LABELS, 10, each="2", seed=0), "each must be a whole number >= 1, got '2'"),
         (
