@@ -94,11 +94,12 @@ def server_app(
                where a SuperLink was restarted; None, or without it: from the start
     patience   seconds to wait for the answers of a round, which then goes on without the others, or a function from the
                settings to these; None: until Flower has an answer of every client, be it that it is gone
-    gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there
+    gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there,
+               and before a later one for a client at all
 
-    What is no answer, is not finite, came twice, or is of another round or an unknown client is turned down with one
-    sentence in `Round.refused`. Raises ModuleNotFoundError in one sentence without Flower, and when it runs
-    TimeoutError where no client came.
+    What is no answer, is not finite, came twice, or is of another round, plan or start, or of an unknown client, is
+    turned down with one sentence in `Round.refused`, which says too how many clients were not there. Raises
+    ModuleNotFoundError in one sentence without Flower, and when it runs TimeoutError where no client came.
     """
     serverapp = _flower("serverapp")
     app: ServerApp = serverapp.ServerApp()
@@ -135,10 +136,12 @@ def _rounds(task: Task, grid: Grid, patience: float | None, gathering: float, sa
     plan, own = task.plan, layout(task.model, task.sample)
     start = state_of(task.model)
     now = rounds.begin(plan, own, start) if saved is None else rounds.restore(plan, own, start, saved)
-    _gathered(grid, plan.clients, gathering)
+    least = plan.clients
     while now.round < plan.rounds:
+        _gathered(grid, least, gathering)
+        least = 1
         offered = rounds.offer(own, now)
-        record = _record(offered, {"round": now.round})
+        record = _record(offered, {"round": now.round, "origin": now.origin.hex()})
         nodes = sorted(grid.get_node_ids())
         wanted = [app.Message(record, node, app.MessageType.TRAIN, group_id=str(now.round)) for node in nodes]
         replies = grid.send_and_receive(wanted, timeout=patience)
@@ -172,7 +175,7 @@ def _closed(
         content = _content(reply.content)
         upload += len(content or b"")
         try:
-            number, samples = _about(reply.content, plan, now.round)
+            number, samples = _about(reply.content, plan, now)
             if number in answers:
                 raise ValueError(f"client {number} has answered already")
             if content is None:
@@ -182,31 +185,38 @@ def _closed(
             refused.append(f"what node {node} sent in round {now.round + 1} is refused: {error}")
     reason = reasons.pop() if len(reasons) == 1 else ""
     refused += [f"node {node} sent nothing in round {now.round + 1}{reason}" for node in sorted(silent)]
+    if (absent := plan.clients - len(nodes)) > 0:
+        refused.append(f"{absent} of {plan.clients} clients were not there in round {now.round + 1}")
     return rounds.end(plan, own, now, after, answers, refused, (upload, offered * len(nodes)))
 
 
 def _answered(task: Task, number: int, shard: Shard, content: Any) -> Any:
     """The record that a client sends back, with its steps made. ValueError for an offer that is none."""
     plan, own = task.plan, layout(task.model, task.sample)
-    offered, round = _content(content), content.config_records.get(_ABOUT, {}).get("round")
+    start, about = state_of(task.model), content.config_records.get(_ABOUT, {})
+    offered, round, origin = _content(content), about.get("round"), rounds.origin(plan, own, start).hex()
     if offered is None or not isinstance(round, int) or not 0 <= round < plan.rounds:
         raise ValueError("the server sent no round of this plan: run both from the same app")
-    known = kicks.known_at(plan, own, state_of(task.model), round)
+    if about.get("origin") != origin:
+        raise ValueError("this client has another plan or start than the server: run both from the same app")
+    known = kicks.known_at(plan, own, start, round)
     each = steps.moves(task.model, plan, own, known, unpack(offered, own), [number], [shard], round)
     move = {name: part[0] for name, part in each.items()}
     sent = rounds.answer(plan, own, kicks.later(plan, own, known, round), number, round, move)
-    return _record(sent, {"round": round, "client": number, "samples": len(shard.y)})
+    return _record(sent, {"round": round, "client": number, "samples": len(shard.y), "origin": origin})
 
 
-def _about(content: Any, plan: Plan, round: int) -> tuple[int, int]:
+def _about(content: Any, plan: Plan, now: Federation) -> tuple[int, int]:
     """Which client it is from, and how many samples it has. ValueError where it does not say so."""
     about = content.config_records.get(_ABOUT, {})
     values = [about.get(name) for name in ("round", "client", "samples")]
     if not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         raise ValueError("it does not say its round, client and samples")
     its_round, number, samples = values
-    if its_round != round:
+    if its_round != now.round:
         raise ValueError(f"it is of round {its_round + 1}")
+    if about.get("origin") != now.origin.hex():
+        raise ValueError("it is of another plan or start: run server and clients from the same app")
     if not 0 <= number < plan.clients:
         raise ValueError(f"there is no client {number} among {plan.clients}")
     if not 1 <= samples < 2**53:
@@ -214,7 +224,7 @@ def _about(content: Any, plan: Plan, round: int) -> tuple[int, int]:
     return number, samples
 
 
-def _record(content: bytes, about: Mapping[str, int]) -> Any:
+def _record(content: bytes, about: Mapping[str, int | str]) -> Any:
     app = _flower("app")
     array = app.Array(dtype="uint8", shape=(len(content),), stype="heavytail", data=content)
     return app.RecordDict({_ARRAY: app.ArrayRecord({_ARRAY: array}), _ABOUT: app.ConfigRecord(dict(about))})
@@ -236,9 +246,9 @@ def _gathered(grid: Grid, clients: int, seconds: float) -> None:
 
 
 def _line(text: object) -> str:
-    """The last line of an error that has something in it, as a sentence can hold it."""
+    """The last line of an error that has something in it, as a sentence can hold it: printable ASCII, and short."""
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "it gives no reason"
+    return ascii(lines[-1][:200])[1:-1][:200] if lines else "it gives no reason"
 
 
 @lru_cache

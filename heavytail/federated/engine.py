@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from heavytail.federated import kicks, rounds, steps
-from heavytail.federated.layout import layout, state_of
+from heavytail.federated.layout import Layout, layout, state_of
 from heavytail.federated.messages import unpack
 from heavytail.federated.plans import Plan
 from heavytail.federated.rounds import Answer, Federation, Round
@@ -32,7 +32,8 @@ def simulate(
     after   where to go on from: the `federation` of a round, of the same plan, start and shards
 
     A client whose move is not finite is left out of the average, and said in `refused`.
-    Raises ValueError for another number of shards than clients, or a network that has no layout.
+    Raises ValueError, before the first round, for another number of shards than clients, a network that has no layout,
+    or an `after` of another plan or start, or of a later round than the last; else as `steps.moves` does.
 
     >>> import torch
     >>> from heavytail import networks
@@ -47,8 +48,16 @@ def simulate(
     known_layout, start = layout(model, sample), state_of(model)
     if len(shards) != plan.clients:
         raise ValueError(f"there are {len(shards)} shards for {plan.clients} clients: make one a client")
-    network = copied(model)
-    now = after or rounds.begin(plan, known_layout, start)
+    if after is not None:
+        rounds.check_origin(plan, known_layout, start, after.origin, "the weights to go on from are")
+        rounds.check_round(plan, after.round)
+    return _rounds(plan, copied(model), known_layout, shards, after or rounds.begin(plan, known_layout, start))
+
+
+def _rounds(
+    plan: Plan, network: nn.Module, known_layout: Layout, shards: Sequence[Shard], now: Federation
+) -> Iterator[Round]:
+    """The rounds from here on; the network is for steps alone, whatever its weights are."""
     clients = range(plan.clients)
     while now.round < plan.rounds:
         offered = rounds.offer(known_layout, now)

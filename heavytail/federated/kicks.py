@@ -14,6 +14,7 @@ from torch import Tensor
 from heavytail import noise, streams
 from heavytail.federated.layout import Layout, State
 from heavytail.federated.plans import Plan
+from heavytail.laws.averaging import Design
 from heavytail.noise import Kick
 
 
@@ -25,8 +26,7 @@ def key(plan: Plan, client: int | None = None) -> int:
 
 def add_local(plan: Plan, layout: Layout, moves: State, clients: Sequence[int], step: int) -> None:
     """Add to the moves of some clients, (clients, ...) a weight, what each draws after a step; in place."""
-    size = noise.scale(plan.strategy.alpha, plan.strategy.sigma, plan.lr)
-    if size and plan.strategy.design == "local":
+    if size := _size(plan, "local", plan.lr):
         own = {row: _kick(plan, size, key(plan, client), step) for row, client in enumerate(clients)}
         for number, name in enumerate(layout.hidden):
             noise.kick_each(moves[name], own, layer=number)
@@ -34,8 +34,7 @@ def add_local(plan: Plan, layout: Layout, moves: State, clients: Sequence[int], 
 
 def add_common(plan: Plan, layout: Layout, known: dict[str, Tensor], step: int) -> bool:
     """Add to weights, in place, what everybody adds after a step; whether there is anything."""
-    size = noise.scale(plan.strategy.alpha, plan.strategy.sigma, plan.lr)
-    if not size or plan.strategy.design != "common":
+    if not (size := _size(plan, "common", plan.lr)):
         return False
     for number, name in enumerate(layout.hidden):
         noise.kick(known[name], _kick(plan, size, key(plan), step), layer=number)
@@ -44,8 +43,7 @@ def add_common(plan: Plan, layout: Layout, known: dict[str, Tensor], step: int) 
 
 def add_server(plan: Plan, layout: Layout, moved: dict[str, Tensor], round: int) -> None:
     """Add to weights, in place, what the server draws after a round: of scale `σ (η E)^(1/α)`. [D]"""
-    size = noise.scale(plan.strategy.alpha, plan.strategy.sigma, plan.lr * plan.steps)
-    if size and plan.strategy.design == "server":
+    if size := _size(plan, "server", plan.lr * plan.steps):
         for number, name in enumerate(layout.hidden):
             noise.kick(moved[name], _kick(plan, size, key(plan), round), layer=number)
 
@@ -75,6 +73,12 @@ def later(plan: Plan, layout: Layout, known: State, round: int) -> dict[str, Ten
         if not add_common(plan, layout, after, step):
             break
     return after
+
+
+def _size(plan: Plan, design: Design, time: float) -> float:
+    """The scale of a design's kicks over lr, or the lr of some steps together; 0 where the plan has another design."""
+    strategy = plan.strategy
+    return noise.scale(strategy.alpha, strategy.sigma, time) if strategy.design == design else 0.0
 
 
 def _kick(plan: Plan, size: float, key: int, step: int) -> Kick:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from heavytail.networks import hidden_weights
 
@@ -31,8 +32,9 @@ class Layout:
 def layout(model: nn.Module, sample: Any = None) -> Layout:
     """The layout of a network; `sample` is that of `heavytail.hidden_weights`.
 
-    Raises ValueError for a network with buffers, such as running means, whose average over clients is nobody's, for
-    weights that are not float32, and where the hidden weights cannot be told.
+    Raises ValueError for a network with buffers, such as running means, whose average over clients is nobody's, with
+    dropout, whose random numbers have no address, or with frozen weights, as all are trained; for weights that are not
+    float32, and where the hidden weights cannot be told.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
     >>> layout(model).hidden, layout(model).numbers
@@ -41,7 +43,12 @@ def layout(model: nn.Module, sample: Any = None) -> Layout:
     for name, buffer in model.named_buffers():
         if buffer is not None:
             raise ValueError(f"the network has a buffer {name!r}, of which clients have no average: use one without")
+    for name, module in model.named_modules():
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            raise ValueError(f"the network has dropout {name!r}, whose draws no seed decides: use one without, or p=0")
     for name, weight in model.named_parameters():
+        if not weight.requires_grad:
+            raise ValueError(f"the weight {name!r} is frozen, and a federation trains all: call requires_grad_(True)")
         if weight.dtype != torch.float32:
             raise ValueError(f"the weight {name!r} is {weight.dtype}, and messages hold float32: call model.float()")
     shapes = tuple((name, tuple(weight.shape)) for name, weight in model.named_parameters())

@@ -10,7 +10,10 @@
     "rows"     rows not zero     their places, then their numbers, row by row     4 count (1 + d)
     "entries"  numbers not zero  their places in the flat weight, then they       8 count
     "bits"     numbers not zero  a bit for each number, then those that have one  N / 8 + 4 count
-    "known"    places known      the numbers at places that both sides know       4 count
+    "known …"  places known      the numbers at places that both sides know       4 count
+
+For places that both sides know the form names them: "known" and the CRC-32 of their bits, as 8 hexadecimal digits. So a
+receiver that has others, as from another start, does not put numbers where they do not belong.
 
 A sender that keeps some columns of a weight, which are its rows in torch, puts zeros into the others before: what is
 zero, to the bit, costs nothing. Which form is the shortest follows from the weight, so nobody has to choose.
@@ -20,7 +23,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,21 +47,22 @@ def pack(state: State, layout: Layout, known: Mask | None = None) -> bytes:
     state   a float32 tensor a weight of the layout, of its shape, on any device
     known   masks that the receiver can compute as well; all other numbers of these weights must be zero
 
-    Raises ValueError for other names or shapes, what is not float32 or not finite, and for a number other than zero
-    outside of a mask.
+    Raises ValueError for other names or shapes, what is not float32 or not finite, for a number other than zero outside
+    of a mask, and for a mask of no weight.
 
     >>> few = Layout((("weight", (100, 20)),), ("weight",))
     >>> weight = torch.zeros(100, 20)
     >>> len(pack({"weight": weight}, few))  # a header and nothing else
     29
-    >>> weight[7] = 1.5
-    >>> len(pack({"weight": weight}, few)), len(pack({"weight": weight}, few, {"weight": weight != 0}))  # one column
-    (113, 111)
+    >>> weight[7:10] = 1.5
+    >>> len(pack({"weight": weight}, few)), len(pack({"weight": weight}, few, {"weight": weight != 0}))  # 3 columns
+    (281, 280)
     >>> torch.equal(unpack(pack({"weight": weight}, few), few)["weight"], weight)
     True
     """
     if state.keys() != {name for name, _ in layout.shapes}:
         raise ValueError("a message holds the weights of its layout, no more and no fewer")
+    _check_names(known, layout)
     header, arrays = [], []
     for name, shape in layout.shapes:
         flat = _flat(name, state[name], shape)
@@ -73,8 +79,9 @@ def unpack(content: bytes, layout: Layout, known: Mask | None = None) -> dict[st
 
     Raises ValueError in one sentence for bytes that are no message, are cut off or too many, for unknown, missing or
     repeated names, counts that do not fit the weight, places that are out of range or not in order, so that none comes
-    twice, and for a number that is not finite.
+    twice, known places that are not those of the sender, a mask of no weight, and for a number that is not finite.
     """
+    _check_names(known, layout)
     header, rest = _header(content)
     if [name for name, _, _ in header] != [name for name, _ in layout.shapes]:
         names = _few(name for name, _, _ in header)
@@ -99,7 +106,7 @@ def _shortest(
     if mask is not None:
         if (there & ~mask).any():
             raise ValueError(f"{name!r} has numbers other than zero outside of the places that the receiver knows")
-        return "known", int(mask.sum()), [flat[mask]]
+        return _known(mask), int(mask.sum()), [flat[mask]]
     rows = there.reshape(_rows(shape), -1).any(1)
     numbers, lines, whole = int(there.sum()), int(rows.sum()), len(flat)
     length = whole // len(rows)
@@ -120,14 +127,19 @@ def _read(
     """The flat weight, and what is left of the message."""
     whole: int = math.prod(shape)
     rows = _rows(shape)
-    most: dict[str, int] = {"dense": whole, "rows": min(rows, whole), "entries": whole, "bits": whole, "known": whole}
-    if form not in most or (form == "known") != (mask is not None):
+    most: dict[str, int] = {"dense": whole, "rows": min(rows, whole), "entries": whole, "bits": whole}
+    exact = {"dense": whole}
+    if mask is not None:
+        if form != _known(mask) and re.fullmatch("known [0-9a-f]{8}", form):
+            raise ValueError(f"the message sends {name!r} at places that the receiver does not know")
+        most, exact = {_known(mask): whole}, {_known(mask): int(mask.sum())}
+    if form not in most:
         raise ValueError(f"the message sends {name!r} in a form that was not agreed on")
-    exact = {"dense": whole, "known": 0 if mask is None else int(mask.sum())}
     if not 0 <= count <= most[form] or count != exact.get(form, count):
-        raise ValueError(f"the message counts {count} of {name!r}, which do not fit its shape {shape}")
+        written = str(count) if abs(count) < 2**63 else "too many"
+        raise ValueError(f"the message counts {written} of {name!r}, which do not fit its shape {shape}")
     flat = np.zeros(whole, "<f4")
-    if form in ("dense", "known"):
+    if form in exact:
         values, rest = _take(rest, "<f4", count, name)
         flat[slice(None) if mask is None else mask] = values
     elif form == "bits":
@@ -145,6 +157,16 @@ def _read(
         values, rest = _take(rest, "<f4", count * length, name)
         flat.reshape(-1, length)[places] = values.reshape(-1, length)
     return flat, rest
+
+
+def _known(mask: np.ndarray) -> str:
+    """The form of numbers at known places, which names these."""
+    return f"known {zlib.crc32(np.packbits(mask).tobytes()):08x}"
+
+
+def _check_names(known: Mask | None, layout: Layout) -> None:
+    if more := sorted((known or {}).keys() - {name for name, _ in layout.shapes}):
+        raise ValueError(f"there are known places of {_few(more)}, and the layout has no such weights: leave them out")
 
 
 def _rows(shape: tuple[int, ...]) -> int:
@@ -203,5 +225,5 @@ def _flat_mask(name: str, mask: Tensor, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _few(names: Any) -> str:
-    text = ", ".join(names)
+    text = ", ".join(ascii(name)[1:-1] for name in names)  # names from outside: no control characters, no surrogates
     return text if len(text) <= 60 else f"{text[:57]}..."

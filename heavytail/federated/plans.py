@@ -49,6 +49,8 @@ class Strategy:
         if self.selection.kind == "known" and self.design != "common":
             raise ValueError("columns are known beforehand by common kicks alone: take design='common'")
         for name in ("alpha", "sigma"):
+            if isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} is a number, not {getattr(self, name)}")
             object.__setattr__(self, name, float(getattr(self, name)))
 
 
@@ -83,8 +85,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, least in (("clients", 1), ("rounds", 1), ("steps", 1), ("batch_size", 0), ("seed", 0)):
-            _whole(self, name, least)
-        if not isinstance(self.lr, int | float) or not 0 < as_float(self.lr) < math.inf:
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        if not isinstance(self.lr, int | float) or isinstance(self.lr, bool) or not 0 < as_float(self.lr) < math.inf:
             raise ValueError(f"the step size lr must be a finite number above 0, got {shown(self.lr)}")
         object.__setattr__(self, "lr", float(self.lr))
         if self.weighting not in get_args(Weighting):
@@ -93,7 +95,9 @@ class Plan:
             raise TypeError(f"strategy= is a heavytail.federated.Strategy, not {shown(self.strategy)}")
         if self.rounds * self.steps >= 2**32:
             raise ValueError(f"{self.rounds} rounds of {self.steps} steps are more than the 2^32 that kicks can number")
-        noise.scale(self.strategy.alpha, self.strategy.sigma, self.lr)  # which refuses what float32 cannot hold
+        # The scale refuses what float32 cannot hold. A server's kicks are those of all steps of a round.
+        time = self.lr * self.steps if self.strategy.design == "server" else self.lr
+        noise.scale(self.strategy.alpha, self.strategy.sigma, time)
 
 
 #: Names of a flat plan that are those of its strategy and its selection.
@@ -114,12 +118,15 @@ def flat(plan: Plan) -> dict[str, Any]:
 def plan_from(settings: Mapping[str, Any]) -> Plan:
     """The plan in flat settings; names may have `-` for `_`, and what is not there has its default.
 
-    Raises ValueError for a name that no plan has or for one that is missing, and as `Plan` does.
+    Raises ValueError for a name that no plan has, that is missing or is there in both forms, and as `Plan` does.
 
     >>> plan_from({"clients": 4, "rounds": 3, "steps": 2, "lr": 0.1, "seed": 0, "batch-size": 8}).batch_size
     8
     """
     given = {str(name).replace("-", "_"): value for name, value in settings.items()}
+    names = [str(name).replace("-", "_") for name in settings]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"settings have {', '.join(twice)} twice, with - and with _: leave one out")
     outer = {item.name for item in fields(Plan)} - {"strategy"}
     if unknown := sorted(given.keys() - outer - set(_INNER[0]) - set(_INNER[1])):
         raise ValueError(f"a plan has no {', '.join(unknown)}: leave that out")
@@ -130,12 +137,16 @@ def plan_from(settings: Mapping[str, Any]) -> Plan:
     return Plan(**{name: given[name] for name in outer if name in given}, strategy=strategy)
 
 
-def _whole(plan: Plan, name: str, least: int) -> None:
-    value = getattr(plan, name)
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number of any kind as an int. ValueError, with its name, for others and for what is below `least`.
+
+    >>> whole("clients", 3, least=1)
+    3
+    """
     try:
         number = operator.index(value)
     except TypeError:
         number = least - 1
     if number < least or isinstance(value, bool):
         raise ValueError(f"{name} must be a whole number >= {least}, got {shown(value)}")
-    object.__setattr__(plan, name, number)
+    return number

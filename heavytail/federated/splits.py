@@ -1,16 +1,25 @@
 """How samples are dealt to clients: evenly, with skewed labels, or with few classes a client. All by a seed.
 
-A split is a tensor of positions a client. Every sample goes to one client, and every client has one or more.
+A split is a tensor of positions a client. Every sample goes to one client, and every client has one or more. Of all:
+
+    labels   (N,), of any type and on any device
+    result   the positions of each client's samples, (n,), int64, on the CPU, their n summing to N
+
+They raise TypeError for labels that are no tensor, and ValueError for labels of another shape, fewer labels than
+clients, or a number that is not whole.
 """
 
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from heavytail import streams
+from heavytail.federated.plans import whole
+from heavytail.noise.kinds import as_float, shown
 
 
 def even(labels: Tensor, clients: int, *, seed: int) -> list[Tensor]:
@@ -19,7 +28,7 @@ def even(labels: Tensor, clients: int, *, seed: int) -> list[Tensor]:
     >>> [len(part) for part in even(torch.zeros(10), 3, seed=0)]
     [4, 3, 3]
     """
-    _check(labels, clients)
+    clients, seed = _checked(labels, clients, seed)
     shuffled = torch.randperm(len(labels), generator=_generator(seed, "even", clients))
     return list(shuffled.tensor_split(clients))
 
@@ -28,16 +37,18 @@ def dirichlet(labels: Tensor, clients: int, *, concentration: float, seed: int) 
     """Each class in shares of a symmetric Dirichlet law: the smaller its concentration, the fewer classes a client has.
 
     Shares are independent from class to class, so clients have different numbers of samples. A client that got none
-    takes one from the client that has most.
+    takes one from the client that has most. Raises ValueError for a concentration that is no finite number above 0.
 
     >>> labels = torch.arange(1000) % 10
     >>> skewed = dirichlet(labels, 4, concentration=0.1, seed=0)
     >>> sorted(torch.cat(skewed).tolist()) == list(range(1000))
     True
     """
-    _check(labels, clients)
-    if not 0 < concentration < math.inf:
-        raise ValueError(f"the concentration of a Dirichlet law is a finite number above 0, got {concentration!r}")
+    clients, seed = _checked(labels, clients, seed)
+    number = isinstance(concentration, Real) and not isinstance(concentration, bool)
+    if not number or not 0 < as_float(concentration) < math.inf:
+        raise ValueError(f"the concentration of a Dirichlet law is a finite number above 0, got {shown(concentration)}")
+    concentration = max(float(concentration), 1e-300)  # below, logarithms overflow; one share is 1 long before
     generator = _generator(seed, "dirichlet", clients)
     parts: list[list[Tensor]] = [[] for _ in range(clients)]
     for label in labels.unique(sorted=True):
@@ -65,7 +76,8 @@ def few_classes(labels: Tensor, clients: int, *, each: int = 2, seed: int) -> li
     >>> [labels[part].unique().numel() for part in few_classes(labels, 10, seed=0)]
     [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
     """
-    _check(labels, clients)
+    clients, seed = _checked(labels, clients, seed)
+    each = whole("each", each, 1)
     classes = labels.unique(sorted=True).cpu()
     if not 1 <= each <= len(classes):
         raise ValueError(f"{len(classes)} classes cannot be dealt {each} a client: take a number from 1 to that")
@@ -130,10 +142,13 @@ def _generator(seed: int, *about: str | int) -> torch.Generator:
     return streams.generator(streams.key(seed, "data", "federated", *about), "data")
 
 
-def _check(labels: Tensor, clients: int) -> None:
-    if not isinstance(clients, int) or isinstance(clients, bool) or clients < 1:
-        raise ValueError(f"clients must be a whole number >= 1, got {clients!r}")
+def _checked(labels: Tensor, clients: int, seed: int) -> tuple[int, int]:
+    """The numbers of clients and the seed, as ints."""
+    clients, seed = whole("clients", clients, 1), whole("seed", seed, 0)
+    if not isinstance(labels, Tensor):
+        raise TypeError(f"labels are a tensor of shape (N,), not a {type(labels).__name__}: call torch.as_tensor")
     if labels.ndim != 1 or len(labels) < clients:
         raise ValueError(
             f"labels of shape {tuple(labels.shape)} cannot be dealt to {clients} clients, one each or more"
         )
+    return clients, seed

@@ -10,7 +10,8 @@ and never a kick that the others know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,16 +27,32 @@ from heavytail.federated.plans import Plan
 
 @dataclass(frozen=True, eq=False)
 class Shard:
-    """The samples of one client: inputs x, (N, ...), float32, and labels y, (N,), int64; N of 1 or more."""
+    """The samples of one client: inputs x, (N, ...), float32, and labels y, (N,), int64, from 0 on; N of 1 or more.
+
+    Raises TypeError for what is no tensor, ValueError for other shapes, types or labels.
+    """
 
     x: Tensor
     y: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            if not isinstance(value := getattr(self, name), Tensor):
+                raise TypeError(f"{name} of a client is a tensor, not a {type(value).__name__}")
+        if self.y.ndim != 1 or self.x.ndim < 1:
+            shapes = f"x of shape {tuple(self.x.shape)} and y of shape {tuple(self.y.shape)}"
+            raise ValueError(f"inputs x are (N, ...) and labels y (N,), got {shapes}")
         if not len(self.y) or len(self.x) != len(self.y):
             raise ValueError(f"a client has as many labels as inputs, 1 or more, got {len(self.y)} and {len(self.x)}")
+        if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:
+            raise ValueError(f"inputs x are float32 and labels y int64, got {self.x.dtype} and {self.y.dtype}")
+        if int(self.y.min()) < 0:
+            raise ValueError(
+                f"labels are numbers of classes, 0 or more, got {int(self.y.min())}: leave such samples out"
+            )
 
 
+@torch.enable_grad()
 def moves(
     model: nn.Module,
     plan: Plan,
@@ -53,19 +70,22 @@ def moves(
     shards         the samples of each
 
     What a client moves does not depend on the others, but for the last bits: products of many rows at once may add in
-    another order. Raises RuntimeError as the network does.
+    another order. The network is used in training mode, and has its own again afterwards. Raises ValueError for inputs
+    of several shapes and for labels of classes that the network does not have, RuntimeError as the network does.
     """
+    _check(model, shards)
     common = {name: weight.clone() for name, weight in known.items()}
     global_model = _sum(common, moved)
     each = {name: weight.new_zeros(len(clients), *weight.shape) for name, weight in common.items()}
     at = {name: torch.empty_like(move).requires_grad_() for name, move in each.items()}
-    model.train()
     for step in range(round * plan.steps, (round + 1) * plan.steps):
         x, y, share = _batches(plan, clients, shards, step)
         with torch.no_grad():
             for name, move in each.items():
                 torch.add(global_model[name], move, out=at[name])
-        slopes = torch.autograd.grad(_losses(model, at, x, y, share).sum(), list(at.values()))
+        with _training(model):
+            loss = _losses(model, at, x, y, share).sum()
+        slopes = torch.autograd.grad(loss, list(at.values()), allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             for move, slope in zip(each.values(), slopes, strict=True):
                 move.sub_(slope, alpha=plan.lr)
@@ -89,6 +109,31 @@ def batch(plan: Plan, client: int, samples: int, step: int) -> Tensor | slice:
     epoch, place = divmod(step, -(-samples // plan.batch_size))
     shuffle = streams.generator(streams.key(plan.seed, "batches", "federated", client), "batches", epoch)
     return torch.randperm(samples, generator=shuffle)[place * plan.batch_size :][: plan.batch_size]
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _check(model: nn.Module, shards: Sequence[Shard]) -> None:
+    """That the clients' samples are those of one network. On a GPU a label of no class would end the program."""
+    if len(shapes := {tuple(shard.x.shape[1:]) for shard in shards}) > 1:
+        raise ValueError(f"inputs of clients have several shapes, {', '.join(map(str, sorted(shapes)))}: use one")
+    with torch.no_grad(), _training(model):
+        outputs = model(shards[0].x[:1])
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+        raise ValueError("the network must return a tensor of shape (batch, classes)")
+    if (most := max(int(shard.y.max()) for shard in shards)) >= outputs.shape[1]:
+        raise ValueError(
+            f"there is a label {most}, and the network has {outputs.shape[1]} classes, from 0 on: make more"
+        )
 
 
 def _batches(plan: Plan, clients: Sequence[int], shards: Sequence[Shard], step: int) -> tuple[Tensor, Tensor, Tensor]:

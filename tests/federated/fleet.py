@@ -58,12 +58,13 @@ def certificates(folder: Path) -> dict[str, Path]:
     return {file: folder / f"{file}.pem" for file in contents}
 
 
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """So many ports that nobody has at this moment, all different: each is held until all are drawn."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in held]
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -74,13 +75,28 @@ def environment(home: Path) -> dict[str, str]:
     return known | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
+def called(
+    command: list[str], environment: dict[str, str], folder: Path, patience: float = PATIENCE
+) -> tuple[int, str, str]:
+    """What a program returns, writes and complains of; after so many seconds it ends with all that it has started."""
+    texts = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, cwd=folder, start_new_session=True, **texts) as program:
+        try:
+            out, err = program.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(program.pid, signal.SIGKILL)
+            raise
+    return program.returncode, out, err
+
+
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """What runs: its folder, its certificates, the port of the SuperLink, and its programs by name."""
+    """What runs: its folder, its certificates, the ports of SuperLink and clients, and its programs by name."""
 
     folder: Path
     certificates: dict[str, Path]
     port: int
+    client_ports: list[int]
     programs: dict[str, subprocess.Popen[bytes]]
     end: float  # when it is hung, by time.monotonic()
 
@@ -117,22 +133,36 @@ class Fleet:
                 "--ssl-ca-certfile",
                 str(safe["ca"]),
             ),
-            *("--host", "127.0.0.1", "--port", str(free_port()), "--node-config", f"partition-id={number}"),
+            *(
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.client_ports[number]),
+                "--node-config",
+                f"partition-id={number}",
+            ),
         )
+
+    def ended(self) -> str | None:
+        """The name of a program that has ended by itself, but for runs, which are meant to; None if there is none."""
+        return next((name for name, own in self.programs.items() if name != "run" and own.poll() is not None), None)
 
     def kill(self, name: str) -> None:
         """End a program and all that it has started, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.programs[name].pid, signal.SIGKILL)
-        self.programs[name].wait()
+        self.programs.pop(name).wait()
 
 
 def wait(condition, fleet: Fleet, what: str):
-    """What the condition gives once it is true. AssertionError, with what all programs said, if it never is."""
+    """What the condition gives once it is true. AssertionError, with what all programs said, if it never is.
+
+    It never is where a program that should run has ended.
+    """
     while not (value := condition()):
-        if time.monotonic() > fleet.end:
+        if (name := fleet.ended()) or time.monotonic() > fleet.end:
             logs = "\n".join(f"== {name}\n{fleet.log(name)[-3000:]}" for name in fleet.programs)
-            raise AssertionError(f"{what} did not happen\n{logs}")
+            raise AssertionError(f"{what} did not happen{f', as {name} has ended' if name else ''}\n{logs}")
         time.sleep(0.2)
     return value
 
@@ -151,7 +181,8 @@ def fleet(folder: Path, clients: int) -> Iterator[Fleet]:
     made, end = None, time.monotonic() + PATIENCE
     try:
         for _ in range(5):  # somebody else may take a port before we do
-            made = Fleet(folder, safe, free_port(), {}, end)
+            port, *client_ports = free_ports(1 + clients)
+            made = Fleet(folder, safe, port, client_ports, {}, end)
             link = made.start(
                 "superlink",
                 *("flower-superlink", "--disable-runtime-dependency-installation", "--host", "127.0.0.1"),
@@ -167,5 +198,5 @@ def fleet(folder: Path, clients: int) -> Iterator[Fleet]:
             made.client(number)
         yield made
     finally:
-        for name in reversed(made.programs if made else {}):
+        for name in reversed(list(made.programs) if made else []):
             made.kill(name)

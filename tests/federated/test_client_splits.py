@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -102,6 +103,22 @@ def test_shares_have_the_moments_of_a_dirichlet_law(concentration):
             lambda: dirichlet(LABELS, 4, concentration=0, seed=0),
             "the concentration of a Dirichlet law is a finite number above 0, got 0",
         ),
+        (lambda: even(LABELS, 2, seed=1.5), "seed must be a whole number >= 0, got 1.5"),
+        (lambda: even(LABELS, 2, seed="a"), "seed must be a whole number >= 0, got 'a'"),
+        (
+            lambda: even(LABELS.tolist()[:3], 2, seed=0),
+            "labels are a tensor of shape (N,), not a list: call torch.as_tensor",
+        ),
+        (
+            lambda: dirichlet(LABELS, 4, concentration="a", seed=0),
+            "the concentration of a Dirichlet law is a finite number above 0, got 'a'",
+        ),
+        (
+            lambda: dirichlet(LABELS, 4, concentration=True, seed=0),
+            "the concentration of a Dirichlet law is a finite number above 0, got True",
+        ),
+        (lambda: few_classes(LABELS, 10, each=1.5, seed=0), "each must be a whole number >= 1, got 1.5"),
+        (lambda: few_classes(LABELS, 10, each="2", seed=0), "each must be a whole number >= 1, got '2'"),
         (
             lambda: few_classes(LABELS, 4, seed=0),
             "4 clients with 2 classes each cannot have all 10: take more clients",
@@ -117,5 +134,22 @@ def test_shares_have_the_moments_of_a_dirichlet_law(concentration):
     ],
 )
 def test_what_cannot_be_dealt_is_refused_in_one_sentence(split, sentence):
-    with pytest.raises(ValueError, match=rf"^{re.escape(sentence)}$"):
+    with pytest.raises((TypeError, ValueError), match=rf"^{re.escape(sentence)}$"):
         split()
+
+
+def test_whole_numbers_of_numpy_deal_as_those_of_python_do():
+    two, seed, clients = np.int64(2), np.int64(3), np.int64(10)
+    for a, b in (
+        (even(LABELS, clients, seed=seed), even(LABELS, 10, seed=3)),
+        (few_classes(LABELS, clients, each=two, seed=seed), few_classes(LABELS, 10, each=2, seed=3)),
+    ):
+        assert all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("concentration", [5e-324, 1e-310, 1e-300, 1e300])
+def test_the_smallest_and_the_largest_concentration_deal_every_sample(concentration):
+    parts = dirichlet(LABELS, 3, concentration=concentration, seed=0)
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(LABELS)))
+    shares = torch.stack([torch.bincount(LABELS[part], minlength=10) for part in parts]) / 300
+    assert bool((shares.max(0).values > 0.99).all()) if concentration < 1 else bool((shares - 1 / 3).abs().max() < 0.01)

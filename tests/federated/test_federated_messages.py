@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -44,6 +45,11 @@ def form_of(content, name):
     return next((form, count) for own, form, count in json.loads(content[8 : 8 + size]) if own == name)
 
 
+def known(mask):
+    """The form of numbers at these places."""
+    return f"known {zlib.crc32(np.packbits(mask.numpy()).tobytes()):08x}"
+
+
 def with_header(content, header):
     """The same arrays behind another header."""
     size = struct.unpack("<I", content[4:8])[0]
@@ -77,7 +83,7 @@ def test_a_message_is_as_long_as_its_form_says():
     assert length() == ("rows", 0)
     weight[3] = 1.0
     assert length() == ("rows", 4 * 51)
-    assert length({"weight": weight != 0}) == ("known", 4 * 50)
+    assert length({"weight": weight != 0}) == (known(weight != 0), 4 * 50)
     weight[:] = 0
     weight[::10, 0] = 1.0
     assert length() == ("entries", 8 * 10)
@@ -109,7 +115,7 @@ def test_values_alone_arrive_where_both_sides_know_the_places(values, mask):
     sent = state() | {"1.weight": torch.where(places["1.weight"], torch.tensor(values).view(30, 4), 0.0)}
     content = pack(sent, LAYOUT, places)
     assert same(unpack(content, LAYOUT, places), sent)
-    assert form_of(content, "1.weight") == ("known", sum(mask))
+    assert form_of(content, "1.weight") == (known(places["1.weight"]), sum(mask))
     with pytest.raises(ValueError, match=r"^the message sends '1\.weight' in a form that was not agreed on$"):
         unpack(content, LAYOUT)
 
@@ -142,6 +148,27 @@ def test_a_number_outside_of_the_known_places_is_not_lost_in_silence():
         pack(state([1]), LAYOUT, {"1.weight": torch.zeros(30, 4, dtype=torch.bool)})
     with pytest.raises(ValueError, match=r"^the known places of '1\.weight' must be true or false in its shape"):
         pack(state([1]), LAYOUT, {"1.weight": torch.zeros(30)})
+
+
+def test_numbers_at_places_of_the_sender_are_refused_where_the_receiver_has_others():
+    """As many, so that the count tells nothing."""
+    places, others = torch.zeros(2, 30, 4, dtype=torch.bool)
+    places[2], others[3] = True, True
+    content = pack(state([2]), LAYOUT, {"1.weight": places})
+    assert same(unpack(content, LAYOUT, {"1.weight": places}), state([2]))
+    with pytest.raises(ValueError, match=r"^the message sends '1\.weight' at places that the receiver does not know$"):
+        unpack(content, LAYOUT, {"1.weight": others})
+    with pytest.raises(ValueError, match=r"^the message sends '1\.weight' in a form that was not agreed on$"):
+        unpack(pack(state([2]), LAYOUT), LAYOUT, {"1.weight": places})
+
+
+def test_known_places_of_no_weight_are_refused():
+    sentence = r"^there are known places of 1\.wieght, and the layout has no such weights: leave them out$"
+    mask = {"1.wieght": torch.ones(30, 4, dtype=torch.bool)}
+    with pytest.raises(ValueError, match=sentence):
+        pack(state([2]), LAYOUT, mask)
+    with pytest.raises(ValueError, match=sentence):
+        unpack(pack(state([2]), LAYOUT), LAYOUT, mask)
 
 
 HEADER = [["1.weight", "rows", 2], ["1.bias", "dense", 6], ["3.weight", "dense", 18]]
@@ -179,7 +206,16 @@ def other(*changes):
         (other((0, 1, "known")), "the message sends '1.weight' in a form that was not agreed on"),
         (other((0, 2, 31)), "the message counts 31 of '1.weight', which do not fit its shape (30, 4)"),
         (other((0, 2, -1)), "the message counts -1 of '1.weight', which do not fit its shape (30, 4)"),
-        (other((0, 2, 10**30)), f"the message counts {10**30} of '1.weight', which do not fit its shape (30, 4)"),
+        (other((0, 2, 10**30)), "the message counts too many of '1.weight', which do not fit its shape (30, 4)"),
+        (
+            other((0, 2, -int("9" * 4300))),
+            "the message counts too many of '1.weight', which do not fit its shape (30, 4)",
+        ),
+        (
+            other((1, 0, "\ud800\x1b[2J"), (2, 0, "a\nround 9")),
+            "the message holds the weights 1.weight, \\ud800\\x1b[2J, a\\nround 9, and those of the network in their "
+            "order are others",
+        ),
         (other((1, 2, 5)), "the message counts 5 of '1.bias', which do not fit its shape (6,)"),
         (other((0, 1, "dense"), (0, 2, 120)), "the message is cut off in '1.weight'"),
         (other((0, 2, 0)), "the message is longer than what it holds, by 40 bytes"),

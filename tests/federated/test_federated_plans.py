@@ -59,6 +59,8 @@ def sent(kind, amount, seed=0):
             {"select": "known", "amount": 0.1},
             "columns are known beforehand by common kicks alone: take design='common'",
         ),
+        ({"lr": True}, "the step size lr must be a finite number above 0, got True"),
+        ({"batch-size": 8, "batch_size": 4}, "settings have batch_size twice, with - and with _: leave one out"),
         ({"color": 3}, "a plan has no color: leave that out"),
     ],
     ids=str,
@@ -66,6 +68,22 @@ def sent(kind, amount, seed=0):
 def test_a_bad_plan_is_refused_in_one_sentence(change, sentence):
     with pytest.raises(ValueError, match=rf"^{re.escape(sentence)}$"):
         plan_from(PLAN | change)
+
+
+@pytest.mark.parametrize("name", ["alpha", "sigma"])
+def test_true_is_no_number(name):
+    with pytest.raises(TypeError, match=rf"^{name} is a number, not True$"):
+        plan_from(PLAN | {name: True})
+
+
+def test_kicks_of_a_server_that_float32_cannot_hold_are_refused_before_they_are_drawn():
+    """Those of one step are small enough; of a hundred, at this alpha, they are not."""
+    settings = PLAN | {"alpha": 0.05, "sigma": 1.0, "lr": 1.0, "steps": 100}
+    assert plan_from(settings | {"design": "local"}).steps == 100
+    with pytest.raises(
+        ValueError, match=r"^kicks of size sigma \* lr\^\(1/alpha\) = 10\^40\.0 are above what float32 holds"
+    ):
+        plan_from(settings | {"design": "server"})
 
 
 def test_what_is_missing_is_named():
@@ -124,6 +142,15 @@ def test_a_network_without_an_average_has_no_layout():
         layout(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)))
     with pytest.raises(ValueError, match=r"the weight '0\.weight' is torch.float64, and messages hold float32"):
         layout(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)).double())
+    model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"^the network has dropout '1', whose draws no seed decides: use one without"):
+        layout(model)
+    model[1].p = 0.0
+    assert layout(model).numbers == 17
+    model[2].weight.requires_grad_(False)
+    sentence = r"^the weight '2\.weight' is frozen, and a federation trains all: call requires_grad_\(True\)$"
+    with pytest.raises(ValueError, match=sentence):
+        layout(model)
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
     with pytest.raises(ValueError, match="these are not the weights of this network"):
         fill(model, {**state_of(model), "0.bias": torch.zeros(4)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -264,6 +265,26 @@ def test_a_global_model_is_bytes_and_again_itself(strategy):
         rounds.restore(asked, agreed, start, b"\4" + content[1:])
     with pytest.raises(ValueError, match=r"^these bytes are no message of heavytail\.federated$"):
         rounds.restore(asked, agreed, start, content[:9])
+    assert rounds.restore(replace(asked, rounds=9), agreed, start, content).round == 1  # which may go on for longer
+    with pytest.raises(ValueError, match=r"^these bytes are of another plan or start: use those that"):
+        rounds.restore(replace(asked, seed=6), agreed, start, content)
+    with pytest.raises(ValueError, match=r"^these bytes are of another plan or start: use those that"):
+        rounds.restore(asked, agreed, {name: weight + 1 for name, weight in start.items()}, content)
+    for other in ({}, {name: weight[:1] for name, weight in start.items()}):
+        with pytest.raises(ValueError, match=r"^the start has other weights than the layout: take both from one"):
+            rounds.restore(asked, agreed, other, content)
+
+
+def test_a_simulation_goes_on_from_its_own_plan_and_start_alone():
+    asked = plan()
+    done = last(asked, network(), shards()).federation
+    assert list(simulate(asked, network(), shards(), after=done)) == []
+    with pytest.raises(ValueError, match=r"^the weights to go on from are of another plan or start: use those that"):
+        simulate(replace(asked, lr=0.2), network(), shards(), after=done)
+    with pytest.raises(ValueError, match=r"^the weights to go on from are of another plan or start: use those that"):
+        simulate(asked, heavytail.federated.fill(network(), done.weights()), shards(), after=done)
+    with pytest.raises(ValueError, match=r"^this is the global model after 3 rounds, and the plan has 2$"):
+        simulate(replace(asked, rounds=2), network(), shards(), after=done)
 
 
 def test_plans_that_differ_in_alpha_or_sigma_have_kicks_of_the_same_words():
@@ -338,6 +359,38 @@ def test_answers_whose_average_float32_cannot_hold_are_refused_and_the_model_sta
     assert twice.federation.round == 2
 
 
+@pytest.mark.parametrize("clients", [3, 7, 10])
+def test_equal_moves_average_to_that_move_to_the_bit(clients):
+    asked, agreed = plan(clients=clients), layout(network())
+    now = rounds.begin(asked, agreed, state_of(network()))
+    generator = torch.Generator().manual_seed(clients)
+    move = {name: torch.randn(shape, generator=generator) for name, shape in agreed.shapes}
+    answers = {k: rounds.Answer(move, k + 1) for k in range(clients)}
+    assert equal(rounds.close(asked, agreed, now, now.known, answers).moved, move)
+
+
+@pytest.mark.parametrize("design", ["server", "common"])
+def test_kicks_that_float32_cannot_hold_end_a_training_in_one_sentence(design):
+    asked, agreed = plan(Strategy(design, 1e36, 0.5, "entrywise"), lr=1.0), layout(network(400))
+    now = rounds.begin(asked, agreed, state_of(network(400)))
+    after = kicks.later(asked, agreed, now.known, 0)
+    sentence = r"^the kicks of round 1 are more than float32 holds: take a smaller sigma$"
+    for answers in ({}, {0: rounds.Answer({name: torch.zeros(shape) for name, shape in agreed.shapes}, 3)}):
+        with pytest.raises(ValueError, match=sentence):
+            rounds.end(asked, agreed, now, after, answers, [], (0, 0))
+
+
+def test_local_kicks_differ_between_layers_clients_and_steps():
+    asked = plan(Strategy("local", 0.1, 1.5, "entrywise"))
+    two = Layout((("a", (4, 3)), ("b", (4, 3))), ("a", "b"))
+    drawn = []
+    for step in range(3):
+        each = {name: torch.zeros(4, *shape) for name, shape in two.shapes}
+        kicks.add_local(asked, two, each, range(4), step)
+        drawn += [each["a"].flatten(), each["b"].flatten()]
+    assert torch.cat(drawn).unique().numel() == 3 * 2 * 4 * 12
+
+
 def test_the_start_is_left_as_it_is():
     model = network()
     last(plan(Strategy("common", 0.1, 1.5)), model, shards())
@@ -346,11 +399,77 @@ def test_the_start_is_left_as_it_is():
 
 def test_what_does_not_fit_is_refused_in_one_sentence():
     with pytest.raises(ValueError, match=r"^there are 3 shards for 4 clients: make one a client$"):
-        list(simulate(plan(), network(), shards()[:3]))
+        simulate(plan(), network(), shards()[:3])  # when it is called, not at the first round
     with pytest.raises(ValueError, match=r"^a client has as many labels as inputs, 1 or more, got 0 and 2$"):
         Shard(torch.zeros(2, 3), torch.zeros(0))
     with pytest.raises(ValueError, match=r"^the start has other weights than the layout: take both from one network$"):
         rounds.begin(plan(), Layout((), ()), state_of(network()))
+
+
+X, Y = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "sentence"),
+    [
+        (X.tolist(), Y, "x of a client is a tensor, not a list"),
+        (X, [0, 1], "y of a client is a tensor, not a list"),
+        (X, Y.view(2, 1), "inputs x are (N, ...) and labels y (N,), got x of shape (2, 3) and y of shape (2, 1)"),
+        (X, Y.float(), "inputs x are float32 and labels y int64, got torch.float32 and torch.float32"),
+        (X.double(), Y, "inputs x are float32 and labels y int64, got torch.float64 and torch.int64"),
+        (X, Y - 100, "labels are numbers of classes, 0 or more, got -100: leave such samples out"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_samples_that_are_none_are_refused_in_one_sentence(x, y, sentence):
+    with pytest.raises((TypeError, ValueError), match=rf"^{re.escape(sentence)}$"):
+        Shard(x, y)
+
+
+def test_samples_of_another_network_are_refused_in_one_sentence():
+    own = shards()
+    far = [*own[:3], Shard(own[3].x, own[3].y + 3)]
+    most = int(far[3].y.max())
+    with pytest.raises(ValueError, match=rf"^there is a label {most}, and the network has 3 classes, from 0 on"):
+        list(simulate(plan(), network(), far))
+    wide = [*own[:3], Shard(torch.zeros(7, 5), own[3].y)]
+    with pytest.raises(ValueError, match=r"^inputs of clients have several shapes, \(5,\), \(6,\): use one$"):
+        list(simulate(plan(), network(), wide))
+
+
+class Idle(nn.Module):
+    """A network with a weight that it does not use."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers, self.idle = network(), nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def test_a_weight_that_is_not_used_stays():
+    done = last(plan(), Idle(), shards()).federation.weights()
+    assert torch.equal(done["idle"], torch.ones(2))
+    plain = last(plan(), network(), shards()).federation.weights()
+    assert equal({name.removeprefix("layers."): value for name, value in done.items() if name != "idle"}, plain)
+
+
+def test_steps_are_made_where_gradients_are_off_too():
+    with torch.no_grad():
+        done = last(plan(), network(), shards())
+    assert equal(done.federation.weights(), last(plan(), network(), shards()).federation.weights())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_steps_leave_a_network_in_its_mode(training):
+    model = network().train(training)
+    model[1].train(not training)
+    start = state_of(model)
+    zeros = {name: torch.zeros_like(weight) for name, weight in start.items()}
+    steps.moves(model, plan(), layout(model), start, zeros, [0], shards()[:1], 0)
+    assert model.training == training
+    assert model[1].training != training
 
 
 def test_a_federation_holds_all_that_it_takes_to_go_on():

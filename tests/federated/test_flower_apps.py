@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -225,6 +227,22 @@ def test_a_server_goes_on_from_a_round_that_was_saved():
     assert [part.upload for part in done] == [part.upload for part in whole[1:]]
 
 
+def test_the_example_says_where_nothing_is_left_to_do(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "examples" / "federated")
+    from heavy_federation import server_app
+
+    common, out = task({"plan": PLAN}), str(tmp_path / "model")
+    monkeypatch.setattr(server_app, "task", lambda settings: common)
+    for done in here():
+        Path(out).write_bytes(rounds.save(federated.layout(common.model), done.federation))
+        assert server_app.kept({"out": out}) == Path(out).read_bytes()
+        said = f"all 3 rounds are done: {out} holds the global model\n" if done.federation.round == 3 else ""
+        assert capsys.readouterr().out == said
+    assert server_app.kept({"out": ""}) is None
+    for name in [name for name in sys.modules if name.partition(".")[0] == "heavy_federation"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
 def test_the_bytes_that_are_counted_are_those_of_the_records_of_flower(monkeypatch):
     """What Flower counts in its own records is within two parts in a hundred, for a network of some size."""
     plan = Plan(clients=2, rounds=1, steps=1, lr=0.1, seed=0)
@@ -235,6 +253,66 @@ def test_the_bytes_that_are_counted_are_those_of_the_records_of_flower(monkeypat
     counted = [sum(record.count_bytes() for record in reply.content.values()) for reply in replies]
     assert len(counted) == 2
     assert done.upload <= sum(counted) <= 1.02 * done.upload
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"lr": 0.2}], ids=str)
+def test_a_client_of_another_plan_makes_no_step_and_says_so(change):
+    grid = Grid(PLAN)
+    grid.plan = replace(PLAN, **change)
+    done = []
+    apps.server_app(task, each=lambda settings, part: done.append(part))(grid, context(PLAN))
+    sentence = "ValueError: this client has another plan or start than the server: run both from the same app"
+    assert done[0].refused == tuple(f"node {100 + k} sent an error in round 1: {sentence}" for k in range(4))
+
+
+def test_an_answer_of_another_start_is_refused():
+    change = {"origin": "0" * 32}
+    done = run(spoil=lambda round, client, m: [reply(m, sent(m)[0], **sent(m)[1] | change)] if client == 2 else [m])
+    sentence = "what node 102 sent in round 1 is refused: it is of another plan or start: run server and clients from"
+    assert done[0].refused == (f"{sentence} the same app",)
+    assert done[0].answered == (0, 1, 3)
+
+
+@pytest.mark.parametrize("reason", ["\ud800", "\x1b[2J\x1b[31m", "é" * 1000, "\u2028round 9: accuracy 1"])
+def test_the_reason_of_an_error_is_a_short_printable_line(reason):
+    def spoil(round, client, message):
+        made = Message(Error(code=1, reason="ok"), reply_to=message)
+        made.metadata.__dict__["_src_node_id"] = message.metadata.src_node_id
+        made.__dict__["_error"] = SimpleNamespace(code=1, reason=reason)
+        return [made]
+
+    for sentence in run(spoil=spoil)[0].refused:
+        assert sentence.isascii()
+        assert sentence.isprintable()
+        assert len(sentence) < 260
+
+
+class Leaving(Grid):
+    """Of whose nodes so many are there in each look."""
+
+    def __init__(self, plan, looks):
+        super().__init__(plan)
+        self.looks = iter(looks)
+
+    def get_node_ids(self):
+        return super().get_node_ids()[: next(self.looks)]
+
+
+def test_clients_that_are_not_there_are_counted():
+    done = []
+    app = apps.server_app(task, each=lambda settings, part: done.append(part))
+    app(Leaving(PLAN, [4, 4, 3, 3, 1, 1]), context(PLAN))  # two looks a round: to gather, and whom to ask
+    assert [part.answered for part in done] == [(0, 1, 2, 3), (0, 1, 2), (0,)]
+    counted = [f"{n} of 4 clients were not there in round {r}" for n, r in ((1, 2), (3, 3))]
+    assert [part.refused for part in done] == [(), (counted[0],), (counted[1],)]
+
+
+def test_a_server_whose_clients_are_all_gone_does_not_go_on_alone():
+    done = []
+    app = apps.server_app(task, each=lambda settings, part: done.append(part), gathering=0)
+    with pytest.raises(TimeoutError, match=r"^no client came within 0 seconds: start them first$"):
+        app(Leaving(PLAN, [4, 4, 0]), context(PLAN))
+    assert len(done) == 1
 
 
 def test_a_client_without_a_number_is_refused():

@@ -31,8 +31,13 @@ def report(settings: Mapping[str, Any], done: Round) -> None:
 
 def kept(settings: Mapping[str, Any]) -> bytes | None:
     """The global model of a run that was broken off."""
-    there = settings["out"] and Path(settings["out"]).exists()
-    return files.content_of(settings["out"]) if there else None
+    if not settings["out"] or not Path(settings["out"]).exists():
+        return None
+    content, common = files.content_of(settings["out"]), task(settings)
+    start = {name: weight.detach() for name, weight in common.model.named_parameters()}
+    if rounds.restore(common.plan, federated.layout(common.model), start, content).round == common.plan.rounds:
+        print(f"all {common.plan.rounds} rounds are done: {settings['out']} holds the global model", flush=True)
+    return content
 
 
 app = apps.server_app(task, each=report, after=kept, patience=lambda settings: settings["patience"])
