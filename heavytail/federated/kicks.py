@@ -59,17 +59,18 @@ def known_at(plan: Plan, layout: Layout, start: State, round: int) -> dict[str, 
     >>> torch.equal(late["weight"], later(plan, few, early, 1)["weight"])
     True
     """
-    known = {name: weight.clone() for name, weight in start.items()}
-    for step in range(round * plan.steps):
-        if not add_common(plan, layout, known, step):
-            break
-    return known
+    return _through(plan, layout, start, range(round * plan.steps))
 
 
 def later(plan: Plan, layout: Layout, known: State, round: int) -> dict[str, Tensor]:
     """What every party knows after a round, from what it knew before."""
+    return _through(plan, layout, known, range(round * plan.steps, (round + 1) * plan.steps))
+
+
+def _through(plan: Plan, layout: Layout, known: State, steps: range) -> dict[str, Tensor]:
+    """A copy of what is known, with the common kicks of some steps."""
     after = {name: weight.clone() for name, weight in known.items()}
-    for step in range(round * plan.steps, (round + 1) * plan.steps):
+    for step in steps:
         if not add_common(plan, layout, after, step):
             break
     return after

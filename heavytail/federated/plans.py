@@ -123,8 +123,8 @@ def plan_from(settings: Mapping[str, Any]) -> Plan:
     >>> plan_from({"clients": 4, "rounds": 3, "steps": 2, "lr": 0.1, "seed": 0, "batch-size": 8}).batch_size
     8
     """
-    given = {str(name).replace("-", "_"): value for name, value in settings.items()}
     names = [str(name).replace("-", "_") for name in settings]
+    given = dict(zip(names, settings.values(), strict=True))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"settings have {', '.join(twice)} twice, with - and with _: leave one out")
     outer = {item.name for item in fields(Plan)} - {"strategy"}

@@ -12,7 +12,7 @@ from heavytail.book.run import run_one
 nbformat = pytest.importorskip("nbformat")
 
 CHAPTERS = [name for name in page.pages(page.project_root()) if page.has_code(page.read(name))]
-TRAINS = re.compile(r"heavytail\.train\(|\btrain\(")
+TRAINS = re.compile(r"\btrain\(")
 
 
 def cells(chapter):

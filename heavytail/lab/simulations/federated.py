@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -14,14 +13,14 @@ from heavytail import compress, federated
 from heavytail.federated import Plan, Selection, Shard, Strategy
 from heavytail.federated.plans import Weighting
 from heavytail.federated.selecting import Kind
-from heavytail.lab import datasets, models, parts, runs
+from heavytail.lab import models, runs
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.runs import Run
+from heavytail.lab.simulations.data import accuracy, seen
 from heavytail.lab.simulations.record import Simulation
 from heavytail.laws.averaging import Design
 
 SPLITS = ("even", "dirichlet", "classes")
-_ROWS = 1000  # samples at once where no gradient is needed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +114,14 @@ def measure(simulation: Federated, device: str) -> dict[tuple[str, int], Tensor]
     squared error 0.1. With the bytes of all messages until then, `upload` and `download`, and how many clients
     `answered`: those whose training blew up are not in the average.
     """
-    data = _seen(simulation.dataset, simulation.samples, simulation.validation, device)
+    data = seen(simulation.run, device)
     model = models.initial_model(simulation.run, data)
     values: dict[tuple[str, int], float] = {}
     upload = download = 0
     for done in federated.simulate(simulation.plan, model, shards(simulation, data)):
         upload, download = upload + done.upload, download + done.download
         now, weights = done.federation.round, done.federation.weights()
-        values["accuracy", now] = _accuracy(federated.fill(model, weights).eval(), data.x_test, data.y_test)
+        values["accuracy", now] = accuracy(federated.fill(model, weights).eval(), data.x_test, data.y_test)
         values["pruning_ratio", now] = compress.prunable_share(weights["1.weight"])
         values["upload", now], values["download", now] = upload, download
         values["answered", now] = len(done.answered)
@@ -140,18 +139,3 @@ def shards(simulation: Federated, data: Dataset) -> list[Shard]:
         split = federated.few_classes(labels, clients, each=simulation.classes_each, seed=seed)
     places = [part.to(labels.device) for part in split]
     return [Shard(data.x_train[part], labels[part]) for part in places]
-
-
-@lru_cache(maxsize=1)
-def _seen(name: str, samples: int, validation: int, device: str) -> Dataset:
-    run = Run(dataset=name, samples=samples or None, validation=validation or None)
-    whole = datasets.load(name)
-    parts.check(run, whole)
-    return parts.seen(run, whole).to(device)
-
-
-@torch.inference_mode()
-def _accuracy(model: torch.nn.Module, x: Tensor, y: Tensor) -> float:
-    """The share of rows of x, (N, ...), whose largest output is at the label y, (N,)."""
-    splits = zip(x.split(_ROWS), y.split(_ROWS), strict=True)
-    return sum(int((model(some).argmax(1) == labels).sum()) for some, labels in splits) / len(y)

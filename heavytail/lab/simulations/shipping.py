@@ -31,10 +31,11 @@ from heavytail.compress.exporting import onnx_of, runner
 from heavytail.compress.measuring import weights_file
 from heavytail.compress.quiet import quiet
 from heavytail.extras import need
-from heavytail.lab import datasets, models, parts, runs, training
+from heavytail.lab import models, runs, training
 from heavytail.lab.datasets import Dataset
 from heavytail.lab.engines.protocol import shorten
 from heavytail.lab.runs import Run
+from heavytail.lab.simulations.data import accuracy, seen, split
 from heavytail.lab.simulations.record import Simulation
 from heavytail.networks.keeping import copied
 from heavytail.networks.residual import Residual
@@ -42,7 +43,6 @@ from heavytail.networks.residual import Residual
 #: Units that are kept, as far as a network has them; from 120 on they repeat tenfold.
 _FINE = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64, 80)
 _COARSE = (120, 250, 500)
-_ROWS = 1000  # samples at once where no gradient is needed
 
 #: The networks, and what a `Run` calls them.
 NETWORKS = {"fcn": "fcn", "resnet": "heavytail.networks.residual:resnet"}
@@ -153,7 +153,7 @@ def measure(simulation: Shipping, device: str) -> dict[tuple[str, int], Tensor]:
     diverged are NaN, sizes are those that it would have had.
     """
     run = simulation.run
-    dataset = _seen(run.dataset, run.samples, run.validation, run.batch_size, device)
+    dataset = seen(run, device)
     start = models.initial_model(run, dataset).eval()
     model = trained(run, dataset)
     sound = _is_sound(model)
@@ -171,14 +171,6 @@ def measure(simulation: Shipping, device: str) -> dict[tuple[str, int], Tensor]:
         found["int8_bytes", simulation.width] = len(content)
         found["int8", simulation.width] = _accuracy_of_file(content, dataset) if sound else math.nan
     return {name: torch.tensor([value], dtype=torch.float64) for name, value in found.items()}
-
-
-@lru_cache(maxsize=1)
-def _seen(name: str, samples: int | None, validation: int | None, batch_size: int | None, device: str) -> Dataset:
-    run = Run(dataset=name, samples=samples, validation=validation, batch_size=batch_size)
-    whole = datasets.load(name)
-    parts.check(run, whole)
-    return parts.seen(run, whole).to(device)
 
 
 @lru_cache(maxsize=1)  # a search lists one training with many step sizes of tuning
@@ -256,26 +248,18 @@ def _batches(run: Run, dataset: Dataset, stream: str, steps: int) -> Iterator[Te
     return islice(training.batches(run, len(x), x.device, stream=stream), steps)
 
 
-@torch.inference_mode()
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """The share of rows of x, (N, ...), whose largest output is at the label y, (N,); NaN of what diverged."""
-    if not _is_sound(model):
-        return math.nan
-    right = sum(int((model(some).argmax(1) == labels).sum()) for some, labels in _split(x, y))
-    return right / len(y)
+    """That of `data.accuracy`; NaN of what diverged."""
+    return accuracy(model, x, y) if _is_sound(model) else math.nan
 
 
 def _accuracy_of_file(content: bytes, dataset: Dataset) -> float:
     """The same on the test split in ONNX Runtime."""
     run, right = runner(content), 0
-    for some, labels in _split(dataset.x_test.cpu(), dataset.y_test.cpu()):
+    for some, labels in split(dataset.x_test.cpu(), dataset.y_test.cpu()):
         (outputs,) = run({"input": some.numpy()})
         right += int((torch.from_numpy(outputs).argmax(1) == labels).sum())
     return right / len(dataset.y_test)
-
-
-def _split(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(x.split(_ROWS), y.split(_ROWS), strict=True)
 
 
 def _is_sound(model: nn.Module) -> bool:
