@@ -81,7 +81,7 @@ def exposures(panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
                 axis.text(0.03, 0.3, f"{name}:\nnone is seen", color=COLOURS[name], transform=axis.transAxes)
                 continue
             axis.semilogx(ranked[::step], share[::step], color=COLOURS[name], linestyle=STYLES[kind], label=name)
-        axis.set(title=title, xlabel="share of the kick that is seen, $x$", xlim=(LEAST_SEEN, 1), ylim=(0, 1))
+        axis.set(title=title, xlabel="share that is seen, $x$", xlim=(LEAST_SEEN, 1), ylim=(0, 1))
     axes[0][0].set_ylabel("share of pairs beyond $x$")
     handles = {
         label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
