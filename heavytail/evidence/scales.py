@@ -29,7 +29,8 @@ def scale(table: pd.DataFrame) -> Scale:
                  the paper
         reduced  what lies between
 
-    A table of what one would ship has its training accuracy among its numbers, and counts alike.
+    A table of what one would ship has its training accuracy among its numbers, and counts alike. One of federated
+    training has none, and its test accuracy after the last round counts instead.
 
     A theorem speaks of all widths, so simulations are never full: they are reduced from 2000 particles or columns on,
     the smallest width known of the paper, and else toy.
@@ -40,7 +41,7 @@ def scale(table: pd.DataFrame) -> Scale:
     if "dataset" not in table:
         return "reduced" if table["width"].max() >= min(WIDTHS[name, "fcn"] for name in ("ecg5000", "mnist")) else "toy"
     if "quantity" in table:
-        table = _shipped(table)
+        table = _shipped(table) if "prune" in table else _federated(table)
     groups = table.groupby(["dataset", "network"])
     parts = [_scale(str(dataset), str(network), rows) for (dataset, network), rows in groups]
     return max(parts, key=SCALES.index)
@@ -51,6 +52,13 @@ def _shipped(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table["quantity"] == "train_accuracy"]
     noise, samples = rows["noise"].where(rows["sigma"] > 0), rows["samples"].where(rows["samples"] > 0)
     return rows.assign(noise=noise, samples=samples, train_accuracy=rows["value"], verified=True)
+
+
+def _federated(table: pd.DataFrame) -> pd.DataFrame:
+    """The same of a table of the study `federated`, whose trainings are those of one network."""
+    last = table[(table["quantity"] == "accuracy") & (table["level"] == table["rounds"])]
+    one = last.assign(quantity="train_accuracy", network="fcn", weight_decay=0.0, group_lasso=0.0)
+    return _shipped(one)
 
 
 def _scale(dataset: str, network: str, rows: pd.DataFrame) -> Scale:

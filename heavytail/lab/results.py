@@ -244,7 +244,8 @@ def simulated(
     `numbers` has the columns level, quantity, repeat and value.
     """
     known = {"study": study, "seconds": seconds, "device": device, **_made_with(key, stable.SAMPLER_VERSION)}
-    rows = numbers.assign(**{**record, **known})
+    same = pd.DataFrame({**record, **known}, index=numbers.index)
+    rows = pd.concat([numbers, same], axis=1)
     return rows[["study", *record, *(name for name in SIMULATED if name != "study")]]
 
 

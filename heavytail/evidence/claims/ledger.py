@@ -19,7 +19,7 @@ from heavytail.lab.results import read_table
 
 CLAIMS: tuple[Claim, ...] = (*THEORY, *LAW, *EXPERIMENTS)
 
-#: Of which study the simulations of a table are, by its name; so are untrained-... and ship-..., others hold runs.
+#: Of which study the simulations of a table are, by its name; for families of tables see `study_of`. Others hold runs.
 _STUDIES = {
     **{name: name for name in ("chaos", "fluctuations", "discretisation", "batches", "surely", "ablation")},
     **dict.fromkeys(("trained", "rate", "limit-law", "required-width", "roles"), "pruning"),
@@ -65,7 +65,8 @@ def study_of(table: str) -> str:
     >>> study_of("limit-law"), study_of("untrained-mnist"), study_of("mnist"), study_of("ship-mnist")
     ('pruning', 'untrained', '', 'shipping')
     """
-    families = {"untrained-": "untrained", "ship-": "shipping", "choose-ship-": "shipping"}
+    families = {"untrained-": "untrained", "ship-": "shipping", "federated-": "federated"}
+    families |= {f"choose-{name}": families[name] for name in ("ship-", "federated-")}
     begins = (study for name, study in families.items() if table.startswith(name))
     return next(begins, _STUDIES.get(table, ""))
 
@@ -109,7 +110,7 @@ def named(identity: str) -> Claim:
 def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """How often each of VERDICTS is the word for a noise type, by whose the claims are: the paper's or ours.
 
-    >>> tally([Entry(named("federated-use"), None, ())])["a summary's of it [S]"]["not tested"]
+    >>> tally([Entry(named("t1-propagation-of-chaos"), None, ())])["a summary's of it [S]"]["not tested"]
     1
     """
     return _tally((entry.claim, word) for entry in entries for word in entry.words)
@@ -118,7 +119,7 @@ def tally(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
 def tally_cells(entries: Sequence[Entry]) -> dict[str, dict[str, int]]:
     """How often each of VERDICTS is the word for a cell, by whose the claims are.
 
-    >>> tally_cells([Entry(named("federated-use"), None, ())])
+    >>> tally_cells([Entry(named("t1-propagation-of-chaos"), None, ())])
     {}
     """
     return _tally((entry.claim, str(cell.verdict)) for entry in entries for cell in entry.cells)
