@@ -27,7 +27,7 @@ def answer(entries: Sequence[Entry]) -> str:
     if not saved:
         ends = [
             *([f"in {dearer} they cost more"] if dearer else []),
-            *([f"in {alike} they make none"] if alike else []),
+            *([f"in {alike} they make no difference"] if alike else []),
         ]
         end = f", and {' and '.join(ends)}" if ends else ""
         return f"No: in none of {len(cells)} comparisons do heavy-tailed kicks save upload{end}."
@@ -55,7 +55,7 @@ def ways(rows: pd.DataFrame, clients: int) -> pd.DataFrame:
     names = ["kicks", "design", "way", "sigma"]
     found = []
     for key, own in capped[capped["clients"] == clients].groupby(names, sort=False):
-        cost = spent[(spent["clients"] == clients) & (spent[names] == key).all(axis=1)]
+        cost = spent[(spent["clients"] == clients) & (spent[names] == list(key)).all(axis=1)]
         row: dict[str, object] = {"way": named_way(*key[:3]), "σ": f"{key[3]:g}" if key[3] else ""}
         for split, title in SPLITS.items():
             row[f"test %, {title}"] = over_seeds(own.loc[own["split"] == split, "accuracy"])

@@ -101,11 +101,14 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     One row each, columns kicks, design, way, alpha, sigma, lr, width, amount, `score` and `strength`. The score is the
     accuracy on the validation part, mean over CAPS and over seeds. The highest wins, "best"; of equals the least sigma,
     then the least step size, width and amount. "strong" has the largest sigma whose score is at most LOSS lower, all
-    else alike; it is left out where that is the best one itself. Raises ValueError for runs that saw the test split.
+    else alike; it is left out where that is the best one itself. Of a way only those amounts count that were tried with
+    every kind of kicks that it was tried with. Raises ValueError for runs that saw the test split.
     """
     if (search["validation"] == 0).any():
         raise ValueError("settings are chosen on a validation part: set validation= in every record of the search")
     rows = trainings(search)
+    kinds = rows.groupby("way")["kicks"].transform("nunique")
+    rows = rows[rows.groupby(["way", "amount"])["kicks"].transform("nunique") == kinds]
     every = pd.concat([at_cap(rows, cap) for cap in CAPS])
     scores = every.groupby(_SETTING, as_index=False).agg(score=("accuracy", "mean"))
     order = ["score", "sigma", "lr", "width", "amount"]

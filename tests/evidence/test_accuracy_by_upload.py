@@ -119,9 +119,7 @@ def test_upload_until_the_target_is_that_of_the_first_round_there_and_who_fails_
 
 def test_the_target_is_a_point_below_the_median_last_model_of_federated_averaging():
     table = trained(bytes_of(1), lambda record, number: 0.8 + 0.01 * number + 0.001 * record.seed)
-    assert federated.target(federated.trainings(table)).tolist() == pytest.approx(
-        [0.8 + 0.04 + 0.004 - 0.01], abs=2e-5
-    )
+    assert federated.target(federated.trainings(table)).tolist() == pytest.approx([0.8 + 0.04 + 0.004 - 0.01], abs=2e-5)
 
 
 def of_bytes(claim):
@@ -181,6 +179,15 @@ def test_a_search_takes_the_most_accurate_over_caps_and_the_strongest_kicks_that
     scores = chosen[chosen["kicks"] == ""].set_index("way")["score"]
     assert scores["dense"] == pytest.approx((0.1 + 0.1 + 3 * 0.9) / 5, abs=1e-4)
     assert scores["largest columns"] == pytest.approx(0.9, abs=1e-4)
+
+
+def test_a_search_takes_no_amount_that_some_kicks_were_not_tried_with():
+    records = [replace(record, validation=100) for record in (DENSE, COLUMNS, replace(COLUMNS, amount=0.01), HEAVY[0])]
+    table = trained(bytes_of(1), lambda record, number: 0.95 if record.amount == 0.01 else 0.9, records=records)
+    chosen = federated.chosen(table)
+    assert set(chosen.loc[chosen["way"] == "largest columns", "amount"]) == {0.1}
+    alone = federated.chosen(table[table["sigma"] == 0])
+    assert set(alone.loc[alone["way"] == "largest columns", "amount"]) == {0.01}
 
 
 def test_a_search_that_saw_the_test_split_is_refused():

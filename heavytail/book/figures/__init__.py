@@ -4,6 +4,7 @@ from heavytail.book.figures.averaging import averaged_kicks, pruned_by_clients
 from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, pruning_by_depth
+from heavytail.book.figures.federated import accuracy_at_cap, accuracy_by_upload, ratio_by_clients
 from heavytail.book.figures.frontier import dose, frontier, strengths
 from heavytail.book.figures.performance import growth, over_limits
 from heavytail.book.figures.rooms import plan
@@ -35,9 +36,11 @@ from heavytail.book.figures.training import (
 from heavytail.book.figures.widths import curves_by_width, pruning_by_width
 
 __all__ = [
+    "accuracy_at_cap",
     "accuracy_by_bytes",
     "accuracy_by_share",
     "accuracy_by_time",
+    "accuracy_by_upload",
     "averaged_kicks",
     "bounds",
     "control_curves",
@@ -69,6 +72,7 @@ __all__ = [
     "pruning_by_depth",
     "pruning_by_width",
     "ratio_and_accuracy",
+    "ratio_by_clients",
     "ratio_by_kick",
     "stable_tails",
     "step_cost",
