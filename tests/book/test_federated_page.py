@@ -57,36 +57,29 @@ def last():
 
 
 def entry(*words):
-    """An entry of *fewer bytes than none* whose cells have these words."""
-    ends = {"holds": (0.3, 0.5), "fails": (1.5, 2.0), "no difference": (0.98, 1.02), "undecided": (0.5, 2.0)}
-    cells = [Cell("a", sum(ends[word]) / 2, *ends[word], 7).judged((-math.inf, 1.0), 0.1) for word in words]
+    """An entry of *better than none* whose cells have these words."""
+    ends = {"holds": (0.1, 0.3), "fails": (-0.3, -0.1), "no difference": (-0.002, 0.002), "undecided": (-0.1, 0.1)}
+    cells = [Cell("a", sum(ends[word]) / 2, *ends[word], 7).judged((0.0, math.inf), 0.005) for word in words]
     assert [cell.verdict for cell in cells] == list(words)
-    return claims.Entry(claims.named("fewer-bytes-than-none-federated-mnist"), "quick", tuple(cells))
+    return claims.Entry(claims.named("equal-upload-better-than-none-federated-mnist"), "quick", tuple(cells))
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "begin", "worse"),
     [
-        (["undecided"], "No: in none of 1 comparisons do heavy-tailed kicks save upload."),
-        (
-            ["fails", "no difference", "no difference", "undecided"],
-            "No: in none of 4 comparisons do heavy-tailed kicks save upload, and in 1 they cost more and in 2 they "
-            "make no difference.",
-        ),
-        (["holds", "holds"], "Yes: heavy-tailed kicks save upload in 2 of 2 comparisons, and cost more in 0."),
-        (
-            ["holds", "fails", "fails"],
-            "Mostly not: heavy-tailed kicks save upload in 1 of 3 comparisons, and cost more in 2.",
-        ),
-        (
-            ["holds", "holds", "fails"],
-            "Mostly: heavy-tailed kicks save upload in 2 of 3 comparisons, and cost more in 1.",
-        ),
+        (["undecided", "no difference"], "No: in none of 2 comparisons", 0),
+        (["fails", "no difference", "fails", "undecided"], "No: in none of 4 comparisons", 2),
+        (["holds", "holds"], "Yes: in 2 of 2 comparisons", 0),
+        (["holds", "fails", "fails"], "Mostly not: in 1 of 3 comparisons", 2),
+        (["holds", "holds", "fails"], "Mostly: in 2 of 3 comparisons", 1),
     ],
 )
-def test_the_sentence_at_the_top_says_what_the_cells_say(words, sentence):
-    assert page.answer([entry(*words)]) == sentence
-    assert page.answer([entry(word) for word in words]) == sentence
+def test_the_sentence_at_the_top_says_what_the_cells_say(words, begin, worse):
+    said = page.answer([entry(*words)])
+    assert said == (
+        f"{begin} are heavy-tailed kicks more accurate at an equal upload, and in {worse} they are less so."
+    )
+    assert page.answer([entry(word) for word in words]) == said
 
 
 def test_words_are_counted_by_cell():
@@ -101,23 +94,22 @@ def test_the_table_has_every_way_with_accuracy_at_the_cap_and_upload_to_the_targ
     assert shown.loc["dense", "test %, even"].startswith("65.4")
     # It reaches the target, 0.944, in the last round with most seeds; the small network never does.
     assert shown.loc["dense", "upload, even"] == "4.00"
-    assert shown.loc["small network", "upload, skewed labels"] == "4.40"
-    assert shown.loc["small network", "reached"] == "0 of 21"
-    assert shown.loc["heavy-tailed local kicks, largest columns", "σ"] == "0.01"
+    assert shown.loc["small network", "upload, skewed labels"] == "never"
+    assert shown.loc["local kicks, largest columns", "σ"] == "0.01"
     assert shown.loc["dense", "σ"] == ""
 
 
 def test_the_best_way_of_each_kind_is_named(rows):
     found = page.best_of(rows, 100, "even")
     assert found[""][0] == "top numbers"
-    assert found["heavy"][0].startswith("heavy-tailed ")
+    assert found["heavy"][0].endswith(" columns")
     assert found["Gaussian"] == ("Gaussian local kicks, largest columns", pytest.approx(0.704))
 
 
 def test_settings_are_shown_in_words():
     one = {"kicks": "heavy", "design": "common", "way": "known columns", "sigma": 0.01, "lr": 0.1, "width": 100}
     shown = page.settings(pd.DataFrame([{**one, "amount": 0.05, "score": 0.9}]))
-    assert shown.iloc[0].tolist() == ["heavy-tailed common kicks, known columns", "0.01", "0.1", 100, "0.05", "0.900"]
+    assert shown.iloc[0].tolist() == ["common kicks, known columns", "0.01", "0.1", 100, "0.05", "0.900"]
 
 
 def drawn(figure):
@@ -136,7 +128,7 @@ def test_curves_have_a_line_a_way_and_panels_by_clients_and_split(rows):
     assert len(figure.axes) == 6
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert "dense" in labels
-    assert "heavy-tailed common kicks, known columns" in labels
+    assert "common kicks, known columns" in labels
     dense = next(line for line in figure.axes[0].lines if line.get_label() == "dense")
     assert dense.get_xdata().tolist() == [1, 2, 3, 4]
     assert all(axis.get_xlabel() for axis in figure.axes[3:])

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from heavytail import Run, _sampler, train
-from heavytail.evidence import arms, controls, shipping
+from heavytail.evidence import arms, controls, federated, shipping
 from heavytail.lab import results, simulations
 from heavytail.lab.runs import read_grid
 
@@ -370,6 +370,60 @@ def test_what_one_would_ship_is_trained_at_settings_that_were_searched_for(name)
         own = chosen.loc[(record.noise if record.sigma else "", record.lr, strength, record.width, record.prune)]
         assert record.tune_lr in np.atleast_1d(own)
     assert len({record.width for record in shipped if not record.prune}) >= 5
+
+
+GRIDS_FEDERATED = sorted((DATA / "grids").glob("*federated-*.toml"))
+
+
+def test_federated_tables_have_seeds_of_their_own_and_their_searches_have_others():
+    taken = {seed for rows in of_workstation().values() for seed in rows["seed"].unique()}
+    taken |= {r.seed for path in GRIDS_TO_SHIP for r in simulations.read_grid(path, "workstation")}
+    grids = {path.stem: simulations.read_grid(path, "workstation") for path in GRIDS_FEDERATED}
+    seeds = {name: {record.seed for record in records} for name, records in grids.items()}
+    assert len(seeds) == 5
+    assert not taken & set.union(*seeds.values())
+    for name in seeds:
+        assert seeds[name].isdisjoint(seeds.get(f"choose-{name}", set()))
+    assert seeds["federated-clients"].isdisjoint(seeds["federated-ecg5000"] | seeds["federated-mnist"])
+
+
+@pytest.mark.parametrize("name", ["ecg5000", "mnist"])
+def test_every_way_to_send_less_is_trained_at_the_settings_that_a_search_chose(name):
+    search = results.read_table(DATA / "results" / "workstation" / f"choose-federated-{name}.parquet")
+    assert set(search["key"]) == {
+        record.key for record in simulations.read_grid(DATA / "grids" / f"choose-federated-{name}.toml", "workstation")
+    }
+    chosen = federated.chosen(search)
+    names = ["kicks", "design", "way", "alpha", "sigma", "lr", "width", "amount"]
+    best, strong = (
+        {tuple(row) for row in chosen.loc[chosen["strength"] == which, names].itertuples(index=False)}
+        for which in ("best", "strong")
+    )
+    heavy = {setting for setting in strong if setting[0] == "heavy"}
+    rows = federated.trainings(results.read_table(DATA / "results" / "workstation" / f"federated-{name}.parquet"))
+    for clients, wanted in ((10, best | heavy), (100, {s for s in best if s[0] != "Gaussian"})):
+        trained = rows.loc[rows["clients"] == clients, names].drop_duplicates()
+        there = {tuple(row) for row in trained.itertuples(index=False)}
+        left_out = {setting for setting in wanted - there if setting[2] in ("random numbers", "above a threshold")}
+        assert there == wanted - (left_out if clients == 100 else set())
+        assert {"even", "dirichlet", "classes"} == set(rows.loc[rows["clients"] == clients, "split"])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs_data(name)) for name in ("ecg5000", "mnist")]
+)
+@pytest.mark.long
+def test_a_federated_training_is_made_again_from_its_record(name):
+    """Bytes of who sends everything, to the byte; accuracies and ratios as far as rounding goes."""
+    table = results.read_table(DATA / "results" / "quick" / f"federated-{name}.parquet")
+    plain = table[(table["sigma"] == 0) & (table["select"] == "all") & (table["width"] == table["width"].max())]
+    (record, *_) = simulations.simulations_of(plain)
+    again = simulations.simulate([record]).set_index(["quantity", "level"])["value"]
+    rows = plain[plain["key"] == record.key].set_index(["quantity", "level"])["value"]
+    assert set(again.index) == set(rows.index)
+    apart = (again[rows.index] - rows).abs().groupby(level="quantity").max()
+    assert apart[["upload", "download", "answered"]].max() == 0
+    assert apart[["accuracy", "pruning_ratio"]].max() <= TOLERANCE
 
 
 def setting_of(run):

@@ -38,7 +38,7 @@ def accuracy_by_upload(rows: pd.DataFrame, title: str) -> Figure:
     at the same round; dots are the seeds at the cap, the thin vertical line; the thin horizontal one is the target.
     """
     counts = sorted(rows["clients"].unique())
-    size = (8.0, 2.5 * len(counts) + 1.0)
+    size = (8.0, 2.6 * len(counts) + 1.2)
     figure, axes = plt.subplots(len(counts), len(SPLITS), figsize=size, sharey=True, sharex=True, squeeze=False)
     wanted, capped = federated.target(rows), federated.at_cap(rows)
     for panels, clients in zip(axes, counts, strict=True):
@@ -52,7 +52,7 @@ def accuracy_by_upload(rows: pd.DataFrame, title: str) -> Figure:
     _frame(axes, rows, wanted)
     figure.suptitle(title, fontsize=11)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, ncols=4, loc="outside lower center", columnspacing=1.2)
+    figure.legend(handles, labels, ncols=3, loc="outside lower center", columnspacing=1.2)
     return figure
 
 
@@ -61,8 +61,8 @@ def accuracy_at_cap(capped: Mapping[str, pd.DataFrame], clients: int) -> Figure:
 
     `capped` has by title what `evidence.federated.at_cap` returned of trainings with one split; the best way is on top.
     """
-    figure, axes = plt.subplots(1, len(capped), figsize=(8.0, 5.2), squeeze=False)
-    for axis, (title, every) in zip(axes[0], capped.items(), strict=True):
+    figure, axes = plt.subplots(len(capped), 1, figsize=(8.0, 4.0 * len(capped)), squeeze=False)
+    for axis, (title, every) in zip(axes[:, 0], capped.items(), strict=True):
         rows = every[every["clients"] == clients]
         named = rows.assign(name=[named_way(*row) for row in rows[["kicks", "design", "way"]].itertuples(index=False)])
         middle = named.groupby("name")["accuracy"].median().sort_values()
@@ -105,14 +105,14 @@ def ratio_by_clients(last: pd.DataFrame) -> Figure:
 
 
 def named_way(kicks: str, design: str, way: str) -> str:
-    """A way to train as figures and tables call it.
+    """A way to train as figures and tables call it; kicks are heavy-tailed unless it says that they are Gaussian.
 
     >>> named_way("", "", "dense"), named_way("Gaussian", "local", "largest columns")
     ('dense', 'Gaussian local kicks, largest columns')
     """
     if not kicks:
         return way
-    return f"{'heavy-tailed' if kicks == 'heavy' else kicks} {design} kicks, {way}"
+    return f"{'Gaussian ' if kicks == 'Gaussian' else ''}{design} kicks, {way}"
 
 
 def _curves(axis: Axes, rows: pd.DataFrame, dots: pd.DataFrame) -> None:
