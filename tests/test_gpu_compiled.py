@@ -5,8 +5,8 @@ Triton makes an argument that is 1 a constant, unless it is told not to. So each
 every such argument as the constant 1.
 
 The first way of each kernel is compiled for as many warps as it is launched with, which a compiler has to get through.
-The others are compiled for many: with less to do in a thread their code is a quarter as long, and Triton refuses what it
-refuses before it shares the work out.
+The others are compiled for many: with less to do in a thread their code is a quarter as long, and what Triton refuses
+it refuses before it shares the work out.
 """
 
 from __future__ import annotations
