@@ -106,7 +106,7 @@ def a_sweep_by_two(folder: Path, pids: Path) -> None:
     """Two worker processes at runs without an end; their numbers go to the file `pids`."""
     from heavytail.lab.machine import workers
 
-    workers._context = lambda: multiprocessing.get_context("fork")  # this one has imported torch
+    workers._context = lambda *_: multiprocessing.get_context("fork")  # this one has imported torch
     with workers.processes(2) as executor:
         together = pids.with_suffix(".folder")
         together.mkdir()

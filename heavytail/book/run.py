@@ -154,7 +154,7 @@ def run_stale(profile: str, root: Path) -> list[Path]:
         else:
             stale.append((chapter, reason))
     reasons, failed = dict(stale), []
-    with workers.processes(side_by_side(len(stale))) as executor:
+    with workers.processes(side_by_side(len(stale)), ("heavytail.book.run", "papermill")) as executor:
         for number, (chapter, outcome) in enumerate(_each(executor, [chapter for chapter, _ in stale]), 1):
             print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({reasons[chapter]}), ", end="")
             if isinstance(outcome, ChapterFailed):

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,8 +24,10 @@ MOST = 1024  # far more than a machine has cores
 
 
 @contextmanager
-def processes(count: int) -> Iterator[Executor | None]:
+def processes(count: int, imported: Sequence[str] = ("heavytail.lab.sweeps",)) -> Iterator[Executor | None]:
     """An executor of `count` processes; None for one, as a sweep then runs here.
+
+    Where workers start from one process, that has `imported` these modules, once for all workers.
 
     An exception inside the block, Ctrl-C too, ends the workers at once, in the middle of what they do. A process that
     starts its own does so under `if __name__ == "__main__"`. Raises ValueError for a count outside 1 to MOST,
@@ -40,7 +42,7 @@ def processes(count: int) -> Iterator[Executor | None]:
         raise SystemExit(1)  # its parent says why
     others = multiprocessing.active_children()
     try:
-        pool = ProcessPoolExecutor(count, mp_context=_context(), initializer=_settle)
+        pool = ProcessPoolExecutor(count, mp_context=_context(imported), initializer=_settle)
     except OSError as error:
         raise _no_worker(error) from error
     try:
@@ -77,14 +79,14 @@ def _start(pool: Executor) -> None:
         ) from None
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context(imported: Sequence[str]) -> multiprocessing.context.BaseContext:
     """How workers start: on Linux from one process that has imported torch once, elsewhere each anew."""
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
     from multiprocessing import forkserver, resource_tracker
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["heavytail.lab.sweeps"])
+    context.set_forkserver_preload(list(imported))
     with _without_a_word():
         resource_tracker.ensure_running()  # the server starts it otherwise, and it lets go of what is held back here
     # Inherited: Ctrl-C in a terminal reaches all its processes. Held back and not ignored: this process is to see it.

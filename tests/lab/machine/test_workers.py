@@ -58,7 +58,7 @@ def test_a_script_without_main_guard_ends_with_one_sentence(tmp_path, method):
     script.write_text(
         "import multiprocessing\n"
         "from heavytail.lab.machine import workers\n"
-        f"workers._context = lambda: multiprocessing.get_context({method!r})\n"
+        f"workers._context = lambda *_: multiprocessing.get_context({method!r})\n"
         "with workers.processes(2) as executor:\n"
         "    print(executor.submit(abs, -1).result())\n"
     )
