@@ -44,7 +44,7 @@ def listed(folder: Path, pause: float = 0.5) -> Iterator[list[str]]:
     def look() -> None:
         while not ended.wait(pause):
             if abroad := _abroad():
-                found.extend(abroad[inode] for inode in _sockets(folder / "contacts") & abroad.keys())
+                found.extend(abroad[inode] for inode in _sockets(folder) & abroad.keys())
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -75,14 +75,22 @@ def _address(words: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return getattr(host, "ipv4_mapped", None) or host
 
 
-def _sockets(place: Path) -> set[str]:
-    """The inodes of the sockets of all watched processes that may be looked into."""
-    mark, found = f"CONTACTS={place}".encode(), set()
+def processes(folder: Path) -> Iterator[Path]:
+    """The places in /proc of all watched processes that run and may be looked into, whoever started them."""
+    mark = f"CONTACTS={folder / 'contacts'}".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if mark in (process / "environ").read_bytes().split(b"\0"):
-                for handle in (process / "fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(handle)):
-                            found.add(match[1])
+                yield process
+
+
+def _sockets(folder: Path) -> set[str]:
+    """The inodes of the sockets of all watched processes."""
+    found = set()
+    for process in processes(folder):
+        with contextlib.suppress(OSError):
+            for handle in (process / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(handle)):
+                        found.add(match[1])
     return found

@@ -200,3 +200,6 @@ def fleet(folder: Path, clients: int, *, safe: bool = True, joined: bool = True)
     finally:
         for name in reversed(list(made.programs) if made else []):
             made.kill(name)
+        for process in contacts.processes(folder):  # in a group of its own: it ends with its parent, but not at once
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)

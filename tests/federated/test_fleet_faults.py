@@ -135,7 +135,7 @@ ABSENT = r"(\d) of 3 clients were not there in round \d+"
 def test_rounds_go_on_while_clients_are_killed_at_random_moments_and_come_back(seed, tmp_path):
     """Five kills each: in each round two, one some seconds after it has begun and one some seconds after that."""
     draws = random.Random(seed)
-    settings = {**three_clients.SETTINGS, "rounds": 5, "patience": 75.0}
+    settings = {**three_clients.SETTINGS, "rounds": 4, "patience": 60.0}
     app = fleet_app.write(tmp_path, **settings)
     with fleets.fleet(tmp_path, 3) as fleet:
         started(fleet, app)
