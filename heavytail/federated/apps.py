@@ -5,7 +5,8 @@ Flower message carries a message of this package in one array, and its round, cl
 
 Flower and Ray would report what is run to their makers. Here they do not, unless the environment says so: import this
 module before `flwr`, or set FLWR_TELEMETRY_ENABLED=0 and RAY_USAGE_STATS_ENABLED=0. The programs of Flower ask theirs
-for a newer version when they start: FLWR_DISABLE_UPDATE_CHECK=1 keeps them from it.
+for a newer version when they start: FLWR_DISABLE_UPDATE_CHECK=1 keeps them from it. Ray's simulation still asks at
+169.254.169.254 and metadata.google.internal which cloud it is in.
 """
 
 from __future__ import annotations
