@@ -8,7 +8,7 @@ are the same, and their bytes are counted.
 from heavytail.federated.engine import simulate
 from heavytail.federated.layout import Layout, fill, layout
 from heavytail.federated.messages import pack, unpack
-from heavytail.federated.plans import Plan, Strategy, flat, plan_from
+from heavytail.federated.plans import Plan, Strategy, flat, plan_from, taking_part
 from heavytail.federated.rounds import Federation, Round
 from heavytail.federated.selecting import Selection
 from heavytail.federated.splits import dirichlet, even, few_classes
@@ -31,5 +31,6 @@ __all__ = [
     "pack",
     "plan_from",
     "simulate",
+    "taking_part",
     "unpack",
 ]

@@ -4,25 +4,29 @@ Messages, rounds and steps are those of `simulate`, so its result is that of Flo
 Flower message carries a message of this package in one array, and its round, client and samples in a record of numbers.
 
 Flower and Ray would report what is run to their makers. Here they do not, unless the environment says so: import this
-module before `flwr`, or set FLWR_TELEMETRY_ENABLED=0 and RAY_USAGE_STATS_ENABLED=0.
+module before `flwr`, or set FLWR_TELEMETRY_ENABLED=0 and RAY_USAGE_STATS_ENABLED=0. The programs of Flower ask theirs
+for a newer version when they start: FLWR_DISABLE_UPDATE_CHECK=1 keeps them from it. Ray's simulation still asks at
+169.254.169.254 and metadata.google.internal which cloud it is in.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from heavytail.compress.files import checked
 from heavytail.extras import need
-from heavytail.federated import kicks, rounds, steps
+from heavytail.federated import keeping, kicks, rounds, steps
 from heavytail.federated.layout import Layout, layout, state_of
 from heavytail.federated.messages import unpack
-from heavytail.federated.plans import Plan
+from heavytail.federated.plans import Plan, taking_part
 from heavytail.federated.rounds import Answer, Federation, Round
 from heavytail.federated.steps import Shard
 
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read once, by the first import of flwr
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")  # by programs that are started from here
 
 #: What Flower's simulation hands to Ray so that it listens on this machine alone, without its web page.
 BACKEND: dict[str, Any] = {"init_args": {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}}
@@ -75,6 +80,13 @@ def client_app(task: Callable[[Settings], Task], data: Callable[[Settings, int],
             _answered(common, number, data(settings, number), message.content), reply_to=message
         )
 
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        flower = _flower("app")
+        number = client_of(context.node_config, task(dict(context.run_config)).plan)
+        about = flower.ConfigRecord({"client": number})
+        return flower.Message(flower.RecordDict({_ABOUT: about}), reply_to=message)
+
     return app
 
 
@@ -82,7 +94,7 @@ def server_app(
     task: Callable[[Settings], Task],
     *,
     each: Callable[[Settings, Round], None] | None = None,
-    after: Callable[[Settings], bytes | None] | None = None,
+    state: Callable[[Settings], Path | str | None] | None = None,
     patience: float | Callable[[Settings], float] | None = None,
     gathering: float = 600.0,
 ) -> ServerApp:
@@ -90,16 +102,22 @@ def server_app(
 
     task       that of the clients
     each       called after every round with the settings and what came of it, to measure or to write
-    after      from the settings to what `rounds.save` made of the global model after a round, to go on from there, as
-               where a SuperLink was restarted; None, or without it: from the start
+    state      from the settings to the file that keeps the global model after every round, see `keeping`. A run that
+               finds one there goes on from it, as after a SuperLink was restarted, and `each` may see the round again
+               in which that was. None, an empty name, or without it: no file, and from the start
     patience   seconds to wait for the answers of a round, which then goes on without the others, or a function from the
                settings to these; None: until Flower has an answer of every client, be it that it is gone
     gathering  seconds to wait for all clients of the plan before the first round, which then goes on with those there,
                and before a later one for a client at all
 
-    What is no answer, is not finite, came twice, or is of another round, plan or start, or of an unknown client, is
-    turned down with one sentence in `Round.refused`, which says too how many clients were not there. Raises
-    ModuleNotFoundError in one sentence without Flower, and when it runs TimeoutError where no client came.
+    Where a plan draws the clients of a round, every node is asked once for the number of its client, and those that are
+    not drawn get nothing. Upload and download are bytes of messages, without what Flower writes around them.
+
+    What is no answer, is not finite, came twice, or is of another round, plan or start, or of a client that is unknown
+    or was not drawn, is turned down with one sentence in `Round.refused`, which says too how many clients were not
+    there. Raises ModuleNotFoundError in one sentence without Flower, and when it runs TimeoutError where no client
+    came, ValueError for a state to go on from that is damaged or of another plan or start, and OSError where none can
+    be written, both before the first round.
     """
     serverapp = _flower("serverapp")
     app: ServerApp = serverapp.ServerApp()
@@ -108,9 +126,14 @@ def server_app(
     def main(grid: Grid, context: Context) -> None:
         settings = dict(context.run_config)
         seconds = patience(settings) if callable(patience) else patience
-        for done in _rounds(task(settings), grid, seconds, gathering, after(settings) if after else None):
+        common, place = task(settings), (state(settings) if state else None) or None
+        own = layout(common.model, common.sample)
+        now = _begun(common, own, place)
+        for done in _rounds(common, own, grid, seconds, gathering, now):
             if each is not None:
                 each(settings, done)
+            if place is not None:
+                keeping.keep(place, own, done.federation)
 
     return app
 
@@ -130,24 +153,62 @@ def client_of(config: Settings, plan: Plan) -> int:
     return number
 
 
-def _rounds(task: Task, grid: Grid, patience: float | None, gathering: float, saved: bytes | None) -> Iterable[Round]:
-    """The rounds of a plan over a grid of Flower."""
-    app = _flower("app")
-    plan, own = task.plan, layout(task.model, task.sample)
-    start = state_of(task.model)
-    now = rounds.begin(plan, own, start) if saved is None else rounds.restore(plan, own, start, saved)
-    least = plan.clients
+def _begun(task: Task, own: Layout, place: Path | str | None) -> Federation:
+    """The global model to begin with: what a file keeps, or the start, which is then kept there."""
+    plan, start = task.plan, state_of(task.model)
+    if place is None:
+        return rounds.begin(plan, own, start)
+    place = checked(place)
+    if (now := keeping.kept(place, plan, own, start)) is None:
+        keeping.keep(place, own, now := rounds.begin(plan, own, start))
+    elif now.round == plan.rounds:
+        print(f"all {plan.rounds} rounds are done: {place} holds the global model", flush=True)
+    else:
+        print(f"this goes on after round {now.round} of {plan.rounds}, with {place}", flush=True)
+    return now
+
+
+def _rounds(
+    task: Task, own: Layout, grid: Grid, patience: float | None, gathering: float, now: Federation
+) -> Iterable[Round]:
+    """The rounds of a plan over a grid of Flower, from here on."""
+    plan, least = task.plan, task.plan.clients
+    numbers: dict[int, int] = {}  # of the client of each node, where it matters
     while now.round < plan.rounds:
         _gathered(grid, least, gathering)
         least = 1
+        nodes, refused = sorted(grid.get_node_ids()), list[str]()
+        if plan.sampled:
+            refused = _ask(plan, grid, nodes, numbers, patience, now.round)
+            nodes = [node for node in nodes if numbers.get(node) in taking_part(plan, now.round)]
         offered = rounds.offer(own, now)
         record = _record(offered, {"round": now.round, "origin": now.origin.hex()})
-        nodes = sorted(grid.get_node_ids())
-        wanted = [app.Message(record, node, app.MessageType.TRAIN, group_id=str(now.round)) for node in nodes]
-        replies = grid.send_and_receive(wanted, timeout=patience)
+        replies = _exchanged(grid, _flower("app").MessageType.TRAIN, record, nodes, patience, now.round)
         after = kicks.later(plan, own, now.known, now.round)
-        yield (done := _closed(plan, own, now, after, replies, nodes, len(offered)))
+        yield (done := _closed(plan, own, now, after, replies, nodes, len(offered), refused))
         now = done.federation
+
+
+def _ask(
+    plan: Plan, grid: Grid, nodes: Sequence[int], numbers: dict[int, int], patience: float | None, round: int
+) -> list[str]:
+    """Add to the known numbers of clients those of new nodes, and a sentence for each that does not say its own."""
+    app = _flower("app")
+    new = [node for node in nodes if node not in numbers]
+    for reply in _exchanged(grid, app.MessageType.QUERY, app.RecordDict(), new, patience, round):
+        number = None if reply.has_error() else dict(reply.content.config_records.get(_ABOUT, {})).get("client")
+        if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < plan.clients:
+            numbers[reply.metadata.src_node_id] = number
+    return [f"node {node} did not say in round {round + 1} which client it is" for node in new if node not in numbers]
+
+
+def _exchanged(
+    grid: Grid, kind: str, record: Any, nodes: Sequence[int], patience: float | None, round: int
+) -> Iterable[Message]:
+    """What nodes reply to a record."""
+    message = _flower("app").Message
+    sent = [message(record, node, kind, group_id=str(round)) for node in nodes]
+    return grid.send_and_receive(sent, timeout=patience) if sent else []
 
 
 def _closed(
@@ -158,10 +219,10 @@ def _closed(
     replies: Iterable[Message],
     nodes: list[int],
     offered: int,
+    refused: list[str],
 ) -> Round:
     """The end of a round, from what came in."""
     answers: dict[int, Answer] = {}
-    refused: list[str] = []
     upload, silent, reasons = 0, set(nodes), set()
     for reply in replies:
         node = reply.metadata.src_node_id
@@ -185,8 +246,9 @@ def _closed(
             refused.append(f"what node {node} sent in round {now.round + 1} is refused: {error}")
     reason = reasons.pop() if len(reasons) == 1 else ""
     refused += [f"node {node} sent nothing in round {now.round + 1}{reason}" for node in sorted(silent)]
-    if (absent := plan.clients - len(nodes)) > 0:
-        refused.append(f"{absent} of {plan.clients} clients were not there in round {now.round + 1}")
+    wanted = len(taking_part(plan, now.round))
+    if (absent := wanted - len(nodes)) > 0:
+        refused.append(f"{absent} of {wanted} clients were not there in round {now.round + 1}")
     return rounds.end(plan, own, now, after, answers, refused, (upload, offered * len(nodes)))
 
 
@@ -200,9 +262,8 @@ def _answered(task: Task, number: int, shard: Shard, content: Any) -> Any:
     if about.get("origin") != origin:
         raise ValueError("this client has another plan or start than the server: run both from the same app")
     known = kicks.known_at(plan, own, start, round)
-    each = steps.moves(task.model, plan, own, known, unpack(offered, own), [number], [shard], round)
-    move = {name: part[0] for name, part in each.items()}
-    sent = rounds.answer(plan, own, kicks.later(plan, own, known, round), number, round, move)
+    each, after = steps.moves(task.model, plan, own, known, unpack(offered, own), [number], [shard], round)
+    sent = rounds.answer(plan, own, after, number, round, {name: part[0] for name, part in each.items()})
     return _record(sent, {"round": round, "client": number, "samples": len(shard.y), "origin": origin})
 
 
@@ -219,6 +280,8 @@ def _about(content: Any, plan: Plan, now: Federation) -> tuple[int, int]:
         raise ValueError("it is of another plan or start: run server and clients from the same app")
     if not 0 <= number < plan.clients:
         raise ValueError(f"there is no client {number} among {plan.clients}")
+    if number not in taking_part(plan, now.round):
+        raise ValueError(f"client {number} was not drawn for this round")
     if not 1 <= samples < 2**53:
         raise ValueError(f"a client with {samples} samples has no weight")
     return number, samples

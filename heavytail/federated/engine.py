@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from heavytail.federated import kicks, rounds, steps
+from heavytail.federated import rounds, steps
 from heavytail.federated.layout import Layout, layout, state_of
 from heavytail.federated.messages import unpack
-from heavytail.federated.plans import Plan
+from heavytail.federated.plans import Plan, taking_part
 from heavytail.federated.rounds import Answer, Federation, Round
 from heavytail.federated.steps import Shard
 from heavytail.networks.keeping import copied
@@ -29,7 +29,7 @@ def simulate(
     model   the start; it is not changed. Trained on cross-entropy: it takes x and returns (batch, classes)
     shards  the samples of each client, on the device of the model
     sample  that of `heavytail.hidden_weights`
-    after   where to go on from: the `federation` of a round, of the same plan, start and shards
+    after   where to go on from: the `federation` of a round, of the same plan, start and shards, or `keeping.kept`
 
     A client whose move is not finite is left out of the average, and said in `refused`.
     Raises ValueError, before the first round, for another number of shards than clients, a network that has no layout,
@@ -58,15 +58,15 @@ def _rounds(
     plan: Plan, network: nn.Module, known_layout: Layout, shards: Sequence[Shard], now: Federation
 ) -> Iterator[Round]:
     """The rounds from here on; the network is for steps alone, whatever its weights are."""
-    clients = range(plan.clients)
     while now.round < plan.rounds:
         offered = rounds.offer(known_layout, now)
         moved = {name: part.to(now.known[name].device) for name, part in unpack(offered, known_layout).items()}
-        each = steps.moves(network, plan, known_layout, now.known, moved, clients, shards, now.round)
-        known = kicks.later(plan, known_layout, now.known, now.round)
+        clients = taking_part(plan, now.round)
+        own = [shards[client] for client in clients]
+        each, known = steps.moves(network, plan, known_layout, now.known, moved, clients, own, now.round)
         answers, refused, upload = {}, [], 0
-        for client in clients:
-            move = {name: part[client] for name, part in each.items()}
+        for row, client in enumerate(clients):
+            move = {name: part[row] for name, part in each.items()}
             try:
                 content = rounds.answer(plan, known_layout, known, client, now.round, move)
             except ValueError as error:
@@ -75,6 +75,6 @@ def _rounds(
             upload += len(content)
             arrived = rounds.read(plan, known_layout, known, client, now.round, content)
             answers[client] = Answer(arrived, len(shards[client].y))
-        sizes = (upload, len(offered) * plan.clients)
+        sizes = (upload, len(offered) * len(clients))
         yield (done := rounds.end(plan, known_layout, now, known, answers, refused, sizes))
         now = done.federation

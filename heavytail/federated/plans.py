@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from heavytail import noise
+import torch
+
+from heavytail import noise, streams
 from heavytail.federated.selecting import Selection
 from heavytail.laws.averaging import Design
 from heavytail.noise.kinds import Noise, as_float, shown
@@ -63,7 +65,8 @@ class Plan:
     steps       E, steps of SGD of a client in a round
     lr          step size η
     batch_size  samples of a step; 0 is all that a client has
-    seed        of all random numbers: batches, kicks, places that are drawn
+    sampled     how many clients take part in a round, drawn anew for each; 0 is all
+    seed        of all random numbers: batches, kicks, clients and places that are drawn
     weighting   "samples": a client counts as much as it has samples; "equal": all count the same
     strategy    a `Strategy`
 
@@ -80,12 +83,16 @@ class Plan:
     lr: float
     seed: int
     batch_size: int = 0
+    sampled: int = 0
     weighting: Weighting = "samples"
     strategy: Strategy = field(default_factory=Strategy)
 
     def __post_init__(self) -> None:
-        for name, least in (("clients", 1), ("rounds", 1), ("steps", 1), ("batch_size", 0), ("seed", 0)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        least = {"clients": 1, "rounds": 1, "steps": 1, "batch_size": 0, "sampled": 0, "seed": 0}
+        for name, lowest in least.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), lowest))
+        if self.sampled > self.clients:
+            raise ValueError(f"{self.sampled} of {self.clients} clients cannot take part: take fewer, or 0 for all")
         if not isinstance(self.lr, int | float) or isinstance(self.lr, bool) or not 0 < as_float(self.lr) < math.inf:
             raise ValueError(f"the step size lr must be a finite number above 0, got {shown(self.lr)}")
         object.__setattr__(self, "lr", float(self.lr))
@@ -98,6 +105,20 @@ class Plan:
         # The scale refuses what float32 cannot hold. A server's kicks are those of all steps of a round.
         time = self.lr * self.steps if self.strategy.design == "server" else self.lr
         noise.scale(self.strategy.alpha, self.strategy.sigma, time)
+
+
+def taking_part(plan: Plan, round: int) -> tuple[int, ...]:
+    """The numbers of the clients that take part in a round, the first of which is 0: all, or those that the seed draws.
+
+    >>> plan = Plan(clients=100, sampled=3, rounds=2, steps=1, lr=0.1, seed=0)
+    >>> len(taking_part(plan, 0)), taking_part(plan, 0) == taking_part(plan, 1)
+    (3, False)
+    """
+    if not plan.sampled:
+        return tuple(range(plan.clients))
+    key = streams.key(plan.seed, "batches", "federated", "clients")
+    drawn = torch.randperm(plan.clients, generator=streams.generator(key, "batches", round))[: plan.sampled]
+    return tuple(sorted(drawn.tolist()))
 
 
 #: Names of a flat plan that are those of its strategy and its selection.

@@ -52,6 +52,7 @@ class Shard:
             )
 
 
+@torch.inference_mode(False)
 @torch.enable_grad()
 def moves(
     model: nn.Module,
@@ -62,16 +63,17 @@ def moves(
     clients: Sequence[int],
     shards: Sequence[Shard],
     round: int,
-) -> dict[str, Tensor]:
-    """What each of some clients moves in a round: (clients, ...) a weight. See the top of this module.
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What each of some clients moves in a round, (clients, ...) a weight, and what all know after it: `kicks.later`.
 
     known, moved   the parts of the global model: what all can compute, and the rest; they are not changed
     clients        their numbers, which decide batches and kicks
     shards         the samples of each
 
     What a client moves does not depend on the others, but for the last bits: products of many rows at once may add in
-    another order. The network is used in training mode, and has its own again afterwards. Raises ValueError for inputs
-    of several shapes and for labels of classes that the network does not have, RuntimeError as the network does.
+    another order. The network is used in training mode, and has its own again afterwards. Gradients are taken where
+    torch has them switched off too. Raises ValueError for inputs of several shapes and for labels of classes that the
+    network does not have, RuntimeError as the network does.
     """
     _check(model, shards)
     common = {name: weight.clone() for name, weight in known.items()}
@@ -92,7 +94,7 @@ def moves(
         kicks.add_local(plan, layout, each, clients, step)
         if kicks.add_common(plan, layout, common, step):
             global_model = _sum(common, moved)
-    return each
+    return each, common
 
 
 def batch(plan: Plan, client: int, samples: int, step: int) -> Tensor | slice:

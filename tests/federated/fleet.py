@@ -1,4 +1,4 @@
-"""A fleet of Flower on this machine: a SuperLink and SuperNodes in processes of their own, with certificates."""
+"""A fleet of Flower on this machine: a SuperLink and SuperNodes in processes of their own, with certificates or not."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import contacts
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 540.0  # seconds after which a test is hung; pytest ends all of itself, and no program here, after 600
@@ -69,7 +71,8 @@ def free_ports(count: int) -> list[int]:
 
 def environment(home: Path) -> dict[str, str]:
     """That of the programs of Flower, which have to find each other, the package and its data."""
-    known = {**os.environ, "FLWR_HOME": str(home), "FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    silent = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+    known = {**os.environ, **silent, "FLWR_HOME": str(home)}
     known["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{known.get('PATH', '')}"
     known["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [known.get("PYTHONPATH")])])
     return known | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -91,7 +94,7 @@ def called(
 
 @dataclass(frozen=True, eq=False)
 class Fleet:
-    """What runs: its folder, its certificates, the ports of SuperLink and clients, and its programs by name."""
+    """What runs: its folder, its ports, its certificates, none where all is sent in the clear, and programs by name."""
 
     folder: Path
     certificates: dict[str, Path]
@@ -111,7 +114,7 @@ class Fleet:
             self.programs[name] = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                env=environment(self.folder / "home"),
+                env=contacts.watched(environment(self.folder / "home"), self.folder),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -119,33 +122,30 @@ class Fleet:
             )
         return self.programs[name]
 
-    def client(self, number: int) -> None:
-        """Start the SuperNode of a client."""
-        safe = self.certificates
-        self.start(
-            f"client {number}",
-            *("flower-supernode", "--root-certificates", str(safe["ca"]), "--superlink", f"127.0.0.1:{self.port}"),
-            *(
-                "--ssl-certfile",
-                str(safe["cert"]),
-                "--ssl-keyfile",
-                str(safe["key"]),
-                "--ssl-ca-certfile",
-                str(safe["ca"]),
-            ),
-            *(
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.client_ports[number]),
-                "--node-config",
-                f"partition-id={number}",
-            ),
-        )
+    def superlink(self) -> subprocess.Popen[bytes]:
+        """Start the SuperLink, here or again where it was."""
+        own = ("--disable-runtime-dependency-installation", "--host", "127.0.0.1", "--port", str(self.port))
+        return self.start("superlink", "flower-superlink", *own, *self._own_certificate())
+
+    def client(self, number: int, *, called: int | None = None, through: int | None = None) -> None:
+        """Start the SuperNode of a client, which may be called by another number and reach the SuperLink by a proxy."""
+        trusts = ("--root-certificates", str(self.certificates["ca"])) if self.certificates else ("--insecure",)
+        own = ("--host", "127.0.0.1", "--port", str(self.client_ports[number]))
+        config = ("--node-config", f"partition-id={number if called is None else called}")
+        link = ("--superlink", f"127.0.0.1:{through or self.port}")
+        certificate = self._own_certificate() if self.certificates else ()
+        self.start(f"client {number}", "flower-supernode", *trusts, *link, *certificate, *own, *config)
+
+    def _own_certificate(self) -> tuple[str, ...]:
+        if not (safe := self.certificates):
+            return ("--insecure",)
+        files = {"--ssl-certfile": "cert", "--ssl-keyfile": "key", "--ssl-ca-certfile": "ca"}
+        return tuple(word for option, name in files.items() for word in (option, str(safe[name])))
 
     def ended(self) -> str | None:
         """The name of a program that has ended by itself, but for runs, which are meant to; None if there is none."""
-        return next((name for name, own in self.programs.items() if name != "run" and own.poll() is not None), None)
+        lasting = {name: own for name, own in self.programs.items() if not name.startswith("run")}
+        return next((name for name, own in lasting.items() if own.poll() is not None), None)
 
     def kill(self, name: str) -> None:
         """End a program and all that it has started, at once."""
@@ -167,36 +167,39 @@ def wait(condition, fleet: Fleet, what: str):
     return value
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody takes connections there."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
         return True
     return False
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, clients: int) -> Iterator[Fleet]:
-    """A SuperLink and so many SuperNodes, all over TLS; ended whatever happens."""
+def fleet(folder: Path, clients: int, *, safe: bool = True, joined: bool = True) -> Iterator[Fleet]:
+    """A SuperLink and so many SuperNodes, over TLS or in the clear; ended whatever happens.
+
+    With `joined=False` there are only ports for the SuperNodes, which are to be started with `client`.
+    """
     (folder / "home").mkdir()
-    safe = certificates(folder)
     made, end = None, time.monotonic() + PATIENCE
+    known = certificates(folder) if safe else {}
     try:
         for _ in range(5):  # somebody else may take a port before we do
             port, *client_ports = free_ports(1 + clients)
-            made = Fleet(folder, safe, port, client_ports, {}, end)
-            link = made.start(
-                "superlink",
-                *("flower-superlink", "--disable-runtime-dependency-installation", "--host", "127.0.0.1"),
-                *("--port", str(made.port), "--ssl-ca-certfile", str(safe["ca"])),
-                *("--ssl-certfile", str(safe["cert"]), "--ssl-keyfile", str(safe["key"])),
-            )
-            wait(lambda link=link, made=made: link.poll() is not None or _listens(made.port), made, "the SuperLink")
+            made = Fleet(folder, known, port, client_ports, {}, end)
+            link = made.superlink()
+            wait(lambda link=link, made=made: link.poll() is not None or listens(made.port), made, "the SuperLink")
             if link.poll() is None:
                 break
-        text = f'[superlink.fleet]\naddress = "127.0.0.1:{made.port}"\nroot-certificates = "{safe["ca"]}"\n'
+        trusts = f'root-certificates = "{known["ca"]}"' if safe else "insecure = true"
+        text = f'[superlink.fleet]\naddress = "127.0.0.1:{made.port}"\n{trusts}\n'
         (folder / "home" / "config.toml").write_text(text)
-        for number in range(clients):
+        for number in range(clients if joined else 0):
             made.client(number)
         yield made
     finally:
         for name in reversed(list(made.programs) if made else []):
             made.kill(name)
+        for process in contacts.processes(folder):  # in a group of its own: it ends with its parent, but not at once
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)

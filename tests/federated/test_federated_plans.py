@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from heavytail import compress
-from heavytail.federated import Layout, Plan, Selection, Strategy, fill, flat, layout, plan_from, selecting
+from heavytail.federated import (
+    Layout,
+    Plan,
+    Selection,
+    Strategy,
+    fill,
+    flat,
+    layout,
+    plan_from,
+    selecting,
+    taking_part,
+)
 from heavytail.federated.layout import state_of
 
 PLAN = {"clients": 4, "rounds": 3, "steps": 2, "lr": 0.1, "seed": 0}
@@ -32,6 +45,8 @@ def sent(kind, amount, seed=0):
         ({"rounds": 1.5}, "rounds must be a whole number >= 1, got 1.5"),
         ({"steps": True}, "steps must be a whole number >= 1, got True"),
         ({"batch_size": -1}, "batch_size must be a whole number >= 0, got -1"),
+        ({"sampled": -1}, "sampled must be a whole number >= 0, got -1"),
+        ({"sampled": 5}, "5 of 4 clients cannot take part: take fewer, or 0 for all"),
         ({"seed": "a"}, "seed must be a whole number >= 0, got 'a'"),
         ({"lr": 0.0}, "the step size lr must be a finite number above 0, got 0.0"),
         ({"lr": float("nan")}, "the step size lr must be a finite number above 0, got nan"),
@@ -94,11 +109,30 @@ def test_what_is_missing_is_named():
 @pytest.mark.parametrize("select", [("all", 0.0), ("error", 0.1), ("known", 0.2), ("random", 1.0)])
 def test_a_plan_survives_a_file_of_settings(select):
     plan = Plan(
-        **PLAN, batch_size=7, weighting="equal", strategy=Strategy("common", 0.1, 1.5, "shared", Selection(*select))
+        **PLAN,
+        batch_size=7,
+        sampled=2,
+        weighting="equal",
+        strategy=Strategy("common", 0.1, 1.5, "shared", Selection(*select)),
     )
     assert plan_from(flat(plan)) == plan
     assert plan_from({name.replace("_", "-"): value for name, value in flat(plan).items()}) == plan
     assert all(isinstance(value, int | float | str) for value in flat(plan).values())
+
+
+def test_every_client_is_drawn_as_often_as_any_other_and_each_round_anew():
+    """Of 2000 rounds each of ten clients has 600, give or take 20.5 (binomial): five of these, false alarms 6e-6."""
+    plan = plan_from(PLAN | {"clients": 10, "sampled": 3})
+    drawn = [taking_part(plan, round) for round in range(2000)]
+    assert all(len(set(clients)) == 3 and list(clients) == sorted(clients) for clients in drawn)
+    counts = [sum(k in clients for clients in drawn) for k in range(10)]
+    assert all(abs(count - 600) < 5 * 20.5 for count in counts)
+    assert len(set(drawn)) == 120  # all there are
+    together = sum(clients == later for clients, later in itertools.pairwise(drawn))
+    assert together < 17 + 5 * 4.1  # as often as 1 in 120
+    assert drawn[:50] != [taking_part(replace(plan, seed=1), round) for round in range(50)]
+    assert drawn[:50] == [taking_part(replace(plan, rounds=90, lr=0.2), round) for round in range(50)]
+    assert taking_part(plan_from(PLAN), 7) == taking_part(plan_from(PLAN | {"sampled": 4}), 7) == (0, 1, 2, 3)
 
 
 def test_columns_by_error_or_share_are_those_that_pruning_keeps():

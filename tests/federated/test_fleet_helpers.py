@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 
+import contacts
 import fleet as fleets
 import pytest
+
+LISTS = os.path.exists("/proc/net/udp")
 
 
 def test_ports_that_are_drawn_at_once_differ():
@@ -44,3 +47,39 @@ def alive(process):
     """Whether a process runs; one that nobody has waited for does not."""
     listed = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False)
     return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
+
+
+CALLS = """
+import contextlib, socket, subprocess, sys
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
+    pass
+with contextlib.suppress(OSError):
+    socket.getaddrinfo("localhost", 80)
+for far in sys.argv[1:]:
+    plug = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    plug.connect((far, 9))  # of such a socket it sends nothing
+    with contextlib.suppress(OSError):
+        socket.getaddrinfo("nowhere.invalid", 80)
+    print("here", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("far", [[], ["192.0.2.1"]], ids=["to itself", "to another machine"])
+def test_whom_a_process_and_its_children_contact_is_told_and_listed(far, tmp_path):
+    outer = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {CALLS!r}, *sys.argv[1:]]))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = contacts.watched(dict(os.environ), tmp_path)
+    command, end = [sys.executable, "-c", outer, *far], time.monotonic() + 60
+    with contacts.listed(tmp_path, 0.02) as found, subprocess.Popen(command, env=environment, **pipes) as program:
+        if far and program.stdout.readline():  # where the network cannot even be asked for, it ends at once
+            while LISTS and not found and time.monotonic() < end:
+                time.sleep(0.05)
+        program.communicate("\n")
+    processes, abroad = contacts.told(tmp_path)
+    assert len(processes) == 2
+    assert [line.split(" by ")[0] for line in abroad] == (
+        ["contact socket.connect ('192.0.2.1', 9)", "contact socket.getaddrinfo nowhere.invalid"] if far else []
+    )
+    assert set(found) <= {"udp 192.0.2.1"}
+    assert bool(found) == bool(far and LISTS and program.returncode == 0)

@@ -1,4 +1,4 @@
-"""The apps of Flower without its transport: a grid in this process hands messages over, and may spoil replies."""
+"""The apps of Flower, handed over in this process: what the engine does, and faults named in one sentence."""
 
 from __future__ import annotations
 
@@ -6,107 +6,24 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from heavytail import federated, networks
-from heavytail.federated import Plan, Selection, Shard, Strategy, apps, rounds
+from heavytail import networks
+from heavytail.federated import Plan, Selection, Shard, Strategy, apps
 
 pytest.importorskip("flwr")  # after the apps, which keep it from reporting
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
-
-PLAN = Plan(clients=4, rounds=3, steps=2, lr=0.1, batch_size=3, seed=1, strategy=Strategy("common", 0.02, 1.5))
-
-
-def task(settings):
-    generator = torch.Generator().manual_seed(0)
-    return apps.Task(settings["plan"], networks.fcn(6, width=10, depth=1, classes=3, generator=generator))
-
-
-def data(settings, client):
-    generator = torch.Generator().manual_seed(client)
-    x = torch.randn(5 + client, 6, generator=generator)
-    return Shard(x, torch.randint(3, (5 + client,), generator=generator))
-
-
-def context(plan, number=None):
-    config = {} if number is None else {"partition-id": number}
-    return Context(run_id=1, node_id=0, node_config=config, state=RecordDict(), run_config={"plan": plan})
-
-
-class Grid:
-    """Nodes 100, 101, … with clients 0, 1, …; `spoil` makes of a round, a client and its reply what arrives instead."""
-
-    def __init__(self, plan, spoil=lambda round, client, reply: [reply]):
-        self.plan, self.spoil = plan, spoil
-        self.app = apps.client_app(task, data)
-
-    def get_node_ids(self):
-        return [100 + client for client in range(self.plan.clients)]
-
-    def send_and_receive(self, messages, *, timeout=None):
-        replies = []
-        for message in messages:
-            client = message.metadata.dst_node_id - 100
-            try:
-                reply = self.app(message, context(self.plan, client))
-            except ValueError as error:  # as Flower reports what a client raised
-                reply = Message(Error(code=0, reason=f"Traceback\n  lines\nValueError: {error}"), reply_to=message)
-            replies += self.spoil(int(message.metadata.group_id), client, reply)
-        return replies
+import one_process
+from flwr.app import Error, Message
+from one_process import PLAN, Grid, apart, context, failure, here, reply, run, sent, task
 
 
 @pytest.fixture(autouse=True)
 def identity(monkeypatch):
-    """Flower makes messages in the name of a task."""
-    for name in ("_task_id", "_run_id", "_node_id"):
-        monkeypatch.setattr(TaskIdentity, name, 1)
-
-
-def run(plan=PLAN, spoil=None):
-    """The rounds that a server makes of what arrives."""
-    done = []
-    grid = Grid(plan, spoil) if spoil else Grid(plan)
-    apps.server_app(task, each=lambda settings, part: done.append(part))(grid, context(plan))
-    return done
-
-
-def here(plan=PLAN, clients=None):
-    own = [data({}, k) for k in range(plan.clients)]
-    return list(federated.simulate(plan, task({"plan": plan}).model, own))
-
-
-def apart(a, b):
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
-
-
-def reply(message, content, **about):
-    """A reply to the same message with other content."""
-    record = RecordDict({"about": ConfigRecord(about)})
-    if content is not None:
-        array = Array(dtype="uint8", shape=(len(content),), stype="heavytail", data=content)
-        record["state"] = ArrayRecord({"state": array})
-    made = Message(record, reply_to=message)
-    made.metadata.dst_node_id = message.metadata.dst_node_id
-    made.metadata.__dict__["_src_node_id"] = message.metadata.src_node_id
-    return made
-
-
-def failure(message, node):
-    """The same with an error, from a node."""
-    made = Message(Error(code=1, reason="a\nValueError: out of cheese\n"), reply_to=message)
-    made.metadata.__dict__["_src_node_id"] = node
-    return made
-
-
-def sent(message):
-    """The bytes in a reply, and what it says of itself."""
-    return message.content["state"]["state"].data, dict(message.content["about"])
+    one_process.in_the_name_of_a_task(monkeypatch)
 
 
 STRATEGIES = [
@@ -207,47 +124,19 @@ def test_without_any_answer_every_round_is_counted_and_only_common_kicks_move_th
 
 
 def test_a_client_that_cannot_answer_says_why(monkeypatch):
-    monkeypatch.setitem(
-        globals(), "data", lambda settings, client: Shard(torch.full((4, 6), math.nan), torch.zeros(4).long())
+    monkeypatch.setattr(
+        one_process, "data", lambda settings, client: Shard(torch.full((4, 6), math.nan), torch.zeros(4).long())
     )
     done = run()
     assert done[0].answered == ()
     assert done[0].refused[0].endswith("has numbers that are not finite, and is not sent")
 
 
-def test_a_server_goes_on_from_a_round_that_was_saved():
-    whole = run()
-    agreed = federated.layout(task({"plan": PLAN}).model)
-    saved = rounds.save(agreed, whole[0].federation)
-    done = []
-    app = apps.server_app(task, each=lambda _, part: done.append(part), after=lambda settings: saved)
-    app(Grid(PLAN), context(PLAN))
-    assert [part.federation.round for part in done] == [2, 3]
-    assert apart(done[-1].federation.weights(), whole[-1].federation.weights()) == 0
-    assert [part.upload for part in done] == [part.upload for part in whole[1:]]
-
-
-def test_the_example_says_where_nothing_is_left_to_do(monkeypatch, tmp_path, capsys):
-    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "examples" / "federated")
-    from heavy_federation import server_app
-
-    common, out = task({"plan": PLAN}), str(tmp_path / "model")
-    monkeypatch.setattr(server_app, "task", lambda settings: common)
-    for done in here():
-        Path(out).write_bytes(rounds.save(federated.layout(common.model), done.federation))
-        assert server_app.kept({"out": out}) == Path(out).read_bytes()
-        said = f"all 3 rounds are done: {out} holds the global model\n" if done.federation.round == 3 else ""
-        assert capsys.readouterr().out == said
-    assert server_app.kept({"out": ""}) is None
-    for name in [name for name in sys.modules if name.partition(".")[0] == "heavy_federation"]:
-        monkeypatch.delitem(sys.modules, name)
-
-
 def test_the_bytes_that_are_counted_are_those_of_the_records_of_flower(monkeypatch):
     """What Flower counts in its own records is within two parts in a hundred, for a network of some size."""
     plan = Plan(clients=2, rounds=1, steps=1, lr=0.1, seed=0)
     model = networks.fcn(6, width=300, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setitem(globals(), "task", lambda settings: apps.Task(plan, model))
+    monkeypatch.setattr(one_process, "task", lambda settings: apps.Task(plan, model))
     replies = []
     (done,) = run(plan, lambda round, client, reply: replies.append(reply) or [reply])
     counted = [sum(record.count_bytes() for record in reply.content.values()) for reply in replies]

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 
 import pytest
 import torch
 
 from heavytail import federated
-from heavytail.federated import kicks, rounds, steps
-from heavytail.federated.layout import state_of
 
 pytest.importorskip("flwr")
 
+import contacts
 import fleet as fleets
+import fleet_app
 import three_clients
 
 EXAMPLE = fleets.ROOT / "examples" / "federated"
@@ -41,30 +40,8 @@ def example(monkeypatch):
         del sys.modules[name]
 
 
-def written(path, common):
-    """The weights that a server wrote at the end."""
-    return federated.unpack(path.read_bytes(), federated.layout(common.model))
-
-
-def expected(app, settings, there):
-    """The global model after rounds in which these clients answer, by the functions that both engines share."""
-    common = app.task(settings)
-    plan, model, agreed = common.plan, common.model, federated.layout(common.model)
-    now = rounds.begin(plan, agreed, state_of(model))
-    for t, clients in enumerate(there):
-        own = [app.data(settings, k) for k in clients]
-        after, answers = kicks.later(plan, agreed, now.known, t), {}
-        each = steps.moves(model, plan, agreed, now.known, now.moved, clients, own, t)
-        for row, k in enumerate(clients):
-            content = rounds.answer(plan, agreed, after, k, t, {name: move[row] for name, move in each.items()})
-            answers[k] = rounds.Answer(rounds.read(plan, agreed, after, k, t, content), len(own[row].y))
-        now = rounds.close(plan, agreed, now, after, answers)
-    return now.weights()
-
-
-def apart(a, b):
-    return max(float((a[name] - b[name]).abs().max()) for name in a)
-
+#: Where Ray asks for the name of the cloud that it is in, also where its reports are off: addresses within a cloud.
+CLOUDS = ("169.254.169.254", "metadata.google.internal")
 
 SIMULATION = """
 import copy, json, os, pathlib, sys, traceback
@@ -103,49 +80,28 @@ def test_the_simulation_of_flower_does_what_the_engine_in_one_process_does(examp
     environment = fleets.environment(tmp_path / "home")
     environment["PYTHONPATH"] += f":{EXAMPLE}"
     command = [sys.executable, str(tmp_path / "simulation.py"), json.dumps(SETTINGS), str(tmp_path / "out")]
-    returned, out, err = fleets.called(command, environment, tmp_path)
+    with contacts.listed(tmp_path) as found:
+        returned, out, err = fleets.called(command, contacts.watched(environment, tmp_path), tmp_path)
     assert returned == 0, err[-3000:]
-    said = [json.loads(line) for line in re.findall(r"^ROUND (.*)$", out, re.MULTILINE)]
+    processes, abroad = contacts.told(tmp_path)
+    assert len(processes) > 4  # the workers of Ray among them
+    assert [line for line in [*abroad, *found] if not any(host in line for host in CLOUDS)] == []
+    said = fleet_app.said(out)
     common = example.task(SETTINGS)
     own = [example.data(SETTINGS, k) for k in range(4)]
     here = list(federated.simulate(common.plan, common.model, own))
     assert said == [[list(part.answered), [], part.upload, part.download] for part in here]
-    assert apart(written(tmp_path / "out", common), here[-1].federation.weights()) < 1e-6
-    assert apart(here[-1].federation.weights(), here[0].federation.weights()) > 1e-4
+    assert fleet_app.apart(fleet_app.written(tmp_path / "out", common), here[-1].federation.weights()) < 1e-6
+    assert fleet_app.apart(here[-1].federation.weights(), here[0].federation.weights()) > 1e-4
 
-
-PROJECT = """
-[project]
-name = "three-clients"
-version = "1.0.0"
-license = "MIT"
-dependencies = []
-
-[tool.flwr.app]
-publisher = "heavytail"
-
-[tool.flwr.app.components]
-serverapp = "three_clients.server_app:app"
-clientapp = "three_clients.client_app:app"
-
-[tool.flwr.app.config]
-"""
 
 CLIENT = """
-import pathlib, time
+import time
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
-from heavytail.federated import apps
-from three_clients.task import data, task
 
-sound = apps.client_app(task, data)
-app = ClientApp()
-
-@app.train()
-def train(message, context):
-    number, round = context.node_config["partition-id"], message.content["about"]["round"]
+def answered(number, round, message, context):
     if number == 1 and round == 1:
-        pathlib.Path(FOLDER, "working").touch()
+        (FOLDER / "working").touch()
         time.sleep(3600)  # to be killed in the middle of it
     reply = sound(message, context)
     if number == 2:
@@ -156,54 +112,30 @@ def train(message, context):
     return reply
 """
 
-SERVER = """
-import json, pathlib
-from heavytail import federated
-from heavytail.federated import apps
-from three_clients.task import task
-
-def each(settings, done):
-    content = federated.pack(done.federation.weights(), federated.layout(task(settings).model))
-    pathlib.Path(FOLDER, f"round {done.federation.round}").write_bytes(content)
-    print("ROUND", json.dumps([done.answered, done.refused]), flush=True)
-
-app = apps.server_app(task, each=each)
-"""
-
-
-def write_app(folder):
-    """The app of three clients, of which one is to be killed and one is mad."""
-    package = folder / "app" / "three_clients"
-    package.mkdir(parents=True)
-    settings = [f"{name} = {json.dumps(value)}\n" for name, value in three_clients.SETTINGS.items()]
-    (folder / "app" / "pyproject.toml").write_text(PROJECT + "".join(settings))
-    shutil.copy(three_clients.__file__, package / "task.py")
-    (package / "__init__.py").touch()
-    for name, text in (("client_app", CLIENT), ("server_app", SERVER)):
-        (package / f"{name}.py").write_text(f"FOLDER = {str(folder)!r}\n{text}")
-    return folder / "app"
-
 
 @pytest.mark.slow
 def test_a_fleet_over_tls_goes_on_without_a_node_that_is_killed_and_one_that_returns_garbage(tmp_path):
-    app = write_app(tmp_path)
-    with fleets.fleet(tmp_path, 3) as fleet:
+    app = fleet_app.write(tmp_path, CLIENT)
+    with contacts.listed(tmp_path) as found, fleets.fleet(tmp_path, 3) as fleet:
         run = fleet.start("run", "flwr", "run", str(app), "fleet", "--stream")
         fleets.wait(lambda: (tmp_path / "working").exists() or run.poll() is not None, fleet, "round 2")
         assert run.poll() is None, fleet.log("run")
         fleet.kill("client 1")
         fleets.wait((tmp_path / "round 3").exists, fleet, "the end of round 3")
         fleets.wait(lambda: run.poll() is not None, fleet, "the end of the run")
-        said = [json.loads(line) for line in re.findall(r"^ROUND (.*)$", fleet.log("run"), re.MULTILINE)]
+        said = fleet_app.said(fleet.log("run"))
+    processes, abroad = contacts.told(tmp_path)
+    assert len(processes) > 10  # SuperLink, SuperNodes, what each of them starts, and the run
+    assert (abroad, found) == ([], [])
     there = [(0, 1), (0,), (0,)]
-    assert [tuple(answered) for answered, _ in said] == there
+    assert [tuple(answered) for answered, *_ in said] == there
     garbage = r"what node \d+ sent in round \d is refused: these bytes are no message of heavytail\.federated"
     silent = r"node \d+ sent nothing in round 2.*"
     sentences = [(garbage,), (garbage, silent), (garbage, "1 of 3 clients were not there in round 3")]
-    for (_, refused), patterns in zip(said, sentences, strict=True):
+    for (_, refused, *_), patterns in zip(said, sentences, strict=True):
         assert len(refused) == len(patterns)
         assert all(re.fullmatch(pattern, sentence) for pattern, sentence in zip(patterns, refused, strict=True))
-    weights = written(tmp_path / "round 3", three_clients.task(three_clients.SETTINGS))
+    weights = fleet_app.written(tmp_path / "round 3", three_clients.task(three_clients.SETTINGS))
     assert all(torch.isfinite(weight).all() for weight in weights.values())
-    assert apart(weights, expected(three_clients, three_clients.SETTINGS, there)) < 1e-6
-    assert apart(weights, expected(three_clients, three_clients.SETTINGS, [(0, 1)] * 3)) > 1e-4
+    assert fleet_app.apart(weights, fleet_app.expected(three_clients, three_clients.SETTINGS, there)) < 1e-6
+    assert fleet_app.apart(weights, fleet_app.expected(three_clients, three_clients.SETTINGS, [(0, 1)] * 3)) > 1e-4
