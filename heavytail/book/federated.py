@@ -14,21 +14,21 @@ from heavytail.evidence.claims import Entry
 
 
 def answer(entries: Sequence[Entry]) -> str:
-    """The sentence that answers the title, from the cells of *better than none at an equal upload*, all data sets.
+    """The sentence that answers the title, from the cells of *better than none within the cap*, all data sets.
 
     >>> from heavytail.evidence import claims
     >>> from heavytail.evidence.cells import Cell
     >>> worse = Cell("a", -0.2, -0.3, -0.1, 7).judged((0.0, float("inf")), 0.005)
-    >>> answer([Entry(claims.named("equal-upload-better-than-none-federated-mnist"), "quick", (worse,) * 3)])
-    'No: in none of 3 comparisons are heavy-tailed kicks more accurate at an equal upload, and in 3 they are less so.'
+    >>> answer([Entry(claims.named("within-cap-better-than-none-federated-mnist"), "quick", (worse,) * 3)])[:67]
+    'No, not here: of 3 comparisons 0 find heavy-tailed kicks more accur'
     """
-    cells = [cell for entry in entries for cell in entry.cells]
-    better, worse = (sum(cell.verdict == word for cell in cells) for word in ("holds", "fails"))
-    what = "are heavy-tailed kicks more accurate at an equal upload"
-    if not better:
-        return f"No: in none of {len(cells)} comparisons {what}, and in {worse} they are less so."
-    first = "Yes" if better == len(cells) else "Mostly not" if 2 * better < len(cells) else "Mostly"
-    return f"{first}: in {better} of {len(cells)} comparisons {what}, and in {worse} they are less so."
+    words = [cell.verdict for entry in entries for cell in entry.cells]
+    better, worse, alike, open_ = (words.count(word) for word in ("holds", "fails", "no difference", "undecided"))
+    first = "No, not here" if not better else "Yes, here" if better == len(words) else "Here and there"
+    return (
+        f"{first}: of {len(words)} comparisons {better} find heavy-tailed kicks more accurate for the same upload, "
+        f"{worse} find them less so, {alike} find no difference, and {open_} decide nothing."
+    )
 
 
 def counted(entry: Entry) -> str:
@@ -42,22 +42,28 @@ def counted(entry: Entry) -> str:
 
 
 def ways(rows: pd.DataFrame, clients: int) -> pd.DataFrame:
-    """Every way to train with so many clients, ready to be shown: accuracy at the cap and upload to the target.
+    """Every way to train with so many clients, ready to be shown: accuracy at the cap, upload to the target, and the
+    pruning ratio after the last round.
 
     `rows` is what `evidence.federated.trainings` made of a table. A row a way and setting, the most accurate first;
-    uploads are medians over seeds, "never" where most do not get to the target.
+    uploads are medians over seeds, "never" where half of them or more do not get to the target; ratios are medians over
+    all splits.
     """
     capped, spent = federated.at_cap(rows), federated.sent_to_target(rows)
-    names = ["kicks", "design", "way", "sigma"]
+    last = rows[rows["round"] == rows["rounds"]]
+    names = ["kicks", "design", "way", "sigma", "amount"]
     found = []
     for key, own in capped[capped["clients"] == clients].groupby(names, sort=False):
         cost = spent[(spent["clients"] == clients) & (spent[names] == list(key)).all(axis=1)]
         row: dict[str, object] = {"way": named_way(*key[:3]), "σ": f"{key[3]:g}" if key[3] else ""}
+        row["sent"] = f"{key[4]:g}" if key[4] else "all"
         for split, title in SPLITS.items():
             row[f"test %, {title}"] = over_seeds(own.loc[own["split"] == split, "accuracy"])
         for split, title in SPLITS.items():
             middle = cost.loc[cost["split"] == split, "sent"].median()
             row[f"upload, {title}"] = f"{middle:.2f}" if math.isfinite(middle) else "never"
+        ratios = last.loc[last["key"].isin(own["key"]), "pruning_ratio"]
+        row["pruned %"] = f"{100 * ratios.median():.0f}"
         found.append((own["accuracy"].median(), row))
     found.sort(key=lambda pair: -pair[0])
     return pd.DataFrame([row for _, row in found])

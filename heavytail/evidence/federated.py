@@ -2,9 +2,9 @@
 
 A way to train is who adds which kicks and what a client sends. Each has settings, which a search has chosen, and a
 strength of its kicks: `chosen`. What is compared is the test accuracy at a cap of upload. The unit of upload is what a
-client sends in one round of federated averaging that leaves nothing out: at a cap of 1 that one has had one round,
-and who sends a twentieth has had twenty. A model is that of the last round within the cap, and before the first round
-it guesses.
+client sends in one round of federated averaging that leaves nothing out: at a cap of 1 that one has had one round or
+little more, and who sends a twentieth has had twenty. A model is that of the last round within the cap, and before the
+first round it guesses.
 """
 
 from __future__ import annotations
@@ -74,7 +74,10 @@ def trainings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _message(rows: pd.DataFrame) -> float:
-    """Bytes of a message that leaves nothing out: the longest that a client sends in the first round."""
+    """Bytes of a message that leaves nothing out: those of the first round, mean over clients, where they are most.
+
+    Later ones can be shorter, as neurons that have died do not move.
+    """
     dense = rows[(rows["way"] == DENSE) & (rows["round"] == 1)]
     if dense.empty:
         raise ValueError("upload is counted in dense messages of the whole network: the table has no such training")
@@ -102,7 +105,8 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     accuracy on the validation part, mean over CAPS and over seeds. The highest wins, "best"; of equals the least sigma,
     then the least step size, width and amount. "strong" has the largest sigma whose score is at most LOSS lower, all
     else alike; it is left out where that is the best one itself. Of a way only those amounts count that were tried with
-    every kind of kicks that it was tried with. Raises ValueError for runs that saw the test split.
+    every kind of kicks that it was tried with, and with kicks it has the amount that is the best without, so that both
+    have as many rounds within a cap. Raises ValueError for runs that saw the test split.
     """
     if (search["validation"] == 0).any():
         raise ValueError("settings are chosen on a validation part: set validation= in every record of the search")
@@ -113,6 +117,8 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     scores = every.groupby(_SETTING, as_index=False).agg(score=("accuracy", "mean"))
     order = ["score", "sigma", "lr", "width", "amount"]
     scores = scores.sort_values(order, ascending=[False, True, True, True, True], kind="stable")
+    quiet = scores[scores["kicks"] == ""].drop_duplicates("way").set_index("way")["amount"]
+    scores = scores[(scores["kicks"] == "") | (scores["amount"] == scores["way"].map(quiet))]
     best = scores.drop_duplicates(["kicks", "design", "way"]).assign(strength="best")
     same = [name for name in _SETTING if name != "sigma"]
     near = scores.merge(best[[*same, "sigma", "score"]], on=same, suffixes=("", "_best"))
@@ -140,7 +146,11 @@ def sent_to_target(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(rows: pd.DataFrame) -> pd.DataFrame:
-    """The trainings at the best settings: of every way and design the least sigma, see `chosen`."""
+    """The trainings at the best settings, see `chosen`: of every way and design the least sigma, and with kicks the
+    amount of the same way without.
+    """
+    quiet = rows[rows["kicks"] == ""].drop_duplicates("way").set_index("way")["amount"]
+    rows = rows[(rows["kicks"] == "") | (rows["amount"] == rows["way"].map(quiet))]
     return rows[rows["sigma"] == rows.groupby(["kicks", "design", "way"])["sigma"].transform("min")]
 
 

@@ -438,7 +438,7 @@ def test_the_papers_claims_and_ours_are_counted_apart(tmp_path):
 
 def test_what_is_known_from_a_summary_only_is_labelled_so():
     labels = {claim.id: claim.source for claim in CLAIMS}
-    assert {labels["t1-propagation-of-chaos"], labels["equal-upload-better-than-none-federated-mnist"]} == {"S"}
+    assert {labels["t1-propagation-of-chaos"], labels["within-cap-better-than-none-federated-mnist"]} == {"S"}
     assert {labels["t3-compressibility"], labels["noise-compresses"], labels["accuracy-survives-pruning"]} == {"P"}
 
 

@@ -253,7 +253,7 @@ def _of_deployment(table: str, title: str) -> tuple[Claim, ...]:
 #: these words, the others are ours.
 _FEDERATED: tuple[Claim, ...] = (
     Claim(
-        "equal-upload-better-than-none",
+        "within-cap-better-than-none",
         "Of use for federated learning: where a client may send as much in all as one whole model, heavy-tailed kicks "
         "leave a more accurate global model than none, where both send columns alone.",
         "S",
@@ -265,8 +265,8 @@ _FEDERATED: tuple[Claim, ...] = (
         ACCURACY_MARGIN,
     ),
     Claim(
-        "equal-upload-better-than-gaussian",
-        "It is the heavy tail: at an equal upload the global model is more accurate than with Gaussian kicks.",
+        "within-cap-better-than-gaussian",
+        "It is the heavy tail: for the same upload the global model is more accurate than with Gaussian kicks.",
         "D",
         "",
         "test accuracy at the cap with heavy-tailed kicks less with Gaussian ones, each at its best setting",
@@ -276,8 +276,8 @@ _FEDERATED: tuple[Claim, ...] = (
         ACCURACY_MARGIN,
     ),
     Claim(
-        "equal-upload-better-than-small",
-        "At an equal upload a model with heavy-tailed kicks is more accurate than a small network that is sent whole.",
+        "within-cap-better-than-small",
+        "For the same upload a model with heavy-tailed kicks is more accurate than a small network that is sent whole.",
         "D",
         "",
         "test accuracy at the cap with heavy-tailed kicks less that of a small network, each at its best setting",
@@ -287,8 +287,8 @@ _FEDERATED: tuple[Claim, ...] = (
         ACCURACY_MARGIN,
     ),
     Claim(
-        "equal-upload-better-than-top",
-        "At an equal upload a model with heavy-tailed kicks is more accurate than one without, for which clients send "
+        "within-cap-better-than-top",
+        "For the same upload a model with heavy-tailed kicks is more accurate than one without, for which clients send "
         "the largest numbers of each move.",
         "D",
         "",
