@@ -126,7 +126,8 @@ def _curves(axis: Axes, rows: pd.DataFrame, dots: pd.DataFrame) -> None:
 
 
 def _frame(axes: np.ndarray, rows: pd.DataFrame, wanted: pd.Series) -> None:
-    low = max(0.0, float(wanted.min()) - 0.25)
+    first = rows[rows["round"] == 1].groupby(["clients", "split", "kicks", "design", "way"])["accuracy"].median()
+    low = max(float(wanted.min()) - 0.25, float(first.min()) - 0.03)  # what is worse is left out
     axes[0, 0].set(ylim=(low, float(rows["accuracy"].max()) + 0.01))
     for panels in axes:
         panels[0].set_ylabel("test accuracy")
