@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -31,16 +31,6 @@ def answer(entries: Sequence[Entry]) -> str:
     )
 
 
-def counted(entry: Entry) -> str:
-    """How many of a claim's cells have which word, as a cell of a table.
-
-    >>> counted(Entry(__import__("heavytail").evidence.claims.named("common-kicks-keep-more"), None, ()))
-    'not tested'
-    """
-    words = [str(cell.verdict) for cell in entry.cells]
-    return ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(sorted(words))) or "not tested"
-
-
 def ways(rows: pd.DataFrame, clients: int) -> pd.DataFrame:
     """Every way to train with so many clients, ready to be shown: accuracy at the cap, upload to the target, and the
     pruning ratio after the last round.
@@ -50,7 +40,7 @@ def ways(rows: pd.DataFrame, clients: int) -> pd.DataFrame:
     all splits.
     """
     capped, spent = federated.at_cap(rows), federated.sent_to_target(rows)
-    last = rows[rows["round"] == rows["rounds"]]
+    last = federated.ended(rows)
     names = ["kicks", "design", "way", "sigma", "amount"]
     found = []
     for key, own in capped[capped["clients"] == clients].groupby(names, sort=False):
@@ -82,16 +72,3 @@ def settings(chosen: pd.DataFrame) -> pd.DataFrame:
         }
         for _, row in chosen.iterrows()
     )
-
-
-def best_of(rows: pd.DataFrame, clients: int, split: str) -> Mapping[str, tuple[str, float]]:
-    """The most accurate way at the cap of each kind of kicks, and its median test accuracy."""
-    capped = federated.at_cap(rows)
-    own = capped[(capped["clients"] == clients) & (capped["split"] == split)]
-    middle = own.groupby(["kicks", "design", "way", "sigma"])["accuracy"].median()
-    found = {}
-    for kicks in ("", "heavy", "Gaussian"):
-        if kicks in middle.index.get_level_values("kicks"):
-            first = middle.loc[[kicks]].idxmax()
-            found[kicks] = named_way(*first[:3]), float(middle[first])
-    return found

@@ -18,7 +18,7 @@ import pandas as pd
 from heavytail import laws
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.intervals import paired
-from heavytail.lab.datasets.official import published
+from heavytail.lab.datasets.official import chance, lookup
 from heavytail.laws.averaging import Design
 from heavytail.noise import Noise
 
@@ -47,7 +47,6 @@ DESIGNS = (
 )
 
 EVERY = 3  # the law is asked at every third number of clients: they share kicks, so more of them would say little more
-INPUTS = {"ecg5000": 140, "mnist": 784}  # of a neuron of the hidden layer
 
 _SETTING = ["kicks", "design", "way", "alpha", "sigma", "lr", "width", "amount"]
 _CELL = ["clients", "split"]
@@ -94,7 +93,7 @@ def at_cap(rows: pd.DataFrame, cap: float = CAP) -> pd.DataFrame:
     within = rows[rows["sent"] <= cap * (1 + 1e-9)]
     last = within.sort_values("round").drop_duplicates("key", keep="last")
     others = rows[~rows["key"].isin(last["key"])].sort_values("round").drop_duplicates("key")
-    guesses = others.assign(round=0, sent=0.0, accuracy=others["dataset"].map(_chance))
+    guesses = others.assign(round=0, sent=0.0, accuracy=others["dataset"].map(chance))
     return pd.concat([last, guesses] if len(guesses) else [last], ignore_index=True)
 
 
@@ -117,8 +116,7 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     scores = every.groupby(_SETTING, as_index=False).agg(score=("accuracy", "mean"))
     order = ["score", "sigma", "lr", "width", "amount"]
     scores = scores.sort_values(order, ascending=[False, True, True, True, True], kind="stable")
-    quiet = scores[scores["kicks"] == ""].drop_duplicates("way").set_index("way")["amount"]
-    scores = scores[(scores["kicks"] == "") | (scores["amount"] == scores["way"].map(quiet))]
+    scores = _with_the_amount_without(scores)
     best = scores.drop_duplicates(["kicks", "design", "way"]).assign(strength="best")
     same = [name for name in _SETTING if name != "sigma"]
     near = scores.merge(best[[*same, "sigma", "score"]], on=same, suffixes=("", "_best"))
@@ -128,30 +126,39 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["strength", "score"], ascending=[True, False], kind="stable").reset_index(drop=True)
 
 
+def ended(rows: pd.DataFrame) -> pd.DataFrame:
+    """Each training after its last round, of what `trainings` returns."""
+    return rows[rows["round"] == rows["rounds"]]
+
+
 def target(rows: pd.DataFrame) -> pd.Series:
     """The test accuracy to reach, by clients and split: SHORT below the last model of federated averaging, in the
     median over seeds. `rows` is what `trainings` returns.
     """
-    dense = rows[rows["way"] == DENSE]
-    last = dense[(dense["kicks"] == "") & (dense["round"] == dense["rounds"])]
-    return last.groupby(_CELL)["accuracy"].median() - SHORT
+    dense = rows[(rows["way"] == DENSE) & (rows["kicks"] == "")]
+    return ended(dense).groupby(_CELL)["accuracy"].median() - SHORT
 
 
 def sent_to_target(rows: pd.DataFrame) -> pd.DataFrame:
     """Each training with the upload until it first reached `target`: `sent`, infinite where it never does."""
     wanted = rows[_CELL].merge(target(rows).rename("wanted"), left_on=_CELL, right_index=True)["wanted"]
     there = rows[rows["accuracy"] >= wanted - 1e-9].sort_values("round").drop_duplicates("key")
-    last = rows[~rows["key"].isin(there["key"]) & (rows["round"] == rows["rounds"])]
-    return pd.concat([there, last.assign(sent=math.inf)], ignore_index=True)
+    never = ended(rows[~rows["key"].isin(there["key"])])
+    return pd.concat([there, never.assign(sent=math.inf)], ignore_index=True)
 
 
 def best(rows: pd.DataFrame) -> pd.DataFrame:
     """The trainings at the best settings, see `chosen`: of every way and design the least sigma, and with kicks the
     amount of the same way without.
     """
-    quiet = rows[rows["kicks"] == ""].drop_duplicates("way").set_index("way")["amount"]
-    rows = rows[(rows["kicks"] == "") | (rows["amount"] == rows["way"].map(quiet))]
+    rows = _with_the_amount_without(rows)
     return rows[rows["sigma"] == rows.groupby(["kicks", "design", "way"])["sigma"].transform("min")]
+
+
+def _with_the_amount_without(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows without kicks, and those with kicks that have the amount of the first row of the same way without."""
+    quiet = rows[rows["kicks"] == ""].drop_duplicates("way").set_index("way")["amount"]
+    return rows[(rows["kicks"] == "") | (rows["amount"] == rows["way"].map(quiet))]
 
 
 # claims
@@ -206,7 +213,7 @@ def _by_seed(rows: pd.DataFrame, column: str) -> pd.Series:
 
 def common_keeps_more(table: pd.DataFrame) -> list[Cell]:
     """Pruning ratio of the global model with common kicks less that with local ones of the most clients; alpha < 2."""
-    last = _last(table)
+    last = ended(trainings(table))
     most = last["clients"] == last.loc[last["design"] == "local", "clients"].max()
     return medians(
         [
@@ -223,7 +230,7 @@ def _common_less_local(own: pd.DataFrame, most: pd.Series) -> pd.Series:
 
 def ratio_less_predicted(table: pd.DataFrame) -> list[Cell]:
     """Pruning ratio of the global model less what the law says for its start and kicks of scale σ K^(1/α-1)."""
-    local = _last(table).query("design == 'local'")
+    local = ended(trainings(table)).query("design == 'local'")
     some = local[local["clients"].isin(sorted(local["clients"].unique())[::EVERY])]
     samples = []
     for (alpha, clients), own in some.groupby(["alpha", "clients"]):
@@ -241,7 +248,7 @@ def predicted(rows: pd.DataFrame) -> float:
     time = first["lr"] * first["steps"] * first["rounds"]
     return _predicted(
         *(float(first["alpha"]), float(first["sigma"]), str(first["noise"]), int(first["width"])),
-        *(INPUTS[first["dataset"]], float(time), int(first["clients"]), first["design"]),
+        *(math.prod(lookup(first["dataset"]).shape), float(time), int(first["clients"]), first["design"]),
     )
 
 
@@ -251,13 +258,3 @@ def _predicted(
 ) -> float:
     size = sigma * time ** (1 / alpha) * laws.averaged_scale(alpha, clients, design)
     return laws.predicted_ratio(alpha, width, noise=noise, inputs=inputs, spread=(3 * inputs) ** -0.5, scale=size)
-
-
-def _last(table: pd.DataFrame) -> pd.DataFrame:
-    rows = trainings(table)
-    return rows[rows["round"] == rows["rounds"]]
-
-
-def _chance(dataset: str) -> float:
-    official = published(dataset)
-    return math.nan if official is None else 1 / official.classes[0]

@@ -22,7 +22,7 @@ from heavytail.evidence import arms
 from heavytail.evidence.cells import Cell, Sample, medians
 from heavytail.evidence.intervals import median_interval, paired
 from heavytail.evidence.verdicts import judge
-from heavytail.lab.datasets.official import published
+from heavytail.lab.datasets.official import chance
 
 LOSS = 0.01  # of test accuracy: one point
 MARGIN = 0.1  # of a ratio of bytes or of times: a smaller difference is none
@@ -70,7 +70,7 @@ def networks(table: pd.DataFrame) -> pd.DataFrame:
     ]
     every = pd.concat(parts, ignore_index=True)
     diverged = every["accuracy"].isna()
-    every["accuracy"] = every["accuracy"].fillna(every["dataset"].map(_chance))
+    every["accuracy"] = every["accuracy"].fillna(every["dataset"].map(chance))
     names = ["dataset", *_ARM, "way", "seed", "width", "units", "bytes", "parameters", "accuracy"]
     return every[names].assign(diverged=diverged)
 
@@ -168,7 +168,7 @@ def chosen(search: pd.DataFrame) -> pd.DataFrame:
     if (search["validation"] == 0).any():
         raise ValueError("settings are chosen on a validation part: set validation= in every record of the search")
     tuned = search[search["quantity"] == "tuned"]
-    values = tuned["value"].fillna(tuned["dataset"].map(_chance))
+    values = tuned["value"].fillna(tuned["dataset"].map(chance))
     scores = values.groupby(tuned["key"]).mean().rename("score")
     records = tuned.drop_duplicates("key").set_index("key").join(scores)
     records = records.assign(
@@ -295,8 +295,3 @@ def _whole(files: pd.DataFrame) -> pd.DataFrame:
     if rows.empty:
         raise ValueError("what is accurate enough is measured against whole networks of plain SGD: the table has none")
     return rows
-
-
-def _chance(dataset: str) -> float:
-    official = published(dataset)
-    return math.nan if official is None else 1 / official.classes[0]

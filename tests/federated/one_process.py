@@ -74,6 +74,11 @@ def run(plan=PLAN, spoil=None, grid=None, **options):
     return done
 
 
+def spoiled(change):
+    """The rounds where a change makes, of what client 2 sends in the second round, the replies that arrive instead."""
+    return run(spoil=lambda round, client, reply: change(reply) if (round, client) == (1, 2) else [reply])
+
+
 def here(plan=PLAN):
     """The rounds of the engine in one process."""
     own = [data({}, k) for k in range(plan.clients)]

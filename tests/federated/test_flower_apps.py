@@ -18,7 +18,7 @@ pytest.importorskip("flwr")  # after the apps, which keep it from reporting
 
 import one_process
 from flwr.app import Error, Message
-from one_process import PLAN, Grid, apart, context, failure, here, reply, run, sent, task
+from one_process import PLAN, Grid, apart, context, failure, here, reply, run, sent, spoiled, task
 
 
 @pytest.fixture(autouse=True)
@@ -97,12 +97,12 @@ SPOILED = {
 @pytest.mark.parametrize("fault", SPOILED)
 def test_what_is_no_answer_is_named_in_one_sentence_and_the_round_goes_on(fault):
     change, sentence = SPOILED[fault]
-    done = run(spoil=lambda round, client, reply: change(reply) if (round, client) == (1, 2) else [reply])
+    done = spoiled(change)
     assert [part.answered for part in done] == [(0, 1, 2, 3), (0, 1, 3), (0, 1, 2, 3)]
     assert [part.federation.round for part in done] == [1, 2, 3]
     assert [part.refused[:1] for part in done] == [(), (sentence,), ()]
     assert all(weight.isfinite().all() for weight in done[-1].federation.weights().values())
-    without = run(spoil=lambda round, client, reply: [] if (round, client) == (1, 2) else [reply])
+    without = spoiled(lambda _: [])
     assert apart(done[-1].federation.weights(), without[-1].federation.weights()) == 0
     assert apart(done[-1].federation.weights(), run()[-1].federation.weights()) > 1e-4
 

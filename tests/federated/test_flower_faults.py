@@ -18,7 +18,7 @@ from heavytail.federated.layout import state_of
 pytest.importorskip("flwr")
 
 import one_process
-from one_process import PLAN, Grid, apart, context, failure, here, reply, run, sent, task
+from one_process import PLAN, Grid, apart, context, failure, here, reply, run, sent, spoiled, task
 
 DRAWN = replace(PLAN, clients=6, sampled=2, rounds=5)
 
@@ -270,7 +270,7 @@ MAD = {
 @pytest.mark.parametrize("fault", MAD)
 def test_a_mad_reply_is_named_in_one_sentence_and_counts_for_nothing(fault):
     change, reason = MAD[fault]
-    done = run(spoil=lambda round, client, reply: change(reply) if (round, client) == (1, 2) else [reply])
+    done = spoiled(change)
     assert [part.answered for part in done] == [(0, 1, 2, 3), (0, 1, 3), (0, 1, 2, 3)]
     assert [part.refused for part in done] == [(), (f"what node 102 sent in round 2 is refused: {reason}",), ()]
     assert equal(done[-1].federation.weights(), without(2, frozenset({1})).federation.weights())

@@ -16,14 +16,13 @@ from heavytail.evidence import federated
 
 SPLITS = {"even": "even", "dirichlet": "skewed labels", "classes": "few classes"}
 _KICKS = COLOURS["Type-III"]
-_GAUSSIAN = COLOURS["Type-II"]
 
 #: Ways that the curves show, each with its look: grey without kicks, in colour with heavy-tailed ones.
 _LOOKS: Mapping[tuple[str, str, str], dict[str, Any]] = {
-    ("", "", federated.DENSE): {"color": "0.35", "linestyle": "-", "linewidth": 1.8},
-    ("", "", federated.SMALL): {"color": "0.35", "linestyle": "--"},
-    ("", "", "largest columns"): {"color": "0.35", "linestyle": ":"},
-    ("", "", "top numbers"): {"color": "0.35", "linestyle": "-."},
+    ("", "", federated.DENSE): {"color": COLOURS["none"], "linestyle": "-", "linewidth": 1.8},
+    ("", "", federated.SMALL): {"color": COLOURS["none"], "linestyle": "--"},
+    ("", "", "largest columns"): {"color": COLOURS["none"], "linestyle": ":"},
+    ("", "", "top numbers"): {"color": COLOURS["none"], "linestyle": "-."},
     ("heavy", "local", "largest columns"): {"color": _KICKS, "linestyle": "-"},
     ("heavy", "common", "largest columns"): {"color": _KICKS, "linestyle": "--"},
     ("heavy", "server", "largest columns"): {"color": _KICKS, "linestyle": ":"},
@@ -59,7 +58,8 @@ def accuracy_by_upload(rows: pd.DataFrame, title: str) -> Figure:
 def accuracy_at_cap(capped: Mapping[str, pd.DataFrame], clients: int) -> Figure:
     """Test accuracy at the cap, a panel a data set, a line a way to train, a dot a seed and a bar their median.
 
-    `capped` has by title what `evidence.federated.at_cap` returned of trainings with one split; the best way is on top.
+    Dots are hollow where kicks are Gaussian, and the best way is on top. `capped` has by title what
+    `evidence.federated.at_cap` returned of trainings with one split.
     """
     figure, axes = plt.subplots(len(capped), 1, figsize=(8.0, 4.0 * len(capped)), squeeze=False)
     for axis, (title, every) in zip(axes[:, 0], capped.items(), strict=True):
@@ -68,8 +68,12 @@ def accuracy_at_cap(capped: Mapping[str, pd.DataFrame], clients: int) -> Figure:
         middle = named.groupby("name")["accuracy"].median().sort_values()
         for height, name in enumerate(middle.index):
             own = named[named["name"] == name]
-            colour = {"": "0.35", "heavy": _KICKS, "Gaussian": _GAUSSIAN}[str(own["kicks"].iloc[0])]
-            axis.plot(own["accuracy"], [height] * len(own), "o", color=colour, markersize=3.5, alpha=0.55)
+            kicks = own["kicks"].iloc[0]
+            colour, face = (
+                _KICKS if kicks else COLOURS["none"],
+                {"markerfacecolor": "none"} if kicks == "Gaussian" else {},
+            )
+            axis.plot(own["accuracy"], [height] * len(own), "o", color=colour, markersize=3.5, alpha=0.55, **face)
             axis.plot([middle[name]], [height], "|", color=colour, markersize=12, markeredgewidth=2)
         axis.set_yticks(range(len(middle)), list(middle.index))
         axis.set(title=title, xlabel="test accuracy at the cap", ylim=(-0.7, len(middle) - 0.3))

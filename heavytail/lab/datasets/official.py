@@ -175,6 +175,16 @@ def published(dataset: str) -> Official | None:
     return OFFICIAL.get(dataset.partition("@")[0].partition("-")[0])
 
 
+def chance(dataset: str) -> float:
+    """The accuracy of a guess, one over the classes of a data set as `published` knows it; NaN for any other.
+
+    >>> chance("mnist")
+    0.1
+    """
+    official = published(dataset)
+    return math.nan if official is None else 1 / official.classes[0]
+
+
 def lookup(name: str) -> Official:
     """The data set of that name; ValueError, with the known names, if there is none."""
     if name not in OFFICIAL:
