@@ -1,14 +1,16 @@
 """As `sitecustomize` on PYTHONPATH Python runs this first: each process says whom it contacts on other machines.
 
 Lines go to the file that CONTACTS names: "watched" and a program for each process, "contact" and an address for what is
-neither loopback nor a file of the system.
+neither of this machine nor a file of the system.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import os
+import socket
 import sys
 
 _PLACE = os.environ.get("CONTACTS")
@@ -28,7 +30,17 @@ def _is_own(address: object) -> bool:
         return True
     with contextlib.suppress(ValueError):
         own = ipaddress.ip_address(host)
-        return own.is_loopback or own.is_unspecified
+        return own.is_loopback or own.is_unspecified or of_this_machine(str(own))
+    return False
+
+
+@functools.cache
+def of_this_machine(host: str) -> bool:
+    """Whether one of the network interfaces here has an address: only then can a socket be bound to it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as bound:
+        bound.bind((host, 0))
+        return True
     return False
 
 

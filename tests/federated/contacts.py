@@ -13,7 +13,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-HOOK = Path(__file__).with_name("contact_hook.py")
+import contact_hook
+
+HOOK = Path(contact_hook.__file__)
 
 
 def watched(environment: dict[str, str], folder: Path) -> dict[str, str]:
@@ -63,7 +65,7 @@ def _abroad() -> dict[str, str]:
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
                 columns = line.split()
                 host = _address(columns[2].split(":")[0])
-                if not (host.is_loopback or host.is_unspecified):
+                if not (host.is_loopback or host.is_unspecified or contact_hook.of_this_machine(str(host))):
                     found[columns[9]] = f"{table} {host}"
     return found
 
