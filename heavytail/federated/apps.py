@@ -6,7 +6,9 @@ Flower message carries a message of this package in one array, and its round, cl
 Flower and Ray would report what is run to their makers. Here they do not, unless the environment says so: import this
 module before `flwr`, or set FLWR_TELEMETRY_ENABLED=0 and RAY_USAGE_STATS_ENABLED=0. The programs of Flower ask theirs
 for a newer version when they start: FLWR_DISABLE_UPDATE_CHECK=1 keeps them from it. Ray's simulation still asks at
-169.254.169.254 and metadata.google.internal which cloud it is in.
+169.254.169.254 and metadata.google.internal, by HTTP, which cloud it is in. A proxy that is not there keeps that on
+this machine too, and all else that the process would fetch: start it with
+`http_proxy=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost,::1`.
 """
 
 from __future__ import annotations
