@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import unicodedata
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js"
 
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
+    _add_style()
     app.connect("config-inited", _settle)
     app.connect("autodoc-process-docstring", _plain)
     app.connect("html-page-context", _lighten, priority=900)
@@ -72,6 +75,44 @@ def foot() -> str:
         f"{made['device']}, {made['cores']} cores",
     ]
     return f'<p class="made-with">Made with {escape(" · ".join(map(str, parts)))}</p>'
+
+
+def labels(entries: Iterable[Any]) -> Iterator[str]:
+    """Labels of the bibliography, as the text cites: `Wan et al., 2024`.
+
+    Takes pybtex's entries. Two of the same author and year would have one label; the test of the references forbids it.
+    """
+    for entry in entries:
+        names = ["".join(map(str, person.rich_prelast_names + person.rich_last_names)) for person in _authors(entry)]
+        said = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+        yield ", ".join(filter(None, [said, entry.fields.get("year")]))
+
+
+def _authors(entry: Any) -> list[Any]:
+    return list(entry.persons.get("author", []))
+
+
+def _add_style() -> None:
+    """Makes `bibtex_default_style: heavytail` known: pybtex's plain one, with `labels`, and Ş sorted as S."""
+    from pybtex.plugin import register_plugin
+    from pybtex.style.formatting.plain import Style as Plain
+    from pybtex.style.labels import BaseLabelStyle
+    from pybtex.style.sorting import BaseSortingStyle
+
+    class Labels(BaseLabelStyle):
+        def format_labels(self, sorted_entries: Iterable[Any]) -> Iterator[str]:
+            return labels(sorted_entries)
+
+    class Sorting(BaseSortingStyle):
+        def sorting_key(self, entry: Any) -> str:
+            said = unicodedata.normalize("NFD", next(labels([entry])).lower())
+            return "".join(letter for letter in said if not unicodedata.combining(letter))
+
+    class Style(Plain):
+        default_label_style = Labels
+        default_sorting_style = Sorting
+
+    register_plugin("pybtex.style.formatting", "heavytail", Style, force=True)
 
 
 def _settle(app: Any, config: Any) -> None:
