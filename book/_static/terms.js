@@ -2,7 +2,7 @@
 // definitions stand in the page itself, so nothing is loaded. A second tap, a click or Enter leads to the glossary.
 document.addEventListener("DOMContentLoaded", () => {
   const box = document.createElement("div");
-  box.className = "definition";
+  box.className = "term-definition";
   box.id = "definition";
   box.setAttribute("role", "tooltip");
   box.hidden = true;
@@ -55,6 +55,6 @@ document.addEventListener("DOMContentLoaded", () => {
   box.addEventListener("pointerleave", leave);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   document.addEventListener("pointerdown", (event) => {
-    if (!event.target.closest("a.term, .definition")) hide();
+    if (!event.target.closest("a.term, .term-definition")) hide();
   });
 });

@@ -8,8 +8,9 @@ from bs4 import BeautifulSoup
 pytestmark = pytest.mark.pages
 
 SHOWN = """() => {
-  const box = document.querySelector(".definition"), place = box.getBoundingClientRect();
-  return { seen: !box.hidden, text: box.textContent, left: place.left, right: innerWidth - place.right };
+  const box = document.querySelector(".term-definition"), place = box.getBoundingClientRect();
+  const ground = getComputedStyle(box).backgroundColor; // rgb(...) if nothing shines through it
+  return { seen: !box.hidden, text: box.textContent, left: place.left, right: innerWidth - place.right, ground };
 }"""
 TAP = """(number) => {
   const word = document.querySelectorAll("a.term")[number];
@@ -24,7 +25,9 @@ def test_every_word_that_leads_to_the_glossary_carries_what_stands_there(elsewhe
     assert len(told) > 50
     pages = 0
     for path in (elsewhere / "book").glob("*.html"):
-        words = BeautifulSoup(path.read_text("utf-8"), "html.parser").select("article a[href*='#term-']")
+        words = BeautifulSoup(path.read_text("utf-8"), "html.parser").select(
+            "article a[href*='#term-']:not(.headerlink)"
+        )
         pages += bool(words)
         for word in words:
             said = " ".join(word["data-definition"].split()).removesuffix(".")
@@ -42,6 +45,7 @@ def test_a_definition_is_shown_by_keyboard_pointer_and_finger_and_goes_again(vis
     word.focus()
     shown = page.evaluate(SHOWN)
     assert (shown["seen"], shown["text"]) == (True, definition)
+    assert shown["ground"].startswith("rgb(")
     assert shown["left"] >= 0
     assert shown["right"] >= 0
     assert word.get_attribute("aria-describedby") == "definition"
@@ -53,7 +57,7 @@ def test_a_definition_is_shown_by_keyboard_pointer_and_finger_and_goes_again(vis
     other.hover()
     assert page.evaluate(SHOWN)["text"] == other.get_attribute("data-definition")
     page.mouse.move(1, 1)
-    page.wait_for_function("() => document.querySelector('.definition').hidden")
+    page.wait_for_function("() => document.querySelector('.term-definition').hidden")
 
     address = page.url
     assert page.evaluate(TAP, 2) is False  # the first tap does not follow the link
