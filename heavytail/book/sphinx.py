@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import unicodedata
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,16 @@ ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]
 # The same icons as letters of a font, which need not be loaded: the script draws them.
 LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
 SEARCH = re.compile(r'<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*')
+# A word that leads to the glossary, as Sphinx writes it.
+TERM = re.compile(r'<a class="reference internal" (href="[^"]*#(term-[^"]*)")')
 MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
+    _add_style()
+    app.add_css_file("terms.css")
+    app.add_js_file("terms.js", loading_method="defer")
     app.connect("config-inited", _settle)
     app.connect("autodoc-process-docstring", _plain)
     app.connect("html-page-context", _lighten, priority=900)
@@ -74,6 +81,44 @@ def foot() -> str:
     return f'<p class="made-with">Made with {escape(" · ".join(map(str, parts)))}</p>'
 
 
+def labels(entries: Iterable[Any]) -> Iterator[str]:
+    """Labels of the bibliography, as the text cites: `Wan et al., 2024`.
+
+    Takes pybtex's entries. Two of the same author and year would have one label; the test of the references forbids it.
+    """
+    for entry in entries:
+        names = ["".join(map(str, person.rich_prelast_names + person.rich_last_names)) for person in _authors(entry)]
+        said = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
+        yield ", ".join(filter(None, [said, entry.fields.get("year")]))
+
+
+def _authors(entry: Any) -> list[Any]:
+    return list(entry.persons.get("author", []))
+
+
+def _add_style() -> None:
+    """Makes `bibtex_default_style: heavytail` known: pybtex's plain one, with `labels`, and Ş sorted as S."""
+    from pybtex.plugin import register_plugin
+    from pybtex.style.formatting.plain import Style as Plain
+    from pybtex.style.labels import BaseLabelStyle
+    from pybtex.style.sorting import BaseSortingStyle
+
+    class Labels(BaseLabelStyle):
+        def format_labels(self, sorted_entries: Iterable[Any]) -> Iterator[str]:
+            return labels(sorted_entries)
+
+    class Sorting(BaseSortingStyle):
+        def sorting_key(self, entry: Any) -> str:
+            said = unicodedata.normalize("NFD", next(labels([entry])).lower())
+            return "".join(letter for letter in said if not unicodedata.combining(letter))
+
+    class Style(Plain):
+        default_label_style = Labels
+        default_sorting_style = Sorting
+
+    register_plugin("pybtex.style.formatting", "heavytail", Style, force=True)
+
+
 def _settle(app: Any, config: Any) -> None:
     config.html_theme_options = {
         **config.html_theme_options,
@@ -121,7 +166,39 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     unused = ["thebe"] if 'class="math' in body else ["thebe", "mathjax"]
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not any(name in _text(file) for name in unused)]
-    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+    glossary = "book/glossary"
+    known = definitions(app.env.get_doctree(glossary)) if 'href="' in body and glossary in app.env.found_docs else {}
+    context["body"] = explained(body, known)
+
+
+def definitions(doctree: Any) -> dict[str, str]:
+    """What a glossary says: the id of each term, and its definition as plain text without the chapter at its end."""
+    from docutils import nodes
+
+    found: dict[str, str] = {}
+    for item in doctree.findall(nodes.definition_list_item):
+        terms = [term["ids"][0] for term in item.findall(nodes.term) if term["ids"]]
+        for definition in item.findall(nodes.definition):
+            text = " ".join(definition.astext().split())
+            found |= dict.fromkeys(terms, re.sub(r" \(\w+\)\.?$", "", text).removesuffix(".") + ".")
+    return found
+
+
+def explained(body: str, known: dict[str, str]) -> str:
+    """A page whose links into the glossary carry what they lead to, which `terms.js` shows; no page is loaded for it.
+
+    >>> link = '<a class="reference internal" href="glossary.html#term-kick">kick</a>'
+    >>> explained(link, {"term-kick": 'A "push".'})
+    '<a class="reference internal term" data-definition="A &quot;push&quot;." href="glossary.html#term-kick">kick</a>'
+    """
+
+    def told(match: re.Match[str]) -> str:
+        if match[2] not in known:
+            return match[0]
+        return f'<a class="reference internal term" data-definition="{escape(known[match[2]])}" {match[1]}'
+
+    return TERM.sub(told, body)
 
 
 def _text(file: Any) -> str:
