@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from heavytail.book import search
 from heavytail.lab import bench
 from heavytail.version import __version__
 
@@ -18,7 +19,6 @@ ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\
 ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
 # The same icons as letters of a font, which need not be loaded: the script draws them.
 LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
-SEARCH = re.compile(r'<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*')
 MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
 
 
@@ -136,8 +136,9 @@ def _trim(app: Any, failure: Exception | None) -> None:
         return
     pages = {path: path.read_text("utf-8") for path in out.rglob("*.html") if "_static" not in path.parts}
     for path, page in pages.items():
-        if path.name != "search.html":  # the search field of any page leads there
-            path.write_text(SEARCH.sub("", page), "utf-8")
+        path.write_text(search.LOADED.sub("", page), "utf-8")
+    names = search.in_order(app.config.root_doc, app.env.toctree_includes)
+    search.settle(out, [name for name in names if (out / f"{name}.html").is_file()])
     used = {name for page in pages.values() for name in icons_of(page)}
     script, sheet = out / "_static/scripts/fontawesome.js", out / "_static/styles/pydata-sphinx-theme.css"
     script.write_text(with_icons(script.read_text("utf-8"), used), "utf-8")

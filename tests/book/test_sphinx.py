@@ -72,13 +72,6 @@ def test_icons_that_no_page_shows_go_and_all_names_of_the_others_stay():
     assert sphinx.LETTERS.sub("", RULES) == ".fa-lg{font-size:2em}"
 
 
-def test_a_page_is_searched_on_the_page_for_it():
-    scripts = [
-        f'<script src="../{name}.js"></script>' for name in ("searchindex", "_static/searchtools", "_static/own")
-    ]
-    assert sphinx.SEARCH.sub("", "\n".join(scripts)) == scripts[2]
-
-
 def warned(docstring):
     """What docutils warns of; the book is built with warnings as errors."""
     said = io.StringIO()
