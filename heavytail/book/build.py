@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,7 @@ def assemble(profile: str = "quick", root: Path | None = None) -> Path:
     target = root / "_build" / "source" / profile
     wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
     wanted |= {path.relative_to(root): content for path, content in _contents(root, profile)}
+    wanted[Path(sphinx.RUNS)] = json.dumps(_runs(root, profile), indent=1).encode()
     for old in [path for path in target.rglob("*") if path.is_file() and path.relative_to(target) not in wanted]:
         old.unlink()
     for name, content in wanted.items():
@@ -120,6 +123,12 @@ def _contents(root: Path, profile: str) -> Iterator[tuple[Path, bytes]]:
             yield path, relink(path.read_text(encoding="utf-8"), run).encode()
         elif path.suffix != ".ipynb":  # a notebook someone keeps beside its chapter would be a second page of that name
             yield path, path.read_bytes()
+
+
+def _runs(root: Path, profile: str) -> dict[str, dict[str, Any]]:
+    """When each chapter ran and how long, by the name of its page, as far as its stamp knows."""
+    stamped = {page: stamps.ran(executed(root, profile, page)) for page in pages(root)}
+    return {f"book/{page.stem}": asdict(ran) for page, ran in stamped.items() if ran}
 
 
 def relink(text: str, run: set[str]) -> str:
@@ -162,7 +171,7 @@ def _build(profile: str, root: Path) -> Path:
     files = sorted(path for path in source.rglob("*") if path.is_file())
     made_from = repr([(path.relative_to(source).as_posix(), stamps.digest(path.read_bytes())) for path in files])
     made_from += (root / "requirements.txt").read_text(encoding="utf-8") + repr(
-        (sphinx.repository(root), sphinx.foot())
+        (sphinx.repository(root), sphinx.made_with())
     )
     made_from += "".join(stamps.digest(path.read_bytes()) for path in sorted((root / "heavytail").rglob("*.py")))
     made_from = stamps.digest(made_from.encode())

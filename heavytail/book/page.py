@@ -58,6 +58,20 @@ def _plain(key: str, value: object) -> int | float | str:
     raise ValueError(f"say({key}=...): a {type(value).__name__} is neither a number nor a text; pass one of those")
 
 
+def lasted(seconds: float) -> str:
+    """A time as a page says it.
+
+    >>> lasted(0.4), lasted(59.4), lasted(75), lasted(3000), lasted(19080)
+    ('1 s', '59 s', '1 min 15 s', '50 min', '5.3 h')
+    """
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 10 and rest:
+        return f"{minutes} min {rest} s"
+    return f"{round(seconds / 60)} min" if minutes < 100 else f"{seconds / 3600:.1f} h"
+
+
 def grouped(number: float) -> str:
     """A whole number with its thousands apart, which a line does not break.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,9 @@ def run_stale(profile: str, root: Path) -> list[Path]:
                 print("failed", flush=True)
             else:
                 changed = stamps.differing(outcome.before, outcome.after)
-                stamps.write(chapter.output, outcome.before, changed)
+                stamps.write(chapter.output, outcome.before, changed, ran=outcome.ran)
                 again = f"; {changed[0]} changed meanwhile, so the next build runs it again" if changed else ""
-                print(f"{outcome.seconds:.1f} s, {time.monotonic() - began:.0f} s in all{again}", flush=True)
+                print(f"{outcome.ran.seconds:.1f} s, {time.monotonic() - began:.0f} s in all{again}", flush=True)
     if failed:
         raise ChapterFailed("\n".join(map(str, failed)))
     return [page for page, _ in chapters]
@@ -187,9 +188,9 @@ class _Chapter:
 
 @dataclass(frozen=True)
 class _Ran:
-    """How long a chapter took, and its inputs when it began and when it ended."""
+    """When and how long a chapter ran, and its inputs when it began and when it ended."""
 
-    seconds: float
+    ran: stamps.Ran
     before: dict[str, str]
     after: dict[str, str]
 
@@ -217,7 +218,8 @@ def _run(chapter: _Chapter, environment: Mapping[str, str]) -> _Ran | ChapterFai
     finally:
         os.environ.clear()
         os.environ.update(around)
-    return _Ran(time.monotonic() - start, before, chapter.inputs())
+    ran = stamps.Ran(datetime.now(UTC).date().isoformat(), round(time.monotonic() - start, 1))
+    return _Ran(ran, before, chapter.inputs())
 
 
 def run_one(name: str, output: Path | None = None, parameters: Mapping[str, Any] | None = None) -> Path:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from heavytail.book import search, stamps
+from heavytail.book.page import lasted
 from heavytail.lab import bench
 from heavytail.version import __version__
 
+RUNS = "runs.json"  # beside the book's files where they are assembled: when each chapter ran, and how long
 BRANCH = "notebooks"  # of the repository: holds each chapter as a notebook that Binder and Colab can open
 ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?")
 # Font Awesome: one drawing in its script.
 ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
 # The same icons as letters of a font, which need not be loaded: the script draws them.
 LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
-SEARCH = re.compile(r'<script src="[./]*(?:_static/searchtools|_static/language_data|searchindex)\.js"></script>\s*')
 # A word that leads to the glossary, as Sphinx writes it.
 TERM = re.compile(r'<a class="reference internal" (href="[^"]*#(term-[^"]*)")')
 MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
@@ -68,17 +73,27 @@ def buttons(address: str | None) -> dict[str, Any]:
     }
 
 
-def foot() -> str:
-    """What stands at the foot of every page: what made it, and on what."""
+@cache
+def made_with() -> tuple[str, str]:
+    """What makes the pages and on what: the words for the foot of a page, and those that it has no room for."""
     made = bench.machine()
-    parts = [
-        f"heavytail {made['versions']['heavytail']}",
-        f"torch {made['versions']['torch']}",
-        f"numpy {made['versions']['numpy']}",
-        made["system"],
-        f"{made['device']}, {made['cores']} cores",
-    ]
-    return f'<p class="made-with">Made with {escape(" · ".join(map(str, parts)))}</p>'
+    versions, processor = (
+        made["versions"],
+        re.sub(r"\((R|TM)\)| CPU| Processor|[ -]+Core| @.*", "", str(made["device"])),
+    )
+    here = f"heavytail {versions['heavytail']} · torch {versions['torch']} · {processor}, {made['cores']} cores"
+    return here, f"numpy {versions['numpy']}, scipy {versions['scipy']}, {made['system']}"
+
+
+def foot(runs: Sequence[stamps.Ran] = ()) -> str:
+    """What stands at the foot of a page: when its code ran and how long, or else when it was built, and with what.
+
+    Of a page that holds several chapters, the last day and the time of all.
+    """
+    day = max((run.day for run in runs), default=datetime.now(UTC).date().isoformat())
+    when = f"Ran {day} in {lasted(sum(run.seconds for run in runs))}" if runs else f"Built {day}"
+    here, more = made_with()
+    return f'<p class="made-with" title="{escape(more)}">{when} · {escape(here)}</p>'
 
 
 def labels(entries: Iterable[Any]) -> Iterator[str]:
@@ -166,6 +181,7 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     unused = ["thebe"] if 'class="math' in body else ["thebe", "mathjax"]
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not any(name in _text(file) for name in unused)]
+<<<<<<< HEAD
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     glossary = "book/glossary"
     known = definitions(app.env.get_doctree(glossary)) if 'href="' in body and glossary in app.env.found_docs else {}
@@ -199,6 +215,20 @@ def explained(body: str, known: dict[str, str]) -> str:
         return f'<a class="reference internal term" data-definition="{escape(known[match[2]])}" {match[1]}'
 
     return TERM.sub(told, body)
+=======
+    runs = _runs(Path(app.srcdir))
+    own = list(runs.values()) if app.builder.name == "singlehtml" else [runs[page]] if page in runs else []
+    context["theme_extra_footer"] = foot(own)
+    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+>>>>>>> search
+
+
+@cache
+def _runs(source: Path) -> dict[str, stamps.Ran]:
+    """When the chapters of an assembled book ran, by the names of their pages."""
+    path = source / RUNS
+    noted = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return {name: run for name, one in noted.items() if (run := stamps.read_ran(one))}
 
 
 def _text(file: Any) -> str:
@@ -213,8 +243,9 @@ def _trim(app: Any, failure: Exception | None) -> None:
         return
     pages = {path: path.read_text("utf-8") for path in out.rglob("*.html") if "_static" not in path.parts}
     for path, page in pages.items():
-        if path.name != "search.html":  # the search field of any page leads there
-            path.write_text(SEARCH.sub("", page), "utf-8")
+        path.write_text(search.LOADED.sub("", page), "utf-8")
+    names = search.in_order(app.config.root_doc, app.env.toctree_includes)
+    search.settle(out, [name for name in names if (out / f"{name}.html").is_file()])
     used = {name for page in pages.values() for name in icons_of(page)}
     script, sheet = out / "_static/scripts/fontawesome.js", out / "_static/styles/pydata-sphinx-theme.css"
     script.write_text(with_icons(script.read_text("utf-8"), used), "utf-8")

@@ -10,10 +10,19 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from heavytail.lab.machine.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Ran:
+    """On which day a chapter ran, in UTC, and how many seconds that took."""
+
+    day: str
+    seconds: float
 
 
 def digest(content: bytes) -> str:
@@ -74,8 +83,10 @@ def _read(notebook: Path) -> dict[str, Any]:
     return stamp if sound and isinstance(stamp.get("changed", []), list) else {}
 
 
-def write(notebook: Path, inputs: Mapping[str, str], changed: Sequence[str] = (), checked: str = "") -> None:
-    """Stamp an executed notebook with its inputs as its run found them.
+def write(
+    notebook: Path, inputs: Mapping[str, str], changed: Sequence[str] = (), checked: str = "", ran: Ran | None = None
+) -> None:
+    """Stamp an executed notebook with its inputs as its run found them, and with when and how long it ran.
 
     `changed` names those that were others when the run ended: nobody knows which of the two a cell has read, so the
     notebook is out of date. `checked` says how its outputs were compared with a second run.
@@ -85,6 +96,7 @@ def write(notebook: Path, inputs: Mapping[str, str], changed: Sequence[str] = ()
         "checked": checked,
         "inputs": dict(inputs),
         "changed": list(changed),
+        "ran": asdict(ran) if ran else {},
     }
     write_text(_beside(notebook), json.dumps(stamp, indent=1, sort_keys=True) + "\n")
 
@@ -121,4 +133,17 @@ def checked(notebook: Path) -> str:
 def mark_checked(notebook: Path, how: str) -> None:
     """Note that a second run gave the same outputs."""
     stamp = _read(notebook)
-    write(notebook, stamp.get("inputs", {}), stamp.get("changed", []), how)
+    write(notebook, stamp.get("inputs", {}), stamp.get("changed", []), how, ran(notebook))
+
+
+def ran(notebook: Path) -> Ran | None:
+    """When an executed notebook ran and how long, from its stamp: equal runs give equal notebooks. None if unknown."""
+    return read_ran(_read(notebook).get("ran"))
+
+
+def read_ran(noted: object) -> Ran | None:
+    """What `asdict` made of a Ran, as one; None for anything else."""
+    match noted:
+        case {"day": str(day), "seconds": float(seconds) | int(seconds)}:
+            return Ran(day, float(seconds))
+    return None

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +257,10 @@ def test_the_assembled_book_holds_runs_for_chapters_and_nothing_of_this_machine(
     (source / "book" / "stale.md").write_text("gone from the book")
     assert build.assemble() == source
     found = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
-    assert found == ["_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb"]
+    assert found == ["_config.yml", "_toc.yml", "book/index.md", "book/one.ipynb", "runs.json"]
+    (ran,) = json.loads((source / "runs.json").read_text()).items()
+    assert ran == ("book/one", asdict(stamps.ran(executed(project, "quick", project / "book" / "one.md"))))
+    assert 0 < ran[1]["seconds"] < 600
     assert "[one](one.ipynb)" in (source / "book" / "index.md").read_text()
     text = (source / "book" / "one.ipynb").read_text()
     assert "[index](index.md), `one.md`, [me](one.ipynb#a-chapter)" in text

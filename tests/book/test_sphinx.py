@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from docutils.core import publish_doctree
 
-from heavytail.book import sphinx
+from heavytail.book import sphinx, stamps
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,12 @@ def test_buttons_lead_to_the_branch_of_notebooks_and_only_where_there_is_an_addr
     assert "colab_url" not in other["launch_buttons"]  # Colab opens GitHub alone
 
 
-def test_the_foot_names_versions_and_machine():
-    foot = sphinx.foot()
-    for word in ("heavytail 0.", "torch 2.", "numpy ", "Python 3.", " cores"):
+def test_the_foot_names_day_and_duration_of_the_run_and_versions_and_machine():
+    foot = sphinx.foot([stamps.Ran("2026-03-02", 50.4), stamps.Ran("2026-03-01", 25)])
+    for word in ("Ran 2026-03-02 in 1 min 15 s", "heavytail 0.", "torch 2.", "numpy ", "Python 3.", " cores"):
         assert word in foot
+    assert "Built 20" in sphinx.foot()
+    assert not any("20" in words[:3] for words in sphinx.made_with())  # what a build is compared by has no day
 
 
 def test_a_plain_docstring_becomes_lists_columns_and_bars():
@@ -70,13 +72,6 @@ def test_icons_that_no_page_shows_go_and_all_names_of_the_others_stay():
     script = sphinx.with_icons(ICONS, used)
     assert [drawing for drawing in ("M1", "M2", "M3", "M4") if drawing in script] == ["M1", "M3", "M4"]
     assert sphinx.LETTERS.sub("", RULES) == ".fa-lg{font-size:2em}"
-
-
-def test_a_page_is_searched_on_the_page_for_it():
-    scripts = [
-        f'<script src="../{name}.js"></script>' for name in ("searchindex", "_static/searchtools", "_static/own")
-    ]
-    assert sphinx.SEARCH.sub("", "\n".join(scripts)) == scripts[2]
 
 
 def warned(docstring):

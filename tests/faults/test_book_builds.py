@@ -358,9 +358,11 @@ def test_a_module_that_is_edited_while_a_chapter_waits_its_turn_is_the_one_that_
 def test_a_note_of_a_change_outlives_the_note_of_a_comparison(tmp_path: Path) -> None:
     notebook = tmp_path / "one.ipynb"
     notebook.write_text("{}")
-    stamps.write(notebook, {"a": "1"}, ["a"])
+    ran = stamps.Ran("2026-03-02", 1.5)
+    stamps.write(notebook, {"a": "1"}, ["a"], ran=ran)
     stamps.mark_checked(notebook, "by nbval")
     assert stamps.checked(notebook) == "by nbval"
+    assert stamps.ran(notebook) == ran
     assert stamps.why_stale(notebook, {"a": "1"}) == "a changed while it ran"
 
 
@@ -373,6 +375,7 @@ def test_a_damaged_stamp_stands_for_nothing(text: str, tmp_path: Path, tried: Tr
     notebook.write_text("{}")
     notebook.with_suffix(".stamp.json").write_text(text)
     assert stamps.why_stale(notebook, {}) == "never run"
+    assert stamps.ran(notebook) is None
     tried("book builds", UNDISTURBED)
 
 
