@@ -181,7 +181,9 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     unused = ["thebe"] if 'class="math' in body else ["thebe", "mathjax"]
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not any(name in _text(file) for name in unused)]
-<<<<<<< HEAD
+    runs = _runs(Path(app.srcdir))
+    own = list(runs.values()) if app.builder.name == "singlehtml" else [runs[page]] if page in runs else []
+    context["theme_extra_footer"] = foot(own)
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     glossary = "book/glossary"
     known = definitions(app.env.get_doctree(glossary)) if 'href="' in body and glossary in app.env.found_docs else {}
@@ -215,12 +217,6 @@ def explained(body: str, known: dict[str, str]) -> str:
         return f'<a class="reference internal term" data-definition="{escape(known[match[2]])}" {match[1]}'
 
     return TERM.sub(told, body)
-=======
-    runs = _runs(Path(app.srcdir))
-    own = list(runs.values()) if app.builder.name == "singlehtml" else [runs[page]] if page in runs else []
-    context["theme_extra_footer"] = foot(own)
-    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
->>>>>>> search
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from heavytail.evidence import arms, experiments, frontier
 from heavytail.evidence.claims import Entry, tally, tally_cells
 from heavytail.evidence.intervals import median_interval
+from heavytail.evidence.scales import SCALES
 from heavytail.evidence.verdicts import VERDICTS, whole
 from heavytail.lab.results import DISTURBED, FAILED, SHARES
 
@@ -256,7 +257,7 @@ def said(entry: Entry) -> str:
 
 
 def verdicts(entries: Sequence[Entry]) -> Html:
-    """The ledger for a front page: each claim in words with a link to its chapter, its measure, and the verdict."""
+    """The ledger in words: each claim in words with a link to its chapter, its measure, and the verdict."""
     rows = []
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
@@ -289,6 +290,31 @@ def verdicts_across(entries: Sequence[Entry]) -> Html:
     return _verdict_table(["claim", *heads], rows)
 
 
+def counts(claimed: Mapping[str, Sequence[Entry]]) -> Html:
+    """How often each word was given, as bars: a row a claim in words and a scale of its tables, a block a cell.
+
+    A block bears the sign of its word, and beside the blocks the words stand with their numbers. Claims that no table
+    can speak of are left out.
+    """
+    rows = []
+    for title, entries in claimed.items():
+        first = "first"
+        for scale in SCALES:
+            given = [str(cell.verdict) for entry in entries if entry.scale == scale for cell in entry.cells]
+            found = {word: given.count(word) for word in VERDICTS if word in given}
+            if found:
+                blocks = "".join(f'<i class="{_class(word)}"></i>' * count for word, count in found.items())
+                said = ", ".join(
+                    f'<span class="verdict {_class(word)}">{word} {count}</span>' for word, count in found.items()
+                )
+                rows.append(
+                    f'<div class="{first}"><dt><span>{escape(title)}, </span>{scale} scale</dt>'
+                    f'<dd><span class="blocks" aria-hidden="true">{blocks}</span> <span>{said}</span></dd></div>'
+                )
+                first = "again"
+    return Html(f'<dl class="counts">{"".join(rows)}</dl>')
+
+
 def _title(identity: str) -> str:
     """A claim's id in words."""
     words = identity.replace("-", " ")
@@ -300,8 +326,13 @@ def _mark(entry: Entry) -> str:
     marks = []
     for part in entry.verdict.split(", "):
         word = part.rstrip("0123456789 ")
-        marks.append(f'<span class="verdict {word.replace(" ", "-")}">{escape(part)}</span>')
+        marks.append(f'<span class="verdict {_class(word)}">{escape(part)}</span>')
     return ", ".join(marks)
+
+
+def _class(word: str) -> str:
+    """The class that a style sheet knows a verdict by."""
+    return word.replace(" ", "-")
 
 
 def _seeds(entry: Entry) -> str:
@@ -324,17 +355,8 @@ def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
     return Html(f'<table class="dataframe verdicts"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
 
 
-def across_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Claims held against three tables or more: a row a claim, a column a table, verdict and cells that hold."""
-    rows = []
-    for claim, held in _across(entries).items():
-        columns = {table: entry.verdict + _agreeing(entry) for table, entry in held.items()}
-        rows.append({"claim": claim, **columns})
-    return pd.DataFrame(rows).fillna("—")
-
-
 def alone(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries that `across_form` has no row for."""
+    """The entries that `verdicts_across` has no row for."""
     across = _across(entries)
     return [entry for entry in entries if _family(entry) not in across]
 

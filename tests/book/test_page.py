@@ -239,6 +239,24 @@ def test_a_listed_page_that_is_missing_is_named(project: Path) -> None:
         page.pages(project)
 
 
+def test_pages_come_in_the_order_of_the_parts(project: Path) -> None:
+    (project / "_toc.yml").write_text(
+        "root: book/index\nparts:\n"
+        "- caption: First\n  chapters:\n  - file: book/two\n- caption: Then\n  chapters:\n  - file: book/one\n"
+    )
+    (project / "book" / "two.md").write_text("# Two\n")
+    assert [found.stem for found in page.pages(project)] == ["index", "two", "one"]
+
+
+def test_every_page_of_the_book_stands_in_one_part_that_has_a_name() -> None:
+    contents = page.need("yaml").safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    assert contents.keys() == {"format", "root", "parts"}
+    assert all(part.keys() == {"caption", "chapters"} and len(part["chapters"]) for part in contents["parts"])
+    listed = [found.stem for found in page.pages(ROOT)]
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "book").glob("*.md"))
+    assert listed[:2] == ["index", "story"]
+
+
 def test_the_root_is_found_from_below_and_its_absence_is_said(project: Path, tmp_path: Path) -> None:
     below = project / "_build" / "chapters" / "quick"
     below.mkdir(parents=True)

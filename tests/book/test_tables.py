@@ -166,23 +166,9 @@ def held_against_many():
     return few[:1] + three + few[1:] + more, few
 
 
-def test_claims_held_against_three_tables_or_more_stand_side_by_side():
+def test_claims_held_against_three_tables_or_more_stand_side_by_side_and_others_alone():
     entries, few = held_against_many()
-    assert tables.across_form(entries).to_dict("records") == [
-        {
-            "claim": "it-grows",
-            "ecg5000": "holds 1, undecided 1 (1 of 2)",
-            "mnist": "not tested",
-            "vgg": "holds (1 of 1)",
-            "deeper": "—",
-        },
-        {"claim": "shrinks", "ecg5000": "—", **dict.fromkeys(["mnist", "vgg", "deeper"], "holds (1 of 1)")},
-    ]
     assert tables.alone(entries) == few
-
-
-def test_the_front_page_has_every_claim_in_words_with_a_link_and_its_verdict():
-    entries, few = held_against_many()
     across = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
     rows = [[cell.get_text() for cell in row.find_all("td")] for row in across.select("tbody tr")]
     assert rows == [
@@ -196,6 +182,31 @@ def test_the_front_page_has_every_claim_in_words_with_a_link_and_its_verdict():
     first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
     assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "holds 9 seeds, toy"]
     assert single.select_one(".verdict")["class"] == ["verdict", "holds"]
+
+
+def test_counts_are_blocks_with_the_same_numbers_in_words_beside_them():
+    entries, few = held_against_many()
+    page = BeautifulSoup(tables.counts({"A < B": entries, "Cells": few[:2], "None": []})._repr_html_(), "html.parser")
+    rows = {row.dt.get_text(): row.dd for row in page.select("dl.counts > div")}
+    assert {title: row.get_text().strip() for title, row in rows.items()} == {
+        "A < B, toy scale": "holds 8, undecided 1",
+        "Cells, toy scale": "holds 2",
+    }
+    for row in rows.values():
+        shown = [block["class"][0] for block in row.select(".blocks i")]
+        words = [f"{word} {shown.count(word)}" for word in dict.fromkeys(shown)]
+        assert words == [mark.get_text() for mark in row.select(".verdict")]
+
+
+def test_counts_are_of_cells_with_a_row_for_each_scale():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t", margin=0.5)
+    yes, no, none = Cell("a", 1, 0.75, 2, 9), Cell("b", -1, -2, -0.75, 9), Cell("c", 0, -0.25, 0.25, 9)
+    entries = [entry_of(claim, yes, yes, no, none, scale="full"), entry_of(claim, yes, scale="toy"), entry_of(claim)]
+    page = BeautifulSoup(tables.counts({"It": entries})._repr_html_(), "html.parser")
+    assert {row.dt.get_text(): row.dd.get_text().strip() for row in page.select("dl.counts > div")} == {
+        "It, full scale": "holds 2, fails 1, no difference 1",
+        "It, toy scale": "holds 1",
+    }
 
 
 @pytest.mark.parametrize("kind", [None, "shared", "entrywise", "isotropic"])

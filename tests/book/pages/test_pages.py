@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
-from .conftest import PAGES
+from .conftest import PAGES, ROOT
 
 pytestmark = pytest.mark.pages
 
@@ -180,6 +181,23 @@ def test_the_explorer_fits_a_phone_whatever_is_chosen(visit):
             choice.focus()
             page.keyboard.press("ArrowDown")
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_the_contents_show_the_parts_in_order_on_a_phone_too(visit):
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))["parts"]
+    page = visit("book/index.html", width=375).page
+    page.locator("button.primary-toggle").click()
+    captions = page.locator(".bd-sidebar-primary .caption")
+    assert captions.all_inner_texts() == [part["caption"] for part in parts]
+    links = page.locator(".bd-sidebar-primary .caption + ul").evaluate_all(
+        "(lists) => lists.map((one) => [...one.querySelectorAll('a')].map((link) => link.getAttribute('href')))"
+    )
+    files = [[f"{chapter['file'].removeprefix('book/')}.html" for chapter in part["chapters"]] for part in parts]
+    assert links == files
+    captions.first.wait_for(state="visible")
+    for caption in captions.all():
+        box = caption.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 375
 
 
 def test_the_theme_switch_turns_figures_over(visit):
