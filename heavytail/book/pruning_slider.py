@@ -20,12 +20,12 @@ from torch import Tensor
 from heavytail import compress
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
-from heavytail.lab.datasets import OFFICIAL
+from heavytail.lab import datasets
 
 HIDDEN, OUTPUT = "1.weight", "3.weight"  # of `networks.fcn` with one hidden layer
 PLAIN = "none"  # the network that the others are held against
 IMAGES = 300  # the first of the test split
-SCALE = OFFICIAL["digits"].scale  # an input is a byte over this
+SCALE = datasets.OFFICIAL["digits"].scale  # an input is a byte over this
 NINE_TENTHS = 0.9  # pruned, in the table that stands without the script
 
 _LARGEST = 127  # of a byte with a sign
@@ -85,6 +85,16 @@ def unpack(packed: Packed) -> dict[str, Tensor]:
         return torch.from_numpy(rows.values.astype(np.float32) * rows.scales[:, None])
 
     return {HIDDEN: matrix(packed.incoming), OUTPUT: matrix(packed.outgoing).T.contiguous()}
+
+
+def embedded() -> Digits:
+    """The first IMAGES of the test split of the digits that are there without data.
+
+    >>> embedded().pixels.shape
+    (300, 64)
+    """
+    found = datasets.load("digits")
+    return digits(found.x_test, found.y_test)
 
 
 def digits(inputs: Tensor, labels: Tensor) -> Digits:
