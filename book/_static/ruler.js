@@ -102,10 +102,8 @@
       const x = (exponent) => 10 + (exponent / END) * (width - 34);
       svg.append(make("line", { class: "edge", x1: x(0), x2: x(END), y1: head, y2: head }));
       for (let exponent = 0; exponent < END; exponent += 1) {
-        const long = exponent % 5 === 0;
-        const [at, end] = [x(exponent), head + (long ? 9 : 5)];
+        const [at, end] = [x(exponent), head + (exponent % 5 ? 5 : 9)];
         svg.append(make("line", { class: "edge", x1: at, x2: at, y1: head, y2: end }));
-        if (long) svg.append(power(x(exponent), head + 22, exponent ? "middle" : "start", exponent));
       }
       const places = data.landmarks.map((mark) => ({ ...mark, at: x(Math.log10(mark.number)) }));
       const leftwards = places.filter((mark) => mark.at > width * 0.6);
@@ -119,6 +117,11 @@
           text(mark.at + beside, y, anchor, mark.name),
         );
       });
+      for (let exponent = 0; exponent < END; exponent += 5) {
+        const label = power(x(exponent), head + 22, exponent ? "middle" : "start", exponent);
+        label.setAttribute("class", "tick"); // lies on the lines to the names
+        svg.append(label);
+      }
       const off = log > END;
       const at = off ? x(END) : x(log);
       const point = off ? `M${at} ${head - 8}l14 8l-14 8Z` : `M${at} ${head}l-7 -14h14Z`;
