@@ -219,7 +219,7 @@ def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tu
 
     `marks` are (alpha, kept share, text) of experiments, set on the left map; `band` is the range of their α.
     """
-    alphas, keeps, errors = np.linspace(1.05, 1.95, 19), np.linspace(0.02, 0.6, 15), np.linspace(0.04, 0.5, 30)
+    alphas, keeps, errors = np.linspace(1.05, 1.95, 19).round(2), np.linspace(0.02, 0.6, 15), np.linspace(0.04, 0.5, 30)
     kept = [[_log_width(laws.limit_law(float(a), float(k)), float(k), error) for a in alphas] for k in keeps]
     tenth = [laws.limit_law(float(a), 0.1) for a in alphas]
     found = [[_log_width(law, 0.1, float(e)) for law in tenth] for e in errors]
