@@ -20,6 +20,7 @@ from heavytail.lab import bench
 from heavytail.version import __version__
 
 RUNS = "runs.json"  # beside the book's files where they are assembled: when each chapter ran, and how long
+REPORT, WRONG = "book/claims", "#if-a-verdict-is-wrong"  # the page, and the place in it, that says how to report one
 BRANCH = "notebooks"  # of the repository: holds each chapter as a notebook that Binder and Colab can open
 ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?")
 # Font Awesome: one drawing in its script.
@@ -77,23 +78,22 @@ def buttons(address: str | None) -> dict[str, Any]:
 def made_with() -> tuple[str, str]:
     """What makes the pages and on what: the words for the foot of a page, and those that it has no room for."""
     made = bench.machine()
-    versions, processor = (
-        made["versions"],
-        re.sub(r"\((R|TM)\)| CPU| Processor|[ -]+Core| @.*", "", str(made["device"])),
-    )
+    versions, processor = made["versions"], re.sub(r"\((R|TM)\)|( \d+-Core)? (CPU|Processor)| @.*", "", made["device"])
     here = f"heavytail {versions['heavytail']} · torch {versions['torch']} · {processor}, {made['cores']} cores"
     return here, f"numpy {versions['numpy']}, scipy {versions['scipy']}, {made['system']}"
 
 
-def foot(runs: Sequence[stamps.Ran] = ()) -> str:
+def foot(runs: Sequence[stamps.Ran] = (), report: str = "") -> str:
     """What stands at the foot of a page: when its code ran and how long, or else when it was built, and with what.
 
-    Of a page that holds several chapters, the last day and the time of all.
+    Of a page that holds several chapters, the last day and the time of all. `report` is where a link leads that asks
+    for wrong verdicts.
     """
     day = max((run.day for run in runs), default=datetime.now(UTC).date().isoformat())
     when = f"Ran {day} in {lasted(sum(run.seconds for run in runs))}" if runs else f"Built {day}"
     here, more = made_with()
-    return f'<p class="made-with" title="{escape(more)}">{when} · {escape(here)}</p>'
+    asked = f' · <a href="{escape(report)}">Is a verdict wrong?</a>' if report else ""
+    return f'<p class="made-with" title="{escape(more)}">{when} · {escape(here)}{asked}</p>'
 
 
 def labels(entries: Iterable[Any]) -> Iterator[str]:
@@ -181,9 +181,10 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     unused = ["thebe"] if 'class="math' in body else ["thebe", "mathjax"]
     for kind in ("script_files", "css_files"):
         context[kind] = [file for file in context[kind] if not any(name in _text(file) for name in unused)]
-    runs = _runs(Path(app.srcdir))
-    own = list(runs.values()) if app.builder.name == "singlehtml" else [runs[page]] if page in runs else []
-    context["theme_extra_footer"] = foot(own)
+    runs, whole = _runs(Path(app.srcdir)), app.builder.name == "singlehtml"
+    own = list(runs.values()) if whole else [runs[page]] if page in runs else []
+    there = "" if whole or REPORT not in app.env.found_docs else context["pathto"](REPORT)  # "#" from there itself
+    context["theme_extra_footer"] = foot(own, there.rstrip("#") + WRONG if whole or there else "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
     glossary = "book/glossary"
     known = definitions(app.env.get_doctree(glossary)) if 'href="' in body and glossary in app.env.found_docs else {}

@@ -11,8 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from heavytail.book.page import grouped, lasted
 from heavytail.evidence import arms, experiments, frontier
-from heavytail.evidence.claims import Entry, tally, tally_cells
+from heavytail.evidence.claims import Entry, counted, tally, tally_cells
+from heavytail.evidence.glance import Line
 from heavytail.evidence.intervals import median_interval
 from heavytail.evidence.scales import SCALES
 from heavytail.evidence.verdicts import VERDICTS, whole
@@ -347,6 +349,25 @@ def tally_form(entries: Sequence[Entry]) -> pd.DataFrame:
     for of, counts in (("noise types", tally(entries)), ("cells", tally_cells(entries))):
         rows += [{"claims": whose, "counted": of, **words} for whose, words in counts.items()]
     return pd.DataFrame(rows)
+
+
+def glance_form(lines: Sequence[Line]) -> pd.DataFrame:
+    """The whole reproduction: a row for each kind of table, and one for all. Verdicts are counted by noise type."""
+    rows = [
+        {
+            "what was run": f"{line.what} ({', '.join(line.datasets)})" if len(line.datasets) > 1 else line.what,
+            "runs": grouped(line.runs),
+            "scale": ", ".join(line.scales) or "—",
+            "computing": lasted(line.seconds),
+            "verdicts": counted(line.words) or "—",
+            "tables": ", ".join(line.tables),
+        }
+        for line in lines
+    ]
+    words: dict[str, int] = {word: sum(line.words.get(word, 0) for line in lines) for word in VERDICTS}
+    runs, seconds = sum(line.runs for line in lines), sum(line.seconds for line in lines)
+    total = {"what was run": "in all", "runs": grouped(runs), "computing": lasted(seconds), "verdicts": counted(words)}
+    return pd.DataFrame([*rows, total]).fillna("")
 
 
 def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:

@@ -47,6 +47,8 @@ def test_the_foot_names_day_and_duration_of_the_run_and_versions_and_machine():
     for word in ("Ran 2026-03-02 in 1 min 15 s", "heavytail 0.", "torch 2.", "numpy ", "Python 3.", " cores"):
         assert word in foot
     assert "Built 20" in sphinx.foot()
+    assert "<a" not in foot
+    assert 'href="claims.html#a">Is a verdict wrong?' in sphinx.foot(report="claims.html#a")
     assert not any("20" in words[:3] for words in sphinx.made_with())  # what a build is compared by has no day
 
 

@@ -76,8 +76,9 @@ def test_no_cell_of_a_page_complained(opened):
 
 
 def test_the_foot_says_what_made_the_page(opened):
-    text = opened[1].page.locator(".made-with").inner_text()
-    assert re.search(r"(Ran|Built) 20\d\d-\d\d-\d\d.*heavytail 0\.\d+\.\d+.*torch \d.*cores", text)
+    foot = opened[1].page.locator(".made-with")
+    assert re.search(r"(Ran|Built) 20\d\d-\d\d-\d\d.*heavytail 0\.\d+\.\d+.*torch \d.*cores", foot.inner_text())
+    assert foot.locator("a").get_attribute("href").endswith("#if-a-verdict-is-wrong")  # test_links.py follows it
 
 
 def test_a_page_is_accessible(opened):
