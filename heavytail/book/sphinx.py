@@ -193,14 +193,12 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
 
 def definitions(doctree: Any) -> dict[str, str]:
     """What a glossary says: the id of each term, and its definition as plain text without the chapter at its end."""
-    from docutils import nodes
-
     found: dict[str, str] = {}
-    for item in doctree.findall(nodes.definition_list_item):
-        terms = [term["ids"][0] for term in item.findall(nodes.term) if term["ids"]]
-        for definition in item.findall(nodes.definition):
-            text = " ".join(definition.astext().split())
-            found |= dict.fromkeys(terms, re.sub(r" \(\w+\)\.?$", "", text).removesuffix(".") + ".")
+    for item in doctree.findall(lambda node: node.tagname == "definition_list_item"):
+        terms = [child["ids"][0] for child in item if child.tagname == "term" and child["ids"]]
+        said = " ".join(child.astext() for child in item if child.tagname == "definition")
+        text = re.sub(r" \(\w+\)\.?$", "", " ".join(said.split()))
+        found |= dict.fromkeys(terms, text.removesuffix(".") + ".")
     return found
 
 

@@ -428,7 +428,7 @@ EXPERIMENTS: tuple[Claim, ...] = (
         "With heavy-tailed noise width adds more test accuracy at an equal pruned share than without noise.",
         "?",
         "width",
-        "test accuracy at the largest width minus at the smallest, mean over shares 0.1 to 0.9, noisy minus plain SGD",
+        "test accuracy at the largest width minus at the smallest, mean over shares 0.1 to 0.9, noise minus no noise",
         (0.0, INFINITY),
         "width",
         widths.accuracy_at_equal_share,

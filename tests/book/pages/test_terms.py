@@ -1,6 +1,8 @@
-"""Words of the glossary in the built book: their definitions are shown by pointer, keyboard and finger."""
+"""The glossary and the references in the built book: definitions by pointer, keyboard and finger, clean labels."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from bs4 import BeautifulSoup
@@ -33,6 +35,19 @@ def test_every_word_that_leads_to_the_glossary_carries_what_stands_there(elsewhe
             said = " ".join(word["data-definition"].split()).removesuffix(".")
             assert told[word["href"].partition("#")[2]].startswith(said), (path.name, word)
     assert pages > 15
+
+
+def test_the_references_have_clean_labels_and_lead_to_what_they_name(elsewhere):
+    page = BeautifulSoup((elsewhere / "book" / "references.html").read_text("utf-8"), "html.parser")
+    entries = page.select("div.citation")
+    assert len(entries) > 50
+    labels = [" ".join(entry.select_one(".label").get_text().split()) for entry in entries]
+    assert [label for label in labels if not re.fullmatch(r"\[[^\W\d_][\w .'-]*(, \d{4})?\]", label)] == []
+    assert [entry.get_text() for entry in entries if set("{}\\$") & set(entry.get_text())] == []
+    leading = [entry.select_one("a.external") for entry in entries]
+    assert sum(link is None for link in leading) <= 2  # those that tests/book/test_references.py excuses
+    cited = {label.strip("[]").partition(",")[0].removesuffix(" et al.") for label in labels}
+    assert {"Wan", "Şimşekli", "Mei", "Hugging Face"} <= cited
 
 
 @pytest.mark.parametrize("width", [1280, 375])
