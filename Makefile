@@ -31,13 +31,14 @@ data = HEAVYTAIL_DATA="$${HEAVYTAIL_DATA:-$$(test ! -d _build/data || echo "$$PW
 pytest := $(PY) $(if $(AGAIN),tests/again.py,-m pytest) --numprocesses auto --maxprocesses 4 --dist worksteal
 say = @printf '\n== %s  (after %s)\n' $(1) "$(elapsed)"
 
-.PHONY: help book test check browser faults slow bench gpu format lint style clean
+.PHONY: help book pdf test check browser faults slow bench gpu format lint style clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book                      run the chapters that are out of date and build the pages: _build/html/index.html'
 	@echo 'make book PROFILE=workstation  the same with more computing (an hour or so): _build/html-workstation/index.html'
+	@echo 'make pdf                       the same, and the whole book as a PDF beside the pages: _build/html/heavytail-book.pdf'
 	@echo 'make test                      lint, types, units and statistics; every chapter, what it computes twice; every page'
 	@echo 'make check                     lint, types, and the tests that take no seconds: for every change, two minutes'
 	@echo 'make browser                   install Chromium for that, where the system is Debian or Ubuntu and you are root'
@@ -69,6 +70,10 @@ book: .venv/.installed
 	$(call say,'book: chapters and pages$(comma) profile $(PROFILE)')
 	@$(data) $(PY) -m heavytail.book build --profile $(PROFILE)
 	@echo "make book: done in $(elapsed)"
+
+pdf: .venv/.installed
+	$(call say,'pdf: chapters$(comma) pages and the book as a PDF$(comma) profile $(PROFILE)')
+	@$(data) $(PY) -m heavytail.book build --profile $(PROFILE) --pdf
 
 # Types are checked while the tests start, which leaves a core idle.
 test: .venv/.installed style browser

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
     parser.add_argument("--all", action="store_true", help="compare those too that only show what is committed")
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
+    parser.add_argument("--pdf", action="store_true", help="also print the book in one file, where there is a Chromium")
     options = parser.parse_args(arguments)
     try:
         if options.command == "run":
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "check":
             check(options.profile, again=options.again, every=options.all)
         elif options.command == "build":
-            print(f"open {build(options.profile)}")
+            print(f"open {build(options.profile, as_pdf=options.pdf)}")
         else:
             print(f"{len(notebooks())} notebooks in _build/notebooks")
     except ChapterFailed as failure:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import in_place, single_page, sphinx, stamps
+from heavytail.book import in_place, pdf, single_page, sphinx, stamps
 from heavytail.book.alone import alone
 from heavytail.book.children import Children, children
 from heavytail.book.children import run as run_child
@@ -150,17 +150,21 @@ def _relinked_notebook(path: Path, run: set[str]) -> str:
     return str(nbformat.writes(notebook)) + "\n"
 
 
-def build(profile: str = "quick", root: Path | None = None) -> Path:
+def build(profile: str = "quick", root: Path | None = None, *, as_pdf: bool = False) -> Path:
     """Run what is stale, assemble, and build the pages with warnings as errors; return the first page.
 
     The pages are built from scratch whenever anything changed: Sphinx forgets the warnings of a page that it does not
-    read again, so a second build would pass. A build that fails or is killed leaves the former pages in place. Raises
-    Busy beside another build in the same project.
+    read again, so a second build would pass. A build that fails or is killed leaves the former pages in place. With
+    `as_pdf` the book in one file is printed too, where there is a Chromium. Raises Busy beside another build in the
+    same project.
     """
     root = root or project_root()
     with alone(root):
         run_stale(profile, root)
-        return _build(profile, root)
+        first = _build(profile, root)
+        if as_pdf:
+            print(pdf.beside(first.with_name(single_page.NAME)), flush=True)
+        return first
 
 
 def _build(profile: str, root: Path) -> Path:

@@ -9,9 +9,16 @@ from typing import Any
 
 NAME = "heavytail-book.html"
 FORMULAS = "_static/mathjax/tex-svg.js"  # draws its letters itself, where the pages' version loads fonts
-_NO_ICONS = (
-    "[class*=title]::before, i[class*=fa-] { content: none !important; display: none }"  # their font is not inside
-)
+# The font of the icons is not inside; the theme prints a title and contents of its own in place of a page's title.
+_LAST = """[class*=title]::before, [class*=title]::after, i[class*=fa-] { content: none !important; display: none }
+#jb-print-docs-body, .piece-live { display: none !important }
+.piece-still { display: block !important }
+@media print {
+  .bd-main .bd-content .bd-article h1:first-of-type { display: block !important }
+  [id^="document-book/"] + section { break-before: page }
+  [id^="document-book/"] + section > h2 { font-size: 2.5em }
+}
+"""
 _TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg"}
 
 
@@ -46,7 +53,7 @@ def _take_in_styles(page: Any, path: Path) -> None:
         else:
             tag.decompose()
     last = page.new_tag("style")
-    last.string = _NO_ICONS
+    last.string = _LAST
     page.body.append(last)
 
 

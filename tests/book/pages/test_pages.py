@@ -25,6 +25,20 @@ FORMULAS = """() => {
     left,
   };
 }"""
+# On paper: chapters that begin a page; titles that are not there, what scrolls, what is cut off, icons, what to touch.
+PRINTED = """() => {
+  const all = (what, is) => [...document.querySelectorAll(what)].filter(is).map((one) => one.outerHTML.slice(0, 120));
+  const style = (one, of) => getComputedStyle(one, of);
+  const icon = (of) => (one) => !["none", "normal"].includes(style(one, of).content);
+  return {
+    begin: all('[id^="document-book/"] + section', (one) => style(one).breakBefore === "page").length,
+    hidden: all('article > section > h1, [id^="document-book/"] + section > h2', (one) => !one.checkVisibility()),
+    scrolls: all("mjx-container, .math, pre", (one) => /auto|scroll/.test(style(one).overflowX)),
+    wide: all("article p, article pre, article table, article img", (one) => one.getBoundingClientRect().right > 689),
+    icons: [...all(".admonition-title", icon("::after")), ...all(".admonition-title", icon("::before"))],
+    live: all("article select, article input, article button, .piece-live", (one) => one.checkVisibility()),
+  };
+}"""
 WIDE = """() => [...document.querySelectorAll("body *")].filter((one) => {
   const box = one.getBoundingClientRect();
   const aside = one.closest(".bd-sidebar-primary, .bd-sidebar-secondary, dialog");
@@ -181,6 +195,11 @@ def test_the_book_in_one_file_needs_no_other_file_and_sets_its_formulas(visit):
     others = seen.page.locator("[id^='document-book/']").count()
     assert others == len(PAGES) - 1  # all but the first, which it begins with
     assert seen.page.evaluate("() => [...document.images].filter((one) => !one.naturalWidth).length") == 0
+    seen.page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
+    seen.page.emulate_media(media="print")
+    printed = seen.page.evaluate(PRINTED)
+    assert printed["begin"] == others
+    assert [printed[what] for what in ("hidden", "scrolls", "wide", "icons", "live")] == [[], [], [], [], []]
 
 
 def test_what_axe_finds_is_seen_and_leaves_no_error_behind(visit):
