@@ -6,35 +6,33 @@ import json
 import os
 import re
 import subprocess
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import search, stamps
+from heavytail.book import bibliography, glossary, search, stamps
 from heavytail.book.page import lasted
 from heavytail.lab import bench
 from heavytail.version import __version__
 
 RUNS = "runs.json"  # beside the book's files where they are assembled: when each chapter ran, and how long
 REPORT, WRONG = "book/claims", "#if-a-verdict-is-wrong"  # the page, and the place in it, that says how to report one
+TERMS = "book/glossary"
 BRANCH = "notebooks"  # of the repository: holds each chapter as a notebook that Binder and Colab can open
 ADDRESS = re.compile(r"(?:https?://|git@|ssh://git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?")
 # Font Awesome: one drawing in its script.
 ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]*",(?:"[^"]*"|\[[^\]]*\])\],?')
 # The same icons as letters of a font, which need not be loaded: the script draws them.
 LETTERS = re.compile(r'(?:\.fa-[a-z0-9-]+:before,?)+\{content:"[^"]*"\}')
-# A word that leads to the glossary, as Sphinx writes it.
-TERM = re.compile(r'<a class="reference internal" (href="[^"]*#(term-[^"]*)")')
 MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js", "ui")
 
 
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
-    _add_style()
+    bibliography.add_style()
     app.add_css_file("terms.css")
     app.add_js_file("terms.js", loading_method="defer")
     app.connect("config-inited", _settle)
@@ -96,44 +94,6 @@ def foot(runs: Sequence[stamps.Ran] = (), report: str = "") -> str:
     return f'<p class="made-with" title="{escape(more)}">{when} · {escape(here)}{asked}</p>'
 
 
-def labels(entries: Iterable[Any]) -> Iterator[str]:
-    """Labels of the bibliography, as the text cites: `Wan et al., 2024`.
-
-    Takes pybtex's entries. Two of the same author and year would have one label; the test of the references forbids it.
-    """
-    for entry in entries:
-        names = ["".join(map(str, person.rich_prelast_names + person.rich_last_names)) for person in _authors(entry)]
-        said = " and ".join(names) if len(names) < 3 else f"{names[0]} et al."
-        yield ", ".join(filter(None, [said, entry.fields.get("year")]))
-
-
-def _authors(entry: Any) -> list[Any]:
-    return list(entry.persons.get("author", []))
-
-
-def _add_style() -> None:
-    """Makes `bibtex_default_style: heavytail` known: pybtex's plain one, with `labels`, and Ş sorted as S."""
-    from pybtex.plugin import register_plugin
-    from pybtex.style.formatting.plain import Style as Plain
-    from pybtex.style.labels import BaseLabelStyle
-    from pybtex.style.sorting import BaseSortingStyle
-
-    class Labels(BaseLabelStyle):
-        def format_labels(self, sorted_entries: Iterable[Any]) -> Iterator[str]:
-            return labels(sorted_entries)
-
-    class Sorting(BaseSortingStyle):
-        def sorting_key(self, entry: Any) -> str:
-            said = unicodedata.normalize("NFD", next(labels([entry])).lower())
-            return "".join(letter for letter in said if not unicodedata.combining(letter))
-
-    class Style(Plain):
-        default_label_style = Labels
-        default_sorting_style = Sorting
-
-    register_plugin("pybtex.style.formatting", "heavytail", Style, force=True)
-
-
 def _settle(app: Any, config: Any) -> None:
     config.html_theme_options = {
         **config.html_theme_options,
@@ -186,36 +146,8 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     there = "" if whole or REPORT not in app.env.found_docs else context["pathto"](REPORT)  # "#" from there itself
     context["theme_extra_footer"] = foot(own, there.rstrip("#") + WRONG if whole or there else "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-    glossary = "book/glossary"
-    known = definitions(app.env.get_doctree(glossary)) if 'href="' in body and glossary in app.env.found_docs else {}
-    context["body"] = explained(body, known)
-
-
-def definitions(doctree: Any) -> dict[str, str]:
-    """What a glossary says: the id of each term, and its definition as plain text without the chapter at its end."""
-    found: dict[str, str] = {}
-    for item in doctree.findall(lambda node: node.tagname == "definition_list_item"):
-        terms = [child["ids"][0] for child in item if child.tagname == "term" and child["ids"]]
-        said = " ".join(child.astext() for child in item if child.tagname == "definition")
-        text = re.sub(r" \(\w+\)\.?$", "", " ".join(said.split()))
-        found |= dict.fromkeys(terms, text.removesuffix(".") + ".")
-    return found
-
-
-def explained(body: str, known: dict[str, str]) -> str:
-    """A page whose links into the glossary carry what they lead to, which `terms.js` shows; no page is loaded for it.
-
-    >>> link = '<a class="reference internal" href="glossary.html#term-kick">kick</a>'
-    >>> explained(link, {"term-kick": 'A "push".'})
-    '<a class="reference internal term" data-definition="A &quot;push&quot;." href="glossary.html#term-kick">kick</a>'
-    """
-
-    def told(match: re.Match[str]) -> str:
-        if match[2] not in known:
-            return match[0]
-        return f'<a class="reference internal term" data-definition="{escape(known[match[2]])}" {match[1]}'
-
-    return TERM.sub(told, body)
+    known = glossary.definitions(app.env.get_doctree(TERMS)) if TERMS in app.env.found_docs else {}
+    context["body"] = glossary.explained(body, known)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heavytail.book import sphinx
+from heavytail.book import glossary
 
 BOOK = Path(__file__).parents[2] / "book"
 LINK = re.compile(r"\{term\}`([^`<]+?)(?:\s*<([^>]+)>)?`")
@@ -52,9 +52,9 @@ def test_a_chapter_that_explains_a_term_uses_its_word():
 
 def test_a_link_carries_the_definition_and_other_links_do_not():
     kick, other = (f'<a class="reference internal" href="{place}">' for place in ("g.html#term-kick", "g.html#a"))
-    told = sphinx.explained(kick + other, {"term-kick": "A push."})
+    told = glossary.explained(kick + other, {"term-kick": "A push."})
     assert told == f'<a class="reference internal term" data-definition="A push." href="g.html#term-kick">{other}'
-    assert sphinx.explained(kick, {}) == kick
+    assert glossary.explained(kick, {}) == kick
 
 
 def test_definitions_are_read_without_the_chapter_at_their_end():
@@ -62,4 +62,6 @@ def test_definitions_are_read_without_the_chapter_at_their_end():
     item = nodes.definition_list_item()
     item += nodes.term("", "kick", ids=["term-kick"])
     item += nodes.definition("", nodes.paragraph("", "Noise of\none step (stable_noise)."))
-    assert sphinx.definitions(nodes.section("", nodes.definition_list("", item))) == {"term-kick": "Noise of one step."}
+    assert glossary.definitions(nodes.section("", nodes.definition_list("", item))) == {
+        "term-kick": "Noise of one step."
+    }

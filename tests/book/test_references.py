@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pybtex.database import parse_string
 
-from heavytail.book import sphinx
+from heavytail.book import bibliography
 
 BOOK = Path(__file__).parents[2] / "book"
 DOI = re.compile(r"10\.\d{4,9}/[^\s{}\\]*[\w)]")
@@ -35,7 +35,7 @@ def faults(bib: str, used: set[str]) -> list[str]:
     entries = dict(parse_string(bib, "bibtex").entries)
     dois = Counter(entry.fields["doi"].lower() for entry in entries.values() if "doi" in entry.fields)
     found += [f"{doi}: the doi of two" for doi, times in dois.items() if times > 1]
-    named = dict(zip(entries, sphinx.labels(entries.values()), strict=True))
+    named = dict(zip(entries, bibliography.labels(entries.values()), strict=True))
     found += [f"{label}: the label of two" for label, times in Counter(named.values()).items() if times > 1]
     for key, entry in entries.items():
         fields = entry.fields
