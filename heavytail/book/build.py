@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -147,6 +147,12 @@ def _relinked_notebook(path: Path, run: set[str]) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(cell.source, run)
+        elif name := what_folds(cell.metadata.get("tags", []), cell.source):
+            cell.metadata["mystnb"] = {
+                **cell.metadata.get("mystnb", {}),
+                "code_prompt_show": f"Show {name}",
+                "code_prompt_hide": f"Hide {name}",
+            }
     return str(nbformat.writes(notebook)) + "\n"
 
 
@@ -207,6 +213,21 @@ def _jupyter_book(source: Path, work: Path, builder: str, root: Path, group: Chi
         print(done.stdout)
         raise ChapterFailed(f"the pages were not built ({builder}): every warning above is an error")
     return work / "_build" / builder
+
+
+def what_folds(tags: Sequence[str], source: str) -> str:
+    """What a reader sees who unfolds a cell with these tags, in words; empty for one that folds nothing.
+
+    >>> what_folds(["parameters", "hide-input"], "seed = 1"), what_folds(["hide-input"], "assert low < high")
+    ('what can be changed', 'how this page checks what it says')
+    """
+    if "hide-input" not in tags:
+        return {"hide-cell": "a solution in code", "hide-output": "the keys of the runs"}.get(
+            next((tag for tag in tags if tag.startswith("hide-")), ""), ""
+        )
+    if "parameters" in tags:
+        return "what can be changed"
+    return "how this page checks what it says" if "assert " in source else "how this is computed"
 
 
 def notebooks(root: Path | None = None, folder: Path | None = None) -> list[Path]:

@@ -27,8 +27,8 @@ LOWEST, STEP = 1.1, 0.05  # of the α that a reader can choose; the highest is 2
 _WITHOUT = (1.1, 1.3, 1.5, 1.7, 1.9, 2.0)  # α of the table that stands there without the script
 
 
-def uniforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The two uniforms behind each draw of `kicks`, with a sign each: (KICKS, COLUMNS) float64.
+def uniforms(seed: int, columns: int = COLUMNS) -> tuple[np.ndarray, np.ndarray]:
+    """The two uniforms behind each draw of `kicks`, with a sign each: (KICKS, columns) float64.
 
     They are what `stable.symmetric` takes from a generator of this seed: a word for the angle, then one for the
     exponential. A word's size is the uniform, with full precision near 0; its sign is a fair one.
@@ -36,36 +36,36 @@ def uniforms(seed: int) -> tuple[np.ndarray, np.ndarray]:
     generator = torch.Generator().manual_seed(seed)
 
     def signed() -> np.ndarray:
-        word = torch.empty((KICKS, COLUMNS), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+        word = torch.empty((KICKS, columns), dtype=torch.int64).random_(-(2**63), None, generator=generator)
         size = (word.double().abs() + 0.5) * 2.0**-63
         return torch.where(word < 0, -size, size).numpy()
 
     return signed(), signed()
 
 
-def kicks(alpha: float, seed: int) -> Tensor:
-    """The kicks that the columns get: (KICKS, COLUMNS) float64, all kicks of a column together of scale 1.
+def kicks(alpha: float, seed: int, columns: int = COLUMNS) -> Tensor:
+    """The kicks that the columns get: (KICKS, columns) float64, all kicks of a column together of scale 1.
 
     >>> kicks(1.5, seed=1).shape
     torch.Size([64, 200])
     """
     generator = torch.Generator().manual_seed(seed)
-    draws = stable.symmetric(alpha, (KICKS, COLUMNS), generator=generator, dtype=torch.float64)
+    draws = stable.symmetric(alpha, (KICKS, columns), generator=generator, dtype=torch.float64)
     return KICKS ** (-1 / alpha) * draws
 
 
-def largest_shares(alpha: float, seed: int) -> Tensor:
+def largest_shares(alpha: float, seed: int, columns: int = COLUMNS) -> Tensor:
     """Which share of the squared norm the largest column holds after each kick.
 
     >>> heavy, gaussian = (float(largest_shares(alpha, seed=1)[-1]) for alpha in (1.1, 2))
     >>> heavy > 5 * gaussian
     True
     """
-    squares = kicks(alpha, seed).cumsum(0).square()
+    squares = kicks(alpha, seed, columns).cumsum(0).square()
     return squares.amax(1) / squares.sum(1)
 
 
-def page(alpha: float, seed: int, static: str = "../_static") -> Html:
+def page(alpha: float, seed: int, columns: int = COLUMNS, static: str = "../_static") -> Html:
     """The piece as HTML, which opens at this α; `static` is where its script lies.
 
     What a reader sees without the script is a table of the largest column's share. Raises ValueError for an α that the
@@ -74,10 +74,10 @@ def page(alpha: float, seed: int, static: str = "../_static") -> Html:
     steps = (alpha - LOWEST) / STEP
     if not LOWEST <= alpha <= 2 or abs(steps - round(steps)) > 1e-9:
         raise ValueError(f"the slider goes from {LOWEST:g} to 2 in steps of {STEP:g}, and has no {alpha:g}")
-    turns, waits = (base64.b64encode(part.astype("<f8").tobytes()).decode() for part in uniforms(seed))
+    turns, waits = (base64.b64encode(part.astype("<f8").tobytes()).decode() for part in uniforms(seed, columns))
     text = json.dumps(
         {
-            "columns": COLUMNS,
+            "columns": columns,
             "kicks": KICKS,
             "lowest": LOWEST,
             "step": STEP,
@@ -87,11 +87,11 @@ def page(alpha: float, seed: int, static: str = "../_static") -> Html:
         }
     )
     head = "".join(f'<th scope="col">α = {each:g}</th>' for each in _WITHOUT)
-    row = "".join(f"<td>{float(largest_shares(each, seed)[-1]):.1%}</td>" for each in _WITHOUT)
+    row = "".join(f"<td>{float(largest_shares(each, seed, columns)[-1]):.1%}</td>" for each in _WITHOUT)
     return Html(
         f'<link rel="stylesheet" href="{escape(static)}/pieces.css">\n'
         f'<section class="piece jumps" aria-label="Jump by jump" style="--own: {to_hex(COLOURS["Type-I"])}">\n'
-        f'<div class="piece-without"><p>Of {COLUMNS} columns, each the sum of {KICKS} kicks from the same random '
+        f'<div class="piece-without"><p>Of {columns} columns, each the sum of {KICKS} kicks from the same random '
         "numbers, the largest holds this share of the squared norm:</p>"
         f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table></div>\n'
         f'<script type="application/json">{text}</script>\n'

@@ -185,8 +185,8 @@ def test_the_ruler_fits_a_phone_and_no_line_crosses_a_name(measuring):
     crossed = """() => [...document.querySelectorAll('.ruler svg:has(.lead) text')].filter((text) => {
       const box = text.getBoundingClientRect();
       return [...document.querySelectorAll('.ruler .lead')].some((line) => {
-        const { left, bottom } = line.getBoundingClientRect();
-        return left > box.left && left < box.right && bottom > box.bottom;
+        const { left, top, bottom } = line.getBoundingClientRect();
+        return left > box.left && left < box.right && top < box.bottom && bottom > box.bottom;
       });
     }).map((text) => text.textContent).filter((text) => /[a-z]/.test(text))"""
     for key in ("Home", "End"):
