@@ -17,6 +17,7 @@ from made_up_results import diverged, sweep, table
 from heavytail import Run, noise
 from heavytail.book import figures
 from heavytail.book.figures.style import COLOURS
+from heavytail.evidence.experiments import AT_SHARES
 
 pytestmark = [
     pytest.mark.long,
@@ -67,6 +68,7 @@ DRAWN = {
     "kick_norms": lambda: figures.kick_norms(kicks(), 1.5, 5, {kind: {1: 1.0, 9: 3.0} for kind in noise.NOISES}),
     "exposures": lambda: figures.exposures(seen()),
     "ratio_and_accuracy": lambda: figures.ratio_and_accuracy({"one": deep(), "two": deep()}),
+    "at_a_glance": lambda: figures.at_a_glance({"one": sweep(plain, noisy), "two": sweep(plain, noisy)}),
     "ratio_by_kick": lambda: figures.ratio_by_kick({"one": paths(), "two": paths()}),
 }
 
@@ -80,7 +82,7 @@ def test_every_figure_of_a_comparison_is_tested_here():
 def test_a_figure_is_drawn_with_labelled_axes_and_no_warning(name):
     figure = DRAWN[name]()
     figure.savefig(io.BytesIO(), dpi=50)
-    rows = 2 if name == "ratio_by_kick" else 1
+    rows = 2 if name in ("ratio_by_kick", "at_a_glance") else 1
     below = figure.axes[len(figure.axes) // rows * (rows - 1) :]
     assert all(axis.get_xlabel() for axis in below)
     assert figure.axes[0].get_ylabel()
@@ -173,6 +175,22 @@ def test_ratio_by_kick_joins_the_medians_of_each_noise_over_the_length_of_its_pa
     assert list(lines["no noise"].get_ydata()) == pytest.approx([0.1, 0.1])
     assert any(list(line.get_xdata()) == [1.0, 1.0] for line in above.get_lines())  # the norm of plain SGD
     assert {line.get_label() for line in below.get_lines()} >= {"Type-I", "Type-III", "no noise"}
+
+
+def test_at_a_glance_has_the_median_of_each_noise_beside_plain_sgd_and_bars_where_seeds_are_enough():
+    few, many = sweep(plain, noisy), sweep(plain, noisy, seeds=range(1, 10))
+    many.loc[(many["noise"] == "entrywise") & (many["alpha"] == 1.9), AT_SHARES] = 0.3
+    left, right, _, below = figures.at_a_glance({"few": few, "many": many}).axes
+    for axis, frame in ((left, few), (right, many)):
+        medians = frame[frame["noise"].notna()].groupby(["noise", "alpha"])["pruning_ratio"].median()
+        assert points(axis, "o") == pytest.approx(sorted(medians))
+        (dashed,) = [line for line in axis.get_lines() if line.get_linestyle() == "--"]
+        assert list(dashed.get_ydata()) == pytest.approx([0.1, 0.1])
+    assert [len(axis.collections) for axis in (left, right)] == [0, 6]
+    (bar,) = right.collections[0].get_segments()
+    ratios = sorted(many.loc[(many["noise"] == "shared") & (many["alpha"] == 1.75), "pruning_ratio"])
+    assert bar[:, 1] == pytest.approx([ratios[1], ratios[-2]])  # of nine seeds, the second from either end
+    assert points(below, "o") == pytest.approx([0.3, *[0.9] * 5])
 
 
 def test_older_tables_without_norms_are_drawn_all_the_same():

@@ -1,7 +1,7 @@
 """Every plot of the book, from tables and tensors. One style, one colour a noise, axis symbols as in the text."""
 
 from heavytail.book.figures.averaging import averaged_kicks, pruned_by_clients
-from heavytail.book.figures.comparison import exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
+from heavytail.book.figures.comparison import at_a_glance, exposures, kick_norms, ratio_and_accuracy, ratio_by_kick
 from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, pruning_by_depth
 from heavytail.book.figures.federated import accuracy_at_cap, accuracy_by_upload, ratio_by_clients
@@ -41,6 +41,7 @@ __all__ = [
     "accuracy_by_share",
     "accuracy_by_time",
     "accuracy_by_upload",
+    "at_a_glance",
     "averaged_kicks",
     "bounds",
     "control_curves",

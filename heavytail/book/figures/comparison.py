@@ -17,6 +17,8 @@ from heavytail.book.figures.depths import MARKERS
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import PAPER_TYPE
+from heavytail.evidence import arms
+from heavytail.evidence.intervals import median_interval
 from heavytail.noise import NOISES, Noise
 
 LEAST_SEEN = 1e-4  # where the axis of `exposures` begins
@@ -114,6 +116,39 @@ def ratio_and_accuracy(panels: Mapping[str, pd.DataFrame]) -> Figure:
     figure.legend(
         handles, labels, ncols=min(len(labels), 8), loc="outside upper center", columnspacing=1.0, handletextpad=0.1
     )
+    return figure
+
+
+def at_a_glance(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """How far networks prune at squared error 0.1 (above) and how accurate they are at equal shares (below), against α.
+
+    A column a data set, with the runs of the paper's arms. Dots are medians over seeds, bars their intervals where
+    there are seeds enough; accuracy is a mean over pruned shares, and a run that diverged guesses. Dashed is plain SGD.
+    """
+    figure, axes = _panels(panels, rows=2)
+    for (above, below), (title, table) in zip(axes.T, panels.items(), strict=True):
+        table = table.assign(score=arms.score(table))
+        alphas = sorted(table["alpha"].dropna().unique())
+        for axis, column in ((above, "pruning_ratio"), (below, "score")):
+            for place, kind in enumerate(NOISES):
+                for at, alpha in enumerate(alphas):
+                    rows = table[(table["noise"] == kind) & (table["alpha"] == alpha)]
+                    if len(rows):
+                        interval = median_interval(rows[column])
+                        x, look = at + (place - 1) / 5, {"color": COLOURS[PAPER_TYPE[kind]]}
+                        axis.plot(x, interval.value, "o", markersize=4, label=PAPER_TYPE[kind], **look)
+                        if math.isfinite(interval.high - interval.low):
+                            axis.vlines(x, interval.low, interval.high, linewidth=1.2, **look)
+            middle = table.loc[table["noise"].isna(), column].median()
+            axis.axhline(middle, color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+            axis.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
+            axis.set(ylim=(0, 1), xlim=(-0.5, len(alphas) - 0.5))
+        above.set_title(title)
+        below.set_xlabel("stability index $\\alpha$")
+    axes[0][0].set_ylabel("share pruned\nat squared error 0.1")
+    axes[1][0].set_ylabel("test accuracy, mean\nover equal shares")
+    labelled = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
+    figure.legend(labelled.values(), labelled.keys(), ncols=4, loc="outside upper center")
     return figure
 
 
