@@ -479,6 +479,29 @@ def prunable(run, least):
     return np.interp(least, [accuracies[first], accuracies[first - 1]], [first / 10, (first - 1) / 10])
 
 
+def of_glance():
+    """Numbers of the table at a glance: the paper's arms on four data sets, each noise at its strongest."""
+    numbers = {}
+    for name in ("ecg5000", "mnist", "cifar10", "cifar100"):
+        table = read(name)
+        wide = table[table["width"] == table["width"].max()]
+        tried = without_noise(read(f"choose-{name}"))
+        middle = tried.assign(kept=tried[SHARES].mean(axis=1)).groupby("lr")["kept"].median()
+        quiet = without_noise(wide)
+        quiet = quiet[quiet["lr"] == middle.idxmax()]
+        heavy = wide[wide["noise"].notna() & (wide["alpha"] < 2)]
+        strong = heavy[heavy["sigma"] == heavy.groupby(["noise", "alpha"])["sigma"].transform("max")]
+        ratios = strong.groupby(["noise", "alpha"])["pruning_ratio"].median()
+        numbers |= {
+            f"{name}_neurons": f"{wide['width'].iloc[0]:,}".replace(",", "\u00a0"),
+            f"{name}_accuracy": percent(quiet["test_accuracy"].median(), 0),
+            f"{name}_plain": percent(quiet["pruning_ratio"].median(), 0),
+            f"{name}_low": percent(ratios.min(), 0),
+            f"{name}_high": percent(ratios.max(), 0),
+        }
+    return numbers
+
+
 def of_noise_types():
     """Numbers of the chapter on noise types: its rows on ECG5000, CIFAR-10 and CIFAR-100."""
     numbers = {}
@@ -894,6 +917,7 @@ CHAPTERS = {
     "deeper": of_deeper,
     "discretisation": of_discretisation,
     "ecg5000": of_ecg5000,
+    "glance": of_glance,
     "heavy_tail": of_heavy_tail,
     "mnist": of_mnist,
     "noise_types": of_noise_types,
