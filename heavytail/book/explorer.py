@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from urllib.parse import urlencode
 import pandas as pd
 from matplotlib.colors import to_hex
 
+from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import PAPER_TYPE, Html, paper_form
 from heavytail.evidence.claims import largest
@@ -199,15 +199,11 @@ def page(records: Sequence[Record], start: Mapping[str, str], static: str = "../
         "norms": NORMS,
         "records": records,
     }
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     names = sorted({record["at"]["table"] for record in records})
     items = "".join(f"<li><code>data/results/{escape(name)}.parquet</code></li>" for name in names)
-    return Html(
-        f'<link rel="stylesheet" href="{escape(static)}/explorer.css">\n'
-        f'<section class="explorer" aria-label="Explorer" data-start="{escape(urlencode(first if start else {}))}">\n'
-        '<div class="explorer-without"><p>The explorer needs JavaScript, which does not run here. '
-        f"Its numbers are in these tables:</p><ul>{items}</ul></div>\n"
-        f'<script type="application/json">{text}</script>\n'
-        "</section>\n"
-        f'<script src="{escape(static)}/explorer.js"></script>'
+    without = (
+        "<p>The explorer needs JavaScript, which does not run here. "
+        f"Its numbers are in these tables:</p><ul>{items}</ul>"
     )
+    at = f' data-start="{escape(urlencode(first if start else {}))}"'
+    return pieces.html("explorer", "Explorer", data, without, attributes=at, static=static)

@@ -7,8 +7,6 @@ the same at every α.
 from __future__ import annotations
 
 import base64
-import json
-from html import escape
 
 import numpy as np
 import torch
@@ -16,6 +14,7 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from heavytail import stable
+from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
 
@@ -75,26 +74,21 @@ def page(alpha: float, seed: int, columns: int = COLUMNS, static: str = "../_sta
     if not LOWEST <= alpha <= 2 or abs(steps - round(steps)) > 1e-9:
         raise ValueError(f"the slider goes from {LOWEST:g} to 2 in steps of {STEP:g}, and has no {alpha:g}")
     turns, waits = (base64.b64encode(part.astype("<f8").tobytes()).decode() for part in uniforms(seed, columns))
-    text = json.dumps(
-        {
-            "columns": columns,
-            "kicks": KICKS,
-            "lowest": LOWEST,
-            "step": STEP,
-            "alpha": alpha,
-            "turns": turns,
-            "waits": waits,
-        }
-    )
+    data = {
+        "columns": columns,
+        "kicks": KICKS,
+        "lowest": LOWEST,
+        "step": STEP,
+        "alpha": alpha,
+        "turns": turns,
+        "waits": waits,
+    }
     head = "".join(f'<th scope="col">α = {each:g}</th>' for each in _WITHOUT)
     row = "".join(f"<td>{float(largest_shares(each, seed, columns)[-1]):.1%}</td>" for each in _WITHOUT)
-    return Html(
-        f'<link rel="stylesheet" href="{escape(static)}/pieces.css">\n'
-        f'<section class="piece jumps" aria-label="Jump by jump" style="--own: {to_hex(COLOURS["Type-I"])}">\n'
-        f'<div class="piece-without"><p>Of {columns} columns, each the sum of {KICKS} kicks from the same random '
-        "numbers, the largest holds this share of the squared norm:</p>"
-        f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table></div>\n'
-        f'<script type="application/json">{text}</script>\n'
-        "</section>\n"
-        f'<script src="{escape(static)}/jumps.js"></script>'
+    without = (
+        f"<p>Of {columns} columns, each the sum of {KICKS} kicks from the same random numbers, the largest holds this "
+        'share of the squared norm:</p><table class="dataframe">'
+        f"<thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"
     )
+    own = f' style="--own: {to_hex(COLOURS["Type-I"])}"'
+    return pieces.html("jumps", "Jump by jump", data, without, shared=True, attributes=own, static=static)

@@ -7,7 +7,6 @@ without it, and what the rounding of the weights costs, is computed here.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,6 +17,7 @@ from matplotlib.colors import to_hex
 from torch import Tensor
 
 from heavytail import compress
+from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
 from heavytail.lab import datasets
@@ -147,16 +147,8 @@ def page(networks: Mapping[str, Mapping[str, Tensor]], shown: Digits, *, seed: i
             {"name": _named(name), "colour": to_hex(COLOURS[name]), **_json(one)} for name, one in packed.items()
         ],
     }
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return Html(
-        f'<link rel="stylesheet" href="{escape(static)}/pruning.css">\n'
-        '<section class="pruning" aria-label="Pruning slider">\n'
-        f'<div class="pruning-without">{_without(rounded, shown, random)}</div>\n'
-        f'<script type="application/json">{text}</script>\n'
-        f'<p class="pruning-note">{_note(ordered, rounded, shown)}</p>\n'
-        "</section>\n"
-        f'<script src="{escape(static)}/pruning.js"></script>'
-    )
+    note = f'<p class="pruning-note">{_note(ordered, rounded, shown)}</p>\n'
+    return pieces.html("pruning", "Pruning slider", data, _without(rounded, shown, random), note=note, static=static)
 
 
 def _json(packed: Packed) -> dict[str, str]:

@@ -7,12 +7,10 @@ nothing is interpolated.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from html import escape
 
 import numpy as np
 import pandas as pd
@@ -20,6 +18,7 @@ import torch
 from matplotlib.colors import to_hex
 
 from heavytail import laws, noise
+from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import PAPER_TYPE, Html
 from heavytail.noise import Noise
@@ -132,15 +131,7 @@ def page(
         "committed": list(committed),
         "landmarks": [asdict(mark) for mark in sorted([*landmarks, *KNOWN], key=lambda mark: mark.number)],
     }
-    text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return Html(
-        f'<link rel="stylesheet" href="{escape(static)}/pieces.css">\n'
-        '<section class="piece ruler" aria-label="How wide is wide enough">\n'
-        f'<div class="piece-without">{_table(keep)}</div>\n'
-        f'<script type="application/json">{text}</script>\n'
-        "</section>\n"
-        f'<script src="{escape(static)}/ruler.js"></script>'
-    )
+    return pieces.html("ruler", "How wide is wide enough", data, _table(keep), shared=True, static=static)
 
 
 def _short(rows: np.ndarray) -> list[list[float]]:

@@ -11,8 +11,7 @@ NAME = "heavytail-book.html"
 FORMULAS = "_static/mathjax/tex-svg.js"  # draws its letters itself, where the pages' version loads fonts
 # The font of the icons is not inside; the theme prints a title and contents of its own in place of a page's title.
 _LAST = """[class*=title]::before, [class*=title]::after, i[class*=fa-] { content: none !important; display: none }
-#jb-print-docs-body, .piece-live { display: none !important }
-.piece-still { display: block !important }
+#jb-print-docs-body { display: none !important }
 @media print {
   .bd-main .bd-content .bd-article h1:first-of-type { display: block !important }
   [id^="document-book/"] + section { break-before: page }

@@ -146,8 +146,13 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     there = "" if whole or REPORT not in app.env.found_docs else context["pathto"](REPORT)  # "#" from there itself
     context["theme_extra_footer"] = foot(own, there.rstrip("#") + WRONG if whole or there else "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-    known = glossary.definitions(app.env.get_doctree(TERMS)) if TERMS in app.env.found_docs else {}
-    context["body"] = glossary.explained(body, known)
+    context["body"] = glossary.explained(body, _terms(app.env))
+
+
+@cache
+def _terms(environment: Any) -> dict[str, str]:
+    """The definitions of the glossary, read once for all pages; none in a book without one."""
+    return glossary.definitions(environment.get_doctree(TERMS)) if TERMS in environment.found_docs else {}
 
 
 @cache

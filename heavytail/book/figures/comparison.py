@@ -131,14 +131,12 @@ def at_a_glance(panels: Mapping[str, pd.DataFrame]) -> Figure:
         alphas = sorted(table["alpha"].dropna().unique())
         for axis, column in ((above, "pruning_ratio"), (below, "score")):
             for place, kind in enumerate(NOISES):
-                for at, alpha in enumerate(alphas):
-                    rows = table[(table["noise"] == kind) & (table["alpha"] == alpha)]
-                    if len(rows):
-                        interval = median_interval(rows[column])
-                        x, look = at + (place - 1) / 5, {"color": COLOURS[PAPER_TYPE[kind]]}
-                        axis.plot(x, interval.value, "o", markersize=4, label=PAPER_TYPE[kind], **look)
-                        if math.isfinite(interval.high - interval.low):
-                            axis.vlines(x, interval.low, interval.high, linewidth=1.2, **look)
+                colour = COLOURS[PAPER_TYPE[kind]]
+                for alpha, values in table[table["noise"] == kind].groupby("alpha")[column]:
+                    interval, x = median_interval(values), alphas.index(alpha) + (place - 1) / 5
+                    axis.plot(x, interval.value, "o", markersize=4, label=PAPER_TYPE[kind], color=colour)
+                    if math.isfinite(interval.high - interval.low):
+                        axis.vlines(x, interval.low, interval.high, linewidth=1.2, color=colour)
             middle = table.loc[table["noise"].isna(), column].median()
             axis.axhline(middle, color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
             axis.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from heavytail.book import pdf
+
 ROOT = Path(__file__).resolve().parents[3]
 HTML = ROOT / "_build" / "html"
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.glob("book/*.html")) if HTML.is_dir() else []
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+CHROMIUM = pdf.browser()
 
 
 @pytest.fixture(scope="session")
