@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import in_place, pdf, single_page, sphinx, stamps
+from heavytail.book import in_place, kernels, pdf, single_page, sphinx, stamps
 from heavytail.book.alone import alone
 from heavytail.book.children import Children, children
 from heavytail.book.children import run as run_child
@@ -63,8 +63,15 @@ def _check(profile: str, root: Path, again: bool, every: bool) -> int:
 def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Path, Path]:
     """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
     differ = {}
-    with children(side_by_side(len(notebooks))) as group:
-        futures = {group.threads.submit(_compared, notebook, root, group): page for page, notebook in notebooks.items()}
+    with (
+        kernels.warm(len(notebooks), share_of_threads()) as found,
+        children(side_by_side(len(notebooks))) as group,
+    ):
+        environment = share_of_threads() | found
+        futures = {
+            group.threads.submit(_compared, notebook, root, group, environment): page
+            for page, notebook in notebooks.items()
+        }
         for number, future in enumerate(as_completed(futures), 1):
             page, (done, seconds) = futures[future], future.result()
             print(f"  [{number:2}/{len(notebooks)}] {page.stem}: ", end="")
@@ -77,16 +84,18 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
     return differ
 
 
-def _compared(notebook: Path, root: Path, group: Children) -> tuple[subprocess.CompletedProcess[str], float]:
+def _compared(
+    notebook: Path, root: Path, group: Children, environment: Mapping[str, str]
+) -> tuple[subprocess.CompletedProcess[str], float]:
     """What nbval says of one notebook, and how long it took."""
     start, settings = time.monotonic(), root / "tests" / "notebooks"
     search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
     # Cells go into a history of their own, not among what the reader typed into IPython.
-    environment = os.environ | {"PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
+    own = {**os.environ, **environment, "PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
     options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
     nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
     arguments = [*options, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)]
-    done = run_child("pytest", arguments, group, folder=root, environment=environment | share_of_threads())
+    done = run_child("pytest", arguments, group, folder=root, environment=own)
     return done, time.monotonic() - start
 
 

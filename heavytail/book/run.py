@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import sockets, stamps, traces
+from heavytail.book import kernels, sockets, stamps, traces
 from heavytail.book.alone import alone
 from heavytail.book.page import (
     ChapterFailed,
@@ -155,8 +155,12 @@ def run_stale(profile: str, root: Path) -> list[Path]:
         else:
             stale.append((chapter, reason))
     reasons, failed = dict(stale), []
-    with workers.processes(side_by_side(len(stale)), ("heavytail.book.run", "papermill")) as executor:
-        for number, (chapter, outcome) in enumerate(_each(executor, [chapter for chapter, _ in stale]), 1):
+    with (
+        kernels.warm(len(stale), share_of_threads()) as found,
+        workers.processes(side_by_side(len(stale)), ("heavytail.book.run", "papermill")) as executor,
+    ):
+        environment = share_of_threads() | found
+        for number, (chapter, outcome) in enumerate(_each(executor, [chapter for chapter, _ in stale], environment), 1):
             print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({reasons[chapter]}), ", end="")
             if isinstance(outcome, ChapterFailed):
                 failed.append(outcome)
@@ -195,13 +199,15 @@ class _Ran:
     after: dict[str, str]
 
 
-def _each(executor: Executor | None, chapters: Sequence[_Chapter]) -> Iterator[tuple[_Chapter, _Ran | ChapterFailed]]:
+def _each(
+    executor: Executor | None, chapters: Sequence[_Chapter], environment: Mapping[str, str]
+) -> Iterator[tuple[_Chapter, _Ran | ChapterFailed]]:
     """Every chapter as it is done, with how it ran or its failure."""
     if executor is None:
         for chapter in chapters:
-            yield chapter, _run(chapter, share_of_threads())
+            yield chapter, _run(chapter, environment)
         return
-    futures = {executor.submit(_run, chapter, share_of_threads()): chapter for chapter in chapters}
+    futures = {executor.submit(_run, chapter, environment): chapter for chapter in chapters}
     for future in as_completed(futures):
         yield futures[future], future.result()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,13 +39,43 @@ def as_it_was(model: nn.Module) -> Iterator[None]:
 
 def copied(model: nn.Module) -> nn.Module:
     """A copy in new memory, also of a network that keeps something of a call: without the graph that it came from."""
+    memo: dict[int, Any] = {}
     met: set[int] = set()
-    kept = [value for module in model.modules() for value in _within(vars(module), met)]
-    computed = [t for t in kept if isinstance(t, Tensor) and not t.is_leaf]
+    for module in reversed(list(model.modules())):  # layers before what holds them
+        if _keeps_nothing(module):
+            memo[id(module)] = _layer(module, memo)
+        else:
+            kept = (value for value in _within(vars(module), met) if isinstance(value, Tensor) and not value.is_leaf)
+            memo |= {id(tensor): tensor.detach().clone() for tensor in kept}
     try:
-        return copy.deepcopy(model, {id(t): t.detach().clone() for t in computed})
+        return copy.deepcopy(model, memo)
     except TypeError as error:  # a lock or a file, say, that something in it holds
         raise ValueError(f"a {type(model).__name__} cannot be copied: {error}") from error
+
+
+def _keeps_nothing(module: nn.Module) -> bool:
+    """Whether it is a layer of torch's own with parameters, layers, and beside them numbers and words alone."""
+    own = {name: value for name, value in vars(module).items() if name not in ("_parameters", "_modules")}
+    return getattr(nn, type(module).__name__, None) is type(module) and all(map(_is_plain, own.values()))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return type(value) in (bool, int, float, str, type(None)) or (type(value) in _EMPTY and not value)
+
+
+_EMPTY = (dict, OrderedDict, set, list)
+
+
+def _layer(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """The copy of a layer that keeps nothing; `deepcopy` would spend its time on a dozen empty dictionaries."""
+    new = type(module).__new__(type(module))
+    for name, value in vars(module).items():
+        if name in ("_parameters", "_modules"):
+            value = type(value)((key, copy.deepcopy(part, memo)) for key, part in value.items())
+        vars(new)[name] = type(value)() if type(value) in _EMPTY and not value else value
+    return new
 
 
 def _within(value: Any, met: set[int]) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from dataclasses import asdict, fields, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,14 @@ def grid_of(path):
     return DATA / "grids" / f"{path.stem}.toml"
 
 
+def has_study(path):
+    """Whether a table is of simulations: their grids name a study."""
+    return "study" in tomllib.loads(grid_of(path).read_text("utf-8"))
+
+
 def tables(profile=None, *, simulated):
-    """The committed tables of runs, or those of simulations, which have a grid with a study."""
-    chosen = [path for path in TABLES if ("study" in tomllib.loads(grid_of(path).read_text("utf-8"))) == simulated]
+    """The committed tables of runs, or those of simulations."""
+    chosen = [path for path in TABLES if has_study(path) == simulated]
     chosen = [path for path in chosen if profile in (None, path.parent.name)]
     return pytest.mark.parametrize("path", chosen, ids=[f"{path.parent.name}-{path.stem}" for path in chosen])
 
@@ -334,19 +340,27 @@ def test_doses_are_given_at_the_step_size_of_each_noise_at_its_strongest_and_pla
     assert set.union(*steps.values()) == plain
 
 
-def of_workstation():
-    """The workstation tables of trained networks, by name."""
-    every = {path.stem: results.read_table(path) for path in TABLES if path.parent.name == "workstation"}
-    return {name: rows for name, rows in every.items() if "quantity" not in rows}
+WORKSTATION = [path for path in TABLES if path.parent.name == "workstation" and not has_study(path)]
+
+
+@cache
+def of_workstation(name):
+    """A workstation table of trained networks."""
+    return results.read_table(DATA / "results" / "workstation" / f"{name}.parquet")
+
+
+def seeds_of_workstation():
+    """The seeds of each of these tables."""
+    return [set(of_workstation(path.stem)["seed"]) for path in WORKSTATION]
 
 
 def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
-    seeds = [seed for rows in of_workstation().values() for seed in rows["seed"].unique()]
+    seeds = [seed for own in seeds_of_workstation() for seed in own]
     assert len(seeds) == len(set(seeds)) > 30
 
 
 def test_what_one_would_ship_has_seeds_of_its_own_and_its_searches_have_others():
-    taken = {seed for rows in of_workstation().values() for seed in rows["seed"].unique()}
+    taken = set.union(*seeds_of_workstation())
     grids = {path.stem: simulations.read_grid(path, "workstation") for path in GRIDS_TO_SHIP}
     seeds = {name: {record.seed for record in records} for name, records in grids.items()}
     assert len(seeds) >= 4
@@ -381,7 +395,7 @@ GRIDS_FEDERATED = sorted((DATA / "grids").glob("*federated-*.toml"))
 
 
 def test_federated_tables_have_seeds_of_their_own_and_their_searches_have_others():
-    taken = {seed for rows in of_workstation().values() for seed in rows["seed"].unique()}
+    taken = set.union(*seeds_of_workstation())
     taken |= {r.seed for path in GRIDS_TO_SHIP for r in simulations.read_grid(path, "workstation")}
     grids = {path.stem: simulations.read_grid(path, "workstation") for path in GRIDS_FEDERATED}
     seeds = {name: {record.seed for record in records} for name, records in grids.items()}
@@ -458,7 +472,7 @@ def test_noise_types_are_independent_over_seeds_and_alphas_are_paired(name, alik
     those of start plus kicks, in which no gradient is. Type-I moves the ratios of CIFAR by a neuron or two only, so
     there the norms alone say that its alphas are paired.
     """
-    table = of_workstation()[name]
+    table = of_workstation(name)
     kinds, columns = ("shared", "entrywise", "isotropic"), ("pruning_ratio", "twin_norm_rms")
     for (first, second), column in itertools.product(itertools.combinations(kinds, 2), columns):
         assert abs(alike(table, (first, 1.5), (second, 1.5), column)) < alike_by_chance

@@ -1,0 +1,61 @@
+"""The ledger as pages ask for it. Three do in one build and it takes half a minute, so it is written down once."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from heavytail.book import stamps
+from heavytail.book.page import project_root
+from heavytail.evidence import claims
+from heavytail.evidence.cells import Cell
+from heavytail.lab.machine import files
+
+
+def ledger(folder: Path | str | None = None, written: Path | None = None) -> list[claims.Entry]:
+    """What `claims.ledger` says of a folder of tables (default: the committed ones), from `written` if it is there.
+
+    `written` (default: `_build/ledger.json` of the project) is made anew whenever any of what it was made from has
+    changed: the package, its pinned environment, the tables and the reports beside them. Raises as `claims.ledger`.
+    """
+    root = project_root()
+    folder = files.named(folder) if folder is not None else root / "data" / "results"
+    written = written or root / "_build" / "ledger.json"
+    made_from = _inputs(root, folder)
+    entries = _read(written, made_from)
+    if entries is None:
+        entries = claims.ledger(folder)
+        lines = [{"claim": e.claim.id, "profile": e.profile, "cells": list(map(asdict, e.cells))} for e in entries]
+        written.parent.mkdir(parents=True, exist_ok=True)
+        stamps.write_text(written, json.dumps({"made from": made_from, "entries": lines}))
+    return entries
+
+
+def _inputs(root: Path, folder: Path) -> str:
+    """A digest of all that the ledger is made from."""
+    found = [root / "requirements.txt", *(root / "heavytail").rglob("*.py")]
+    found += [*folder.rglob("*.parquet"), *(folder.parent / "performance").rglob("*.json")]
+    digests = [(path.as_posix(), stamps.digest(path.read_bytes())) for path in sorted(found)]
+    return stamps.digest(repr((platform.python_version(), digests)).encode())
+
+
+def _read(written: Path, made_from: str) -> list[claims.Entry] | None:
+    """The entries that were written down, if they were made from this; None for anything else."""
+    try:
+        ledger = json.loads(written.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(ledger, dict) or ledger.get("made from") != made_from:
+        return None
+    known = {claim.id: claim for claim in claims.CLAIMS}
+    return [
+        claims.Entry(known[line["claim"]], line["profile"], tuple(map(_cell, line["cells"])))
+        for line in ledger["entries"]
+    ]
+
+
+def _cell(line: dict[str, Any]) -> Cell:
+    return Cell(**line | {"points": tuple(line["points"])})
