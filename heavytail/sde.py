@@ -193,7 +193,7 @@ def drift(problem: Problem, particles: Particles, f: Tensor | None = None) -> Pa
     do not see each other: they are particles of the McKean-Vlasov limit. If `summed`, it is −∇R without the n.
     """
     pre = particles.weights @ problem.x.mT
-    value, slope = torch.func.jvp(problem.activation, (pre,), (torch.ones_like(pre),))[:2]
+    value, slope = _with_slope(problem.activation, pre)
     f = _output(problem, particles, value) if f is None else f
     pull = -_loss_slope(problem, f) / problem.x.shape[-2]  # (..., m, k)
     weights = ((particles.outputs @ pull.mT) * slope) @ problem.x
@@ -249,6 +249,23 @@ def limit_flow(problem: Problem, start: Particles, path: LevyPath, *, sigma: flo
     references show it.
     """
     return torch.stack([output(problem, particles) for particles in euler(problem, start, path, sigma=sigma)])
+
+
+#: Of what a step takes half as long with than by `torch.func`: the slope from a tensor of ones and the value.
+_SLOPES: dict[object, Callable[[Tensor, Tensor], Tensor]] = {
+    torch.tanh: torch.ops.aten.tanh_backward,
+    torch.sigmoid: torch.ops.aten.sigmoid_backward,
+}
+
+
+def _with_slope(activation: Callable[[Tensor], Tensor], pre: Tensor) -> tuple[Tensor, Tensor]:
+    """φ and φ' at every entry."""
+    ones = torch.ones_like(pre)
+    if known := _SLOPES.get(activation):
+        value = activation(pre)
+        return value, known(ones, value)
+    value, slope = torch.func.jvp(activation, (pre,), (ones,))[:2]
+    return value, slope
 
 
 def _output(problem: Problem, particles: Particles, value: Tensor) -> Tensor:

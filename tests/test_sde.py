@@ -558,3 +558,13 @@ def test_a_path_of_no_numbers_says_what_it_needs(change, sentence):
     given = {"alpha": 1.5, "noise": "shared", "shape": (3, 2), "horizon": 1.0, "steps": 8, **change}
     with pytest.raises((TypeError, ValueError), match=sentence):
         sde.levy_path(**given, generator=torch.Generator())
+
+
+@pytest.mark.parametrize("activation", [torch.tanh, torch.sigmoid])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_known_slopes_have_the_bits_of_automatic_differentiation(activation, dtype):
+    pre = 3 * torch.randn(20, 33, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    for x in (pre, pre.T, pre[:1]):
+        found, wanted = sde._with_slope(activation, x), torch.func.jvp(activation, (x,), (torch.ones_like(x),))
+        assert all(map(torch.equal, found, wanted))
+    assert sde._SLOPES.keys() == {torch.tanh, torch.sigmoid}
