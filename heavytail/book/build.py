@@ -93,7 +93,8 @@ def _compared(
     # Cells go into a history of their own, not among what the reader typed into IPython.
     own = {**os.environ, **environment, "PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
     options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
-    nbval = ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
+    nbval = ["--nbval", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
+    nbval += [] if "JUPYTER_PATH" in environment else ["--nbval-current-env"]  # a warm kernel is found by its name
     arguments = [*options, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)]
     done = run_child("pytest", arguments, group, folder=root, environment=own)
     return done, time.monotonic() - start

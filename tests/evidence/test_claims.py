@@ -475,8 +475,9 @@ def test_the_ledger_holds_each_claim_against_the_largest_table(tmp_path, good, b
         expected = ("workstation", "holds") if large else ("quick", "fails")
         assert (entries[claim.id].profile, entries[claim.id].verdict) == expected
     assert {entries[claim.id].verdict for claim in (*OF_SHIPPING, *OF_FEDERATION)} == {"not tested"}  # no table there
-    results.write_table(bad, tmp_path / "paper" / "ecg5000.parquet")
-    again = {entry.claim.id: entry for entry in claims.ledger(tmp_path)}
+    results.write_table(bad, tmp_path / "alone" / "paper" / "ecg5000.parquet")
+    results.write_table(good, tmp_path / "alone" / "workstation" / "ecg5000.parquet")
+    again = {entry.claim.id: entry for entry in claims.ledger(tmp_path / "alone")}
     assert (again["noise-compresses"].profile, again["noise-compresses"].verdict) == ("paper", "fails")
 
 
