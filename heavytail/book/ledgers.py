@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,29 @@ def ledger(folder: Path | str | None = None, written: Path | None = None) -> lis
     folder = files.named(folder) if folder is not None else root / "data" / "results"
     written = written or root / "_build" / "ledger.json"
     made_from = _inputs(root, folder)
-    entries = _read(written, made_from)
-    if entries is None:
-        entries = claims.ledger(folder)
-        lines = [{"claim": e.claim.id, "profile": e.profile, "cells": list(map(asdict, e.cells))} for e in entries]
-        written.parent.mkdir(parents=True, exist_ok=True)
-        stamps.write_text(written, json.dumps({"made from": made_from, "entries": lines}))
-    return entries
+    written.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with files.locked(written.with_suffix(".lock")) as ours:
+            entries = _read(written, made_from)
+            if ours and entries is None:
+                entries = claims.ledger(folder)
+                _write(written, made_from, entries)
+        if entries is not None:
+            return entries
+        time.sleep(0.2)  # another page is at it
+
+
+def held(*names: str, written: Path | None = None) -> dict[str, claims.Entry]:
+    """The entries of these claims, by id, against the committed tables: as written down, or else these alone made now.
+
+    >>> list(held("t1-propagation-of-chaos"))
+    ['t1-propagation-of-chaos']
+    """
+    root = project_root()
+    folder = root / "data" / "results"
+    entries = _read(written or root / "_build" / "ledger.json", _inputs(root, folder))
+    found = {entry.claim.id: entry for entry in entries or claims.ledger(folder, names)}
+    return {name: found[name] for name in names}
 
 
 def _inputs(root: Path, folder: Path) -> str:
@@ -40,6 +58,11 @@ def _inputs(root: Path, folder: Path) -> str:
     found += [*folder.rglob("*.parquet"), *(folder.parent / "performance").rglob("*.json")]
     digests = [(path.as_posix(), stamps.digest(path.read_bytes())) for path in sorted(found)]
     return stamps.digest(repr((platform.python_version(), digests)).encode())
+
+
+def _write(written: Path, made_from: str, entries: Sequence[claims.Entry]) -> None:
+    lines = [{"claim": e.claim.id, "profile": e.profile, "cells": list(map(asdict, e.cells))} for e in entries]
+    stamps.write_text(written, json.dumps({"made from": made_from, "entries": lines}))
 
 
 def _read(written: Path, made_from: str) -> list[claims.Entry] | None:

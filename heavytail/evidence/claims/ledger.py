@@ -40,17 +40,19 @@ def hold(claim: Claim | str, table: pd.DataFrame, profile: str, figures: pd.Data
     return Entry(claim, profile, claim.judged(cells, scale(table)))
 
 
-def ledger(folder: Path | str = "data/results") -> list[Entry]:
+def ledger(folder: Path | str = "data/results", names: Iterable[str] | None = None) -> list[Entry]:
     """Every claim against the largest committed table `folder/PROFILE/TABLE.parquet`; "not tested" where there is none.
 
-    Reports of times lie beside the folder, in `performance`.
-    Raises FileNotFoundError if there is no such folder, ValueError for a table that is not what its name promises.
+    With `names`, ids of claims, those alone. Reports of times lie beside the folder, in `performance`.
+    Raises FileNotFoundError if there is no such folder, ValueError for a table that is not what its name promises or
+    an unknown id.
     """
     folder = files.named(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no results folder {folder}: run this in a clone, or name it with --results")
     once = cache(read)  # many claims are held against one table
-    return [_against_largest(claim, folder, once) for claim in CLAIMS]
+    chosen = CLAIMS if names is None else map(named, names)
+    return [_against_largest(claim, folder, once) for claim in chosen]
 
 
 def largest(folder: Path | str, table: str) -> tuple[str, Path] | None:
