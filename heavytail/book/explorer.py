@@ -19,7 +19,7 @@ from matplotlib.colors import to_hex
 from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import PAPER_TYPE, Html, paper_form
-from heavytail.evidence.claims import largest
+from heavytail.evidence.claims import largest, study_of
 from heavytail.lab.results import MIDDLE, SHARES, read_table, runs_of
 from heavytail.lab.runs import Run
 
@@ -72,7 +72,8 @@ def committed(folder: Path | str) -> dict[str, pd.DataFrame]:
 
     Simulations are left out, and searches on a validation part: hundreds of cells of few seeds, which other pages show.
     """
-    found = (largest(folder, name) for name in sorted({path.stem for path in Path(folder).glob("*/*.parquet")}))
+    names = sorted({path.stem for path in Path(folder).glob("*/*.parquet")})
+    found = (largest(folder, name) for name in names if not study_of(name))
     tables = {f"{profile}/{path.stem}": read_table(path) for profile, path in filter(None, found)}
     runs = {name: table for name, table in tables.items() if "quantity" not in table}
     return {name: table for name, table in runs.items() if table["validation"].isna().any()}
@@ -159,9 +160,10 @@ def _short(value: float) -> float | None:
 
 
 def _curve(rows: pd.DataFrame, names: Sequence[str]) -> list[list[float | None]] | None:
-    if rows[list(names)].isna().all(axis=None):
+    numbers = rows[list(names)]
+    if numbers.isna().all(axis=None):
         return None
-    parts = ((rows[name].median(), rows[name].min(), rows[name].max()) for name in names)
+    parts = zip(numbers.median(), numbers.min(), numbers.max(), strict=True)
     return [[_short(number) for number in part] for part in parts]
 
 
