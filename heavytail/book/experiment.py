@@ -230,6 +230,13 @@ def ratios(paper: pd.DataFrame) -> tuple[float, float, float]:
     return float(experiments.plain(paper)["pruning_ratio"].median()), float(noisy.min()), float(noisy.max())
 
 
+def furthest(paper: pd.DataFrame) -> pd.Series:
+    """Of the paper's own arms the noise and alpha that lets the most go: medians over seeds of ratio and accuracies."""
+    columns = ["pruning_ratio", "test_accuracy", "test_accuracy_pruned"]
+    middle = experiments.heavy(paper).groupby(["noise", "alpha"])[columns].median()
+    return middle.loc[middle["pruning_ratio"].idxmax()]
+
+
 def words(experiment: Experiment) -> dict[str, object]:
     """What a page says of its tables, ready for `page.say`: numbers, and the verdicts by the ids of their claims."""
     made, middle = experiment, experiment.medians
@@ -239,6 +246,8 @@ def words(experiment: Experiment) -> dict[str, object]:
     heavy = middle[middle["alpha"] < 2]
     small = made.table[made.table["width"] == made.table["width"].max() // 10]
     collapsed = noisy["train_accuracy"] - noisy["train_accuracy_pruned"] > 0.1
+    cut = furthest(made.paper)
+    kind, alpha = cut.name
     said: dict[str, object] = {
         "best": made.profile,
         "searched_in": made.searched_in,
@@ -258,6 +267,9 @@ def words(experiment: Experiment) -> dict[str, object]:
         "plain_accuracy": f"{plain['test_accuracy'].median():.1%}",
         "low": f"{low:.0%}",
         "high": f"{high:.0%}",
+        "furthest": f"{tables.PAPER_TYPE[kind]} at α = {alpha:g}",
+        "furthest_before": f"{cut['test_accuracy']:.0%}",
+        "furthest_after": f"{cut['test_accuracy_pruned']:.0%}",
         "lasso": f"{lasso['pruning_ratio'].median():.1%}",
         "lasso_accuracy": f"{lasso['test_accuracy'].median():.1%}",
         "collapse": f"{int(collapsed.sum())} of {len(noisy)} noisy runs",

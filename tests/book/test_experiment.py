@@ -122,6 +122,8 @@ def test_what_a_page_says_are_texts_and_counts():
     assert said["step"] == "0.01"
     assert (said["plain"], said["low"], said["lasso"]) == ("10.0%", "50%", "20.0%")
     assert said["shared_attacked"] == "65% to 65%"
+    assert said["furthest"].startswith("Type-")
+    assert 0 < int(said["furthest_after"][:-1]) <= int(said["furthest_before"][:-1]) <= 100
     assert [said[name] for name in ("strengths", "set_aside", "disturbed", "tuned_steps")] == [2, "50", "60", 7]
     assert said["noise_compresses"].startswith("holds (all 6 cells; 12 seeds; ")
     assert all(isinstance(value, (str, int)) for value in said.values())
