@@ -5,18 +5,9 @@
 (() => {
   "use strict";
 
-  const SVG = "http://www.w3.org/2000/svg";
-  const FIXED = "\u00a0"; // a space that does not break
+  const pieces = window.heavytailPieces;
+  const { FIXED, make } = pieces;
   const WIDTH = 340; // of a plot, in its own units; the plot scales with the page
-
-  /** An element with attributes and children. */
-  function make(name, attributes, ...children) {
-    const inSvg = ["svg", "g", "path", "line", "circle", "text", "title"].includes(name);
-    const element = inSvg ? document.createElementNS(SVG, name) : document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.append(...children);
-    return element;
-  }
 
   /** An empty plot. */
   function canvas(title, height) {
@@ -221,23 +212,19 @@
     return `${what}: pruned ${pruned}${against}, ${accuracy}, ${runs} runs, ${failed} failed.`;
   }
 
-  function mount(root) {
-    const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  function mount(root, data) {
     const address = () => Object.fromEntries(new URLSearchParams(window.location.hash.slice(1)));
     let wanted = { ...Object.fromEntries(new URLSearchParams(root.dataset.start)), ...address() };
     const id = (axis) => `explorer-${axis}`;
-    const controls = make("form", { class: "controls", "aria-label": "What to show" });
-    const status = make("p", { class: "summary", role: "status", "aria-live": "polite" });
+    const controls = pieces.controls("What to show");
+    const status = pieces.status();
     const shown = make("div", { class: "shown" });
     const parts = {};
     for (const [axis, title] of Object.entries(data.axes)) {
       if (axis === "noise") {
-        const group = make("fieldset", {}, make("legend", {}, title));
-        for (const kind of new Set(["none", ...Object.keys(data.colours)])) {
-          const button = make("input", { type: "radio", name: id(axis), value: kind });
-          group.append(make("label", {}, button, kind === "none" ? "none (plain SGD)" : kind));
-        }
-        parts[axis] = { box: group, set: setRadios };
+        const kinds = [...new Set(["none", ...Object.keys(data.colours)])];
+        const options = kinds.map((kind) => [kind, kind === "none" ? "none (plain SGD)" : kind]);
+        parts[axis] = { box: pieces.radios(title, id(axis), options), set: setRadios };
       } else {
         const select = make("select", { id: id(axis), name: axis });
         parts[axis] = { box: make("div", {}, make("label", { for: id(axis) }, title), select), set: setSelect };
@@ -283,18 +270,13 @@
       wanted[event.target.name.replace("explorer-", "")] = event.target.value;
       window.history.replaceState(null, "", `#${render()}`);
     });
-    controls.addEventListener("submit", (event) => event.preventDefault());
     window.addEventListener("hashchange", () => {
       wanted = { ...wanted, ...address() };
       render();
     });
     render();
     root.append(controls, status, shown);
-    root.querySelector(".explorer-without").hidden = true;
   }
 
-  document.querySelectorAll("section.explorer:not([data-mounted])").forEach((root) => {
-    root.dataset.mounted = "";
-    mount(root);
-  });
+  pieces.mount("explorer", mount);
 })();

@@ -5,25 +5,13 @@
 (() => {
   "use strict";
 
-  const SVG = "http://www.w3.org/2000/svg";
-  const FIXED = "\u00a0"; // a space that does not break
+  const pieces = window.heavytailPieces;
+  const { FIXED, make } = pieces;
   const HEIGHT = 236; // of a picture, in pixels
   const EDGE = { left: 44, right: 8, top: 8, bottom: 36 };
 
-  /** An element with attributes and children. */
-  function make(name, attributes, ...children) {
-    const inSvg = ["svg", "g", "path", "line", "circle", "text", "clipPath", "rect"].includes(name);
-    const element = inSvg ? document.createElementNS(SVG, name) : document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.append(...children);
-    return element;
-  }
-
   /** Numbers of 64 bits, the lowest byte first. */
-  function numbers(base64) {
-    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-    return new Float64Array(bytes.buffer);
-  }
+  const numbers = (base64) => new Float64Array(pieces.bytes(base64).buffer);
 
   /** One symmetric α-stable variable of scale 1, after Chambers, Mallows and Stuck, as in heavytail/stable.py.
 
@@ -50,8 +38,7 @@
 
   const percent = (share) => `${(100 * share).toFixed(1)}${FIXED}%`;
 
-  function mount(root) {
-    const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  function mount(root, data) {
     const { columns, kicks: steps } = data;
     const [turns, waits] = [numbers(data.turns), numbers(data.waits)];
 
@@ -82,38 +69,22 @@
     let [alpha, now, timer] = [data.alpha, steps, null];
     let sums = paths(alpha);
 
-    const slider = (name, attributes) => make("input", { type: "range", name, id: `jumps-${name}`, ...attributes });
-    const index = slider("alpha", { min: data.lowest, max: 2, step: data.step, value: alpha });
-    const time = slider("time", { min: 0, max: steps, step: 1, value: now });
-    const value = () => make("span", { class: "value", "aria-hidden": "true" }); // a slider says its own
-    const said = { alpha: value(), time: value() };
+    const atAlpha = { min: data.lowest, max: 2, step: data.step, value: alpha };
+    const index = pieces.slider("jumps", "alpha", "Tail index α", atAlpha);
+    const time = pieces.slider("jumps", "time", "Kicks so far", { min: 0, max: steps, step: 1, value: now });
     const play = make("button", { type: "button" }, "Play");
     const step = make("button", { type: "button" }, "Step");
-    const labelled = (text, input, beside) =>
-      make("div", {}, make("label", { for: input.id }, text), " ", beside, input);
-    const controls = make(
-      "form",
-      { class: "controls", "aria-label": "Tail and time" },
-      labelled("Tail index α", index, said.alpha),
-      labelled("Kicks so far", time, said.time),
-      make("div", { class: "buttons" }, play, step),
-    );
-    const summary = make("p", { class: "summary", role: "status", "aria-live": "polite" });
-    const walk = picture("The columns in time", "Paths of all columns; the largest is highlighted");
-    const sorted = picture("Their sizes, sorted", "Sizes of the columns, the largest first");
-
-    function picture(title, label) {
-      const svg = make("svg", { role: "img", "aria-label": `${label}; the line above has the numbers` });
-      return { svg, figure: make("figure", {}, make("figcaption", {}, title), svg) };
-    }
+    const buttons = make("div", { class: "buttons" }, play, step);
+    const controls = pieces.controls("Tail and time", index.box, time.box, buttons);
+    const summary = pieces.status();
+    const walk = pieces.picture("The columns in time", "Paths of all columns; the largest is highlighted");
+    const sorted = pieces.picture("Their sizes, sorted", "Sizes of the columns, the largest first");
 
     /** An empty picture as wide as its place, and where values lie in it; `low` and `high` are the ends of y. */
     function frame({ svg }, low, high, marks, below) {
-      const width = Math.max(240, Math.round(svg.getBoundingClientRect().width));
+      const width = pieces.measure(svg, HEIGHT);
       const x = (part) => EDGE.left + part * (width - EDGE.left - EDGE.right);
       const y = (value) => EDGE.top + ((high - value) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
-      svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
-      svg.replaceChildren();
       for (const mark of marks) {
         svg.append(
           make("line", { class: "axis", x1: x(0), x2: x(1), y1: y(mark), y2: y(mark) }),
@@ -171,10 +142,10 @@
       sorting.rest.setAttribute("d", sizes.map(bar).join(""));
       const wide = Math.max(4, x(1 / columns) - x(0));
       sorting.own.setAttribute("d", `M${x(0)} ${y(0)}V${y(sizes[0]).toFixed(2)}h${wide}V${y(0)}Z`);
-      said.alpha.textContent = String(alpha);
-      said.time.textContent = `${now} of ${steps}`;
-      index.value = alpha;
-      time.value = now;
+      index.value.textContent = String(alpha);
+      time.value.textContent = `${now} of ${steps}`;
+      index.input.value = alpha;
+      time.input.value = now;
       summary.textContent = sentence();
     }
 
@@ -214,35 +185,24 @@
       now = now === steps ? 0 : now + 1;
       stop();
     });
-    time.addEventListener("input", () => {
-      now = Number(time.value);
+    time.input.addEventListener("input", () => {
+      now = Number(time.input.value);
       stop();
     });
-    index.addEventListener("input", () => {
-      alpha = Number(index.value);
+    index.input.addEventListener("input", () => {
+      alpha = Number(index.input.value);
       sums = paths(alpha);
       lay();
       draw();
     });
-    controls.addEventListener("submit", (event) => event.preventDefault());
 
-    root.querySelector(".piece-without").hidden = true;
     root.append(controls, summary, make("div", { class: "pictures" }, walk.figure, sorted.figure));
     root.numbers = { kicks }; // for the console of a reader, and the tests
-    let width = 0;
-    new ResizeObserver(() => {
-      const wide = root.getBoundingClientRect().width;
-      if (wide === width) return;
-      width = wide;
+    pieces.atEveryWidth(root, () => {
       lay();
       draw();
-    }).observe(root);
-    lay();
-    draw();
+    });
   }
 
-  document.querySelectorAll("section.jumps:not([data-mounted])").forEach((root) => {
-    root.dataset.mounted = "";
-    mount(root);
-  });
+  pieces.mount("jumps", mount);
 })();

@@ -6,19 +6,12 @@
 (() => {
   "use strict";
 
+  const pieces = window.heavytailPieces;
+  const { bytes, make } = pieces;
   const PICTURES = 12; // of digits that are newly wrong, at most
   const ORDERS = { norm: "by norm", random: "at random" };
   const HELD = { error: "same error", share: "same share" };
 
-  /** An element with attributes and children. */
-  function make(name, attributes, ...children) {
-    const element = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.append(...children);
-    return element;
-  }
-
-  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const percent = (x) => `${(100 * x).toFixed(1)}%`;
   const decimals = (error) => (error > 0 && error < 0.001 ? "<0.001" : error.toFixed(3));
 
@@ -134,14 +127,6 @@
     return `${look}. ${how}: ${parts.join("; ")}.`;
   }
 
-  /** A group of radio buttons. */
-  function radios(title, name, options) {
-    const labels = Object.entries(options).map(([value, text]) => {
-      return make("label", {}, make("input", { type: "radio", name: `pruning-${name}`, value }), text);
-    });
-    return make("fieldset", {}, make("legend", {}, title), ...labels);
-  }
-
   /** The weights of a network as a picture: a column a neuron, what is pruned first on the right; red is positive. */
   function drawMatrix(canvas, one, order, [positive, negative]) {
     const sizes = one.incoming.map(Math.abs).sort();
@@ -196,8 +181,7 @@
     return [caption, make("thead", {}, make("tr", {}, ...top)), make("tbody", {}, ...body)];
   }
 
-  function mount(root) {
-    const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  function mount(root, data) {
     data.pixels = bytes(data.pixels);
     data.labels = bytes(data.labels);
     const inputs = Float32Array.from(data.pixels, (value) => value / data.scale);
@@ -208,13 +192,11 @@
     const state = { chosen: networks.length > 1 ? 1 : 0, held: "error", order: "norm", error: data.start, kept: 0 };
     state.kept = keptAt(networks[state.chosen].cuts[state.order], state.error);
 
-    const names = Object.fromEntries(networks.map((one, i) => [i, one.name]));
-    const controls = make(
-      "form",
-      { class: "controls", "aria-label": "What to prune, and what to compare" },
-      radios("Network to cut", "chosen", names),
-      radios("Held equal for all", "held", HELD),
-      radios("Columns go", "order", ORDERS),
+    const controls = pieces.controls(
+      "What to prune, and what to compare",
+      pieces.radios("Network to cut", "pruning-chosen", networks.map((one, i) => [i, one.name])),
+      pieces.radios("Held equal for all", "pruning-held", Object.entries(HELD)),
+      pieces.radios("Columns go", "pruning-order", Object.entries(ORDERS)),
     );
     const canvas = make("canvas", { role: "img" });
     const [gone, line] = [make("div", { class: "gone" }), make("div", { class: "cut" })];
@@ -222,7 +204,7 @@
     const slider = make("input", { type: "range", id: "pruning-cut", min: 1, max: neurons, step: 1 });
     const label = make("label", { for: "pruning-cut" }, "Columns kept");
     const read = make("p", { class: "read" });
-    const status = make("p", { class: "summary", role: "status", "aria-live": "polite" });
+    const status = pieces.status();
     const numbers = make("table", { class: "dataframe" });
     const wrong = make("div", { class: "wrong" });
 
@@ -272,7 +254,6 @@
       draw();
       render();
     });
-    controls.addEventListener("submit", (event) => event.preventDefault());
 
     function drag(event) {
       const box = canvas.getBoundingClientRect();
@@ -289,14 +270,10 @@
 
     const parts = [controls, label, picture, slider, read, status, numbers, wrong];
     root.querySelector("script").after(make("div", { class: "touch" }, ...parts));
-    root.querySelector(".pruning-without").hidden = true;
     draw();
     render();
     new MutationObserver(draw).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   }
 
-  document.querySelectorAll("section.pruning:not([data-mounted])").forEach((root) => {
-    root.dataset.mounted = "";
-    mount(root);
-  });
+  pieces.mount("pruning", mount);
 })();

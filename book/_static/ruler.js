@@ -6,20 +6,11 @@
 (() => {
   "use strict";
 
-  const SVG = "http://www.w3.org/2000/svg";
-  const FIXED = "\u00a0"; // a space that does not break
+  const pieces = window.heavytailPieces;
+  const { FIXED, make } = pieces;
   const END = 27; // of the ruler, a power of ten
   const ROW = 19; // of a landmark's name, in pixels
   const [LEAST, MOST] = [1, 6.2]; // powers of ten of the widths beside the law
-
-  /** An element with attributes and children. */
-  function make(name, attributes, ...children) {
-    const inSvg = ["svg", "path", "line", "circle", "text"].includes(name);
-    const element = inSvg ? document.createElementNS(SVG, name) : document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-    element.append(...children);
-    return element;
-  }
 
   const raised = (power) => String(power).replace(/./g, (digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"["0123456789".indexOf(digit)]);
   const grouped = (number) => String(Math.round(number)).replace(/\B(?=(\d{3})+$)/g, FIXED);
@@ -36,8 +27,7 @@
   const share = (part) => `${Number((100 * part).toPrecision(3))}${FIXED}%`;
   const short = (error) => (Math.abs(error * error - 0.1) < 1e-9 ? "√0.1" : String(error));
 
-  function mount(root) {
-    const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  function mount(root, data) {
     let [noise, alpha, keep, error] = data.start; // positions in the lists of what can be chosen
 
     /** The natural logarithm of the required width, as laws.log_required_width has it. */
@@ -46,59 +36,31 @@
       return Math.max(0, data.laws[kind][a][k] - ((2 * index) / (2 - index)) * Math.log(data.errors[e]));
     }
 
-    const slider = (name, list, value) =>
-      make("input", { type: "range", name, id: `ruler-${name}`, min: 0, max: list.length - 1, step: 1, value });
-    const inputs = {
-      alpha: slider("alpha", data.alphas, alpha),
-      keep: slider("keep", data.keeps, keep),
-      error: slider("error", data.errors, error),
+    const slider = (name, title, list, value) =>
+      pieces.slider("ruler", name, title, { min: 0, max: list.length - 1, step: 1, value });
+    const sliders = {
+      alpha: slider("alpha", "Tail index α", data.alphas, alpha),
+      keep: slider("keep", "Share kept", data.keeps, keep),
+      error: slider("error", "Relative error", data.errors, error),
     };
-    const said = {};
-    const labelled = (name, text) => {
-      said[name] = make("span", { class: "value", "aria-hidden": "true" }); // a slider says its own
-      return make("div", {}, make("label", { for: inputs[name].id }, text), " ", said[name], inputs[name]);
-    };
-    const kinds = make("fieldset", {}, make("legend", {}, "Noise"));
-    data.noises.forEach((name, number) => {
-      const button = make("input", { type: "radio", name: "ruler-noise", value: number });
-      button.checked = number === noise;
-      kinds.append(make("label", {}, button, " ", name));
-    });
-    const controls = make(
-      "form",
-      { class: "controls", "aria-label": "How compressible, and by which noise" },
-      labelled("alpha", "Tail index α"),
-      labelled("keep", "Share kept"),
-      labelled("error", "Relative error"),
-      kinds,
-    );
-    const summary = make("p", { class: "summary", role: "status", "aria-live": "polite" });
-    const scale = picture("Required width", "The required width on a logarithmic ruler with landmarks");
-    const line = picture("Relative error by columns: the law, and matrices of pure noise", "Errors against the width, of the law and of matrices");
-
-    function picture(title, label) {
-      const svg = make("svg", { role: "img", "aria-label": `${label}; the line above has the numbers` });
-      return { svg, figure: make("figure", {}, make("figcaption", {}, title), svg) };
-    }
+    const kinds = pieces.radios("Noise", "ruler-noise", [...data.noises.entries()]);
+    kinds.querySelectorAll("input")[noise].checked = true;
+    const boxes = Object.values(sliders).map((one) => one.box);
+    const controls = pieces.controls("How compressible, and by which noise", ...boxes, kinds);
+    const summary = pieces.status();
+    const scale = pieces.picture("Required width", "The required width on a logarithmic ruler with landmarks");
+    const line = pieces.picture("Relative error by columns: the law, and matrices of pure noise", "Errors against the width, of the law and of matrices");
 
     const text = (x, y, anchor, ...content) => make("text", { x, y, "text-anchor": anchor }, ...content);
 
     /** A power of ten, its exponent raised. */
     const power = (x, y, anchor, exponent) => text(x, y, anchor, exponent === 0 ? "1" : `10${raised(exponent)}`);
 
-    function widthOf(svg, height) {
-      const width = Math.max(240, Math.round(svg.getBoundingClientRect().width));
-      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-      svg.replaceChildren();
-      return width;
-    }
-
     /** The ruler: names of landmarks under it, each at the end of a line that no other name crosses. */
     function drawRuler(log) {
       const { svg } = scale;
       const [head, foot] = [46, 24];
-      const height = head + foot + data.landmarks.length * ROW + 6;
-      const width = widthOf(svg, height);
+      const width = pieces.measure(svg, head + foot + data.landmarks.length * ROW + 6);
       const x = (exponent) => 10 + (exponent / END) * (width - 34);
       svg.append(make("line", { class: "edge", x1: x(0), x2: x(END), y1: head, y2: head }));
       for (let exponent = 0; exponent < END; exponent += 1) {
@@ -136,7 +98,7 @@
     function drawLaw() {
       const { svg } = line;
       const [height, left, right, top, bottom] = [260, 44, 10, 10, 40];
-      const width = widthOf(svg, height);
+      const width = pieces.measure(svg, height);
       const lowest = Math.log10(0.015);
       const x = (log) => left + ((log - LEAST) / (MOST - LEAST)) * (width - left - right);
       const y = (value) => top + (Math.log10(value) / lowest) * (height - top - bottom);
@@ -191,10 +153,11 @@
     function draw() {
       const log = logWidth(noise, alpha, keep, error) / Math.LN10;
       root.style.setProperty("--own", data.colours[noise]);
-      said.alpha.textContent = String(data.alphas[alpha]);
-      said.keep.textContent = share(data.keeps[keep]);
-      said.error.textContent = short(data.errors[error]);
-      for (const [name, input] of Object.entries(inputs)) input.setAttribute("aria-valuetext", said[name].textContent);
+      const said = { alpha: data.alphas[alpha], keep: share(data.keeps[keep]), error: short(data.errors[error]) };
+      for (const [name, { input, value }] of Object.entries(sliders)) {
+        value.textContent = said[name];
+        input.setAttribute("aria-valuetext", said[name]);
+      }
       drawRuler(log);
       drawLaw();
       const now = sentence(log);
@@ -202,27 +165,15 @@
     }
 
     controls.addEventListener("input", () => {
-      [alpha, keep, error] = ["alpha", "keep", "error"].map((name) => Number(inputs[name].value));
+      [alpha, keep, error] = ["alpha", "keep", "error"].map((name) => Number(sliders[name].input.value));
       noise = Number(kinds.querySelector("input:checked").value);
       draw();
     });
-    controls.addEventListener("submit", (event) => event.preventDefault());
 
-    root.querySelector(".piece-without").hidden = true;
     root.append(controls, summary, scale.figure, line.figure);
     root.numbers = { logWidth }; // for the console of a reader, and the tests
-    let width = 0;
-    new ResizeObserver(() => {
-      const wide = root.getBoundingClientRect().width;
-      if (wide === width) return;
-      width = wide;
-      draw();
-    }).observe(root);
-    draw();
+    pieces.atEveryWidth(root, draw);
   }
 
-  document.querySelectorAll("section.ruler:not([data-mounted])").forEach((root) => {
-    root.dataset.mounted = "";
-    mount(root);
-  });
+  pieces.mount("ruler", mount);
 })();

@@ -23,6 +23,8 @@ def html(
 ) -> Html:
     """The piece that `NAME.js` draws from `data`, with what a reader sees `without` that script.
 
+    What pieces share, `pieces.js`, comes before it with each of them: twice on a page it does no harm.
+
     label       says what the piece is, to a screen reader
     static      where scripts and styles lie, from the page
     shared      whether it has the styles of the class `piece`, in `pieces.css`, and not its own, in `NAME.css`
@@ -38,6 +40,7 @@ def html(
     <div class="dot-without"><p>One dot.</p></div>
     <script type="application/json">{"x":"\\u003c/script>"}</script>
     </section>
+    <script src="./pieces.js"></script>
     <script src="./dot.js"></script>
     """
     text = json.dumps(data, allow_nan=False, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -48,5 +51,6 @@ def html(
         f'<div class="{look}-without">{without}</div>\n'
         f'<script type="application/json">{text}</script>\n'
         f"{note}</section>\n"
+        f'<script src="{escape(static)}/pieces.js"></script>\n'
         f'<script src="{escape(static)}/{name}.js"></script>'
     )

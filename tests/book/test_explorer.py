@@ -17,7 +17,7 @@ from made_up_results import controlled, diverged, measured, sweep, table
 from matplotlib.colors import to_hex
 
 from heavytail import Run
-from heavytail.book import explorer, tables
+from heavytail.book import explorer, pdf, tables
 from heavytail.book.figures.style import COLOURS
 from heavytail.lab.results import MIDDLE, SHARES, write_table
 
@@ -168,7 +168,7 @@ def test_committed_takes_the_largest_profile_and_leaves_simulations_and_searches
 
 def test_no_text_of_a_table_can_end_the_script_or_be_markup():
     page = explorer.page(explorer.cells({"quick/</script><b>": ecg()}), {})
-    assert page.text.count("</script") == 2
+    assert page.text.count("</script") == 3  # data, what pieces share, its own
     assert "<b>" not in page.text
     assert data_of(page)["records"][0]["at"]["table"] == "quick/</script><b>"
     assert "quick/&lt;/script&gt;&lt;b&gt;.parquet" in page.text
@@ -190,10 +190,12 @@ def test_a_start_that_no_cell_has_is_an_error():
 def test_colours_are_those_of_the_figures_and_nothing_is_fetched_from_elsewhere():
     page = explorer.page(explorer.cells(both()), {})
     wanted = {name: to_hex(colour) for name, colour in COLOURS.items()}
-    style, script = ((STATIC / f"explorer.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script, shared = (
+        (STATIC / name).read_text("utf-8") for name in ("explorer.css", "explorer.js", "pieces.js")
+    )
     assert f"--explorer-plain: {wanted.pop('none')};" in style
     assert data_of(page)["colours"] == wanted
-    assert set(re.findall(r"https?://[^\s\"']+", page.text + style + script)) == {"http://www.w3.org/2000/svg"}
+    assert set(re.findall(r"https?://[^\s\"']+", page.text + style + script + shared)) == {"http://www.w3.org/2000/svg"}
 
 
 # What follows works the page in a browser. `drive` is called after each step and notes what is on the page.
@@ -248,7 +250,7 @@ STEPS = [("alpha", "1.9"), ("noise", "Type-I"), ("dataset", "mnist"), ("weight_d
 @pytest.fixture
 def browser(tmp_path):
     """A function that opens a page, without any network, and gives back what it has become."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    found = pdf.browser()
     if found is None:
         pytest.skip("no Chromium is installed, so the explorer was not tried in a browser")
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
