@@ -4,6 +4,9 @@ Python makes a KeyboardInterrupt of it, which is right while work is done: it en
 written. It is wrong while modules are imported, where others turn it into an error of their own or print a trace, and
 while an earlier one is on its way. There the process ends at once. Nothing is lost by that: what is kept is whole at
 every moment, and workers follow their parent (see `heavytail.lab.machine`).
+
+Whatever other process may outlive the one that started it can `follow` it. That is here, where nothing large is
+imported, for it is the first that such a process does.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -87,6 +91,17 @@ def say(stop: BaseException | None = None) -> int:
         signal.signal(signal.SIGINT, _ignore)  # the process is at its end, and has said so
     print(f"heavytail: {stop if isinstance(stop, Stopped) else _state.message}", file=sys.stderr, flush=True)
     return STATUS
+
+
+def follow(parent: int) -> None:
+    """End this process soon after its parent, of that process id, has ended, however that came."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _ask(number: int, frame: FrameType | None) -> None:

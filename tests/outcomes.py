@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from heavytail.lab.machine import workers
+from heavytail import stopping
 
 FILE = Path(os.environ.get("HEAVYTAIL_OUTCOMES", os.devnull))  # where it is only read, nothing is written
 BEGINNINGS = 2
 going: dict[str, Any] = {}
 
 if parent := os.environ.get("HEAVYTAIL_PARENT"):
-    workers.follow(int(parent))
+    stopping.follow(int(parent))
 
 
 def write(**line: Any) -> None:

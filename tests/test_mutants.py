@@ -39,8 +39,8 @@ def test_operators_comparisons_truth_values_signs_and_numbers_are_changed_and_wo
 
 def test_every_change_that_is_explained_can_still_be_made():
     reasons = mutants.explained()
-    assert mutants.stale(reasons) == []
     assert mutants.stale(reasons | {"noise/kinds.py shown: 1 -> 2": "an old one"}) == ["noise/kinds.py shown: 1 -> 2"]
+    # That one alone: all others can be made.
     assert all(reason.endswith(".") for reason in reasons.values())
 
 

@@ -206,12 +206,20 @@ def test_odd_parameters_of_a_chapter_are_refused(given_, monkeypatch, tried):
 # a terminal without letters
 
 
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory):
+    """A ledger with one table behind it, and Greek letters in what it says."""
+    folder = tmp_path_factory.mktemp("results")
+    (folder / "workstation").mkdir()
+    shutil.copy(ROOT / "data" / "results" / "workstation" / "chaos.parquet", folder / "workstation")
+    return claims.ledger(folder)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
 @pytest.mark.long
-def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, tmp_path, monkeypatch, tried):
-    (tmp_path / "workstation").mkdir()
-    shutil.copy(ROOT / "data" / "results" / "workstation" / "chaos.parquet", tmp_path / "workstation")
+def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, entries, tmp_path, monkeypatch, tried):
+    monkeypatch.setattr(claims, "ledger", lambda folder: entries)
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
     assert cli.main(["claims", "--results", str(tmp_path), *form]) == 0
@@ -223,11 +231,28 @@ def test_the_ledger_is_printed_where_there_are_no_greek_letters(encoding, form, 
     tried("command", UNDISTURBED)
 
 
+# The command as it is, and one that has nothing large to import: what is printed, and what comes of it, is the same.
+LIGHT = """
+import sys, types
+claims = sys.modules["heavytail.evidence.claims"] = types.ModuleType("heavytail.evidence.claims")
+claims.ledger = str
+claims.as_text = lambda folder: folder * SIZE
+from heavytail.__main__ import main
+sys.exit(main())
+"""
+PROGRAMS = {
+    "few letters": ["-c", LIGHT.replace("SIZE", "1")],
+    "the command": ["-m", "heavytail"],
+    "more than a buffer holds": ["-c", LIGHT.replace("SIZE", "10**5")],
+}
+
+
 @pytest.mark.long
-def test_a_reader_that_has_enough_ends_the_command_without_a_word(tmp_path, tried):
+@pytest.mark.parametrize("program", some(list(PROGRAMS), 2))
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(program, tmp_path, tried):
     reads, writes = os.pipe()
     os.close(reads)
-    command = [sys.executable, "-m", "heavytail", "claims", "--results", str(tmp_path)]
+    command = [sys.executable, *PROGRAMS[program], "claims", "--results", str(tmp_path)]
     done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
     os.close(writes)
     assert (done.returncode, done.stderr) == (cli.UNREAD, "")
@@ -246,11 +271,14 @@ def test_a_pipe_that_breaks_elsewhere_is_an_error(tmp_path, monkeypatch, capsys,
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
-@pytest.mark.parametrize("arguments", [["--version"], ["claims", "--results", "."]], ids=" ".join)
-def test_standard_output_on_a_full_disk_is_one_sentence(arguments, tmp_path, tried):
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [("the command", "--version"), *((program, "claims --results .") for program in some(list(PROGRAMS), 2))],
+)
+def test_standard_output_on_a_full_disk_is_one_sentence(program, arguments, tmp_path, tried):
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "heavytail", *arguments],
+            [sys.executable, *PROGRAMS[program], *arguments.split()],
             cwd=tmp_path,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -319,7 +347,7 @@ elif moment == "at the end":
     atexit.register(interrupt)
 sys.exit(main())
 """
-MOMENTS = [("heavytail.cli", 1), ("torch", 3), ("at work", 3), ("pandas", 1), ("at work", 1), ("in a del", 1)]
+MOMENTS = [("heavytail.cli", 1), ("torch", 3), ("at work", 3), ("at work", 1), ("pandas", 1), ("in a del", 1)]
 
 
 @pytest.mark.long
@@ -358,10 +386,12 @@ def test_ctrl_c_while_the_book_is_imported_is_one_line(moment, tmp_path, tried):
 
 
 @pytest.mark.long
-def test_ctrl_c_after_the_work_changes_nothing(tmp_path, tried):
+@pytest.mark.parametrize("program", some(["few letters", "the command"], 2))
+def test_ctrl_c_after_the_work_changes_nothing(program, tmp_path, tried):
+    before = LIGHT.replace("SIZE", "1").partition("from")[0] if program == "few letters" else ""
     arguments = ["claims", "--results", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-c", STOPPED, "at the end", "3", *arguments],
+        [sys.executable, "-c", before + STOPPED, "at the end", "3", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

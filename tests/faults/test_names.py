@@ -96,23 +96,35 @@ def test_a_name_of_another_kind_is_a_name(name, home, tried):
     tried(NAMES, UNDISTURBED)
 
 
+BOTH = """
+import sys
+from heavytail.__main__ import main
+words = sys.argv[1:]
+between = words.index("--")
+for part in words[:between], words[between + 1 :]:
+    sys.argv[1:] = part
+    if status := main():
+        sys.exit(status)
+"""
+
+
 @pytest.mark.parametrize("name", [b"\xff", "\u03b1".encode()])
 @pytest.mark.long
 def test_bytes_of_no_letters_name_a_table_a_store_and_weights(name, tmp_path, tried):
     (tmp_path / "grid.toml").write_text(GRID)
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if name[0] != 0xFF else {}
-    for words in (["train", b"--weights", b"w" + name], ["sweep", b"--store", b"st" + name]):
-        tabled = [] if words[0] == "sweep" else [b"--out", name + b".parquet"]
-        done = subprocess.run(
-            [sys.executable, "-m", "heavytail", words[0], "grid.toml", *words[1:], *tabled],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", **plain},
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert b"1 runs" in done.stdout
+    train = ["train", "grid.toml", b"--weights", b"w" + name, b"--out", name + b".parquet"]
+    sweep = ["sweep", "grid.toml", b"--store", b"st" + name]
+    done = subprocess.run(
+        [sys.executable, "-c", BOTH, *train, "--", *sweep],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:strict", **plain},
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b": 1 runs") == 2
     assert {name + b".parquet", b"w" + name, b"st" + name} <= set(os.listdir(bytes(tmp_path)))
     assert len(results.read_table(os.fsdecode(bytes(tmp_path) + b"/" + name + b".parquet"))) == 1
     tried(NAMES, UNDISTURBED)

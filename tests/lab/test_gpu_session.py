@@ -96,6 +96,7 @@ def on_a_cpu(monkeypatch, tmp_path):
     """A rehearsal with a known commit and without any data set but digits; no test outside sees its commit."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the parts' pytest starts in half the time
     (tmp_path / "no data").mkdir()
     monkeypatch.setenv("HEAVYTAIL_DATA", str(tmp_path / "no data"))
     monkeypatch.setenv(version.NAMED, COMMIT)
@@ -266,7 +267,6 @@ def test_what_make_gpu_runs_is_collected_without_what_it_does_not_need(tmp_path)
     paths = [str(path) for path in checks.wanted(ROOT) if path.name != Path(__file__).name]
     words = ["-m", checks.MARKS, "--collect-only", "-q", "-p", "without", "-p", "no:cacheprovider"]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")))}
-    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of other tests are not there either
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, *paths], cwd=ROOT, env=env, capture_output=True, text=True
     )
@@ -362,7 +362,7 @@ def test_a_process_is_ended_with_those_that_it_started(root):
 
 
 def test_a_part_ends_when_its_session_is_killed(root):
-    waiting = "import os, time\nfrom heavytail.lab.machine import workers\nworkers.follow(os.getppid())\n"
+    waiting = "import os, time\nfrom heavytail import stopping\nstopping.follow(os.getppid())\n"
     waiting += "print(os.getpid(), flush=True)\ntime.sleep(99)\n"
     parent = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {waiting!r}])\n"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))}
@@ -714,7 +714,8 @@ def test_however_much_there_is_it_goes_into_eight_files_below_the_limit(tmp_path
 def test_a_table_that_no_archive_holds_is_named_on_the_page_and_takes_no_room(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "MOST", 2**16 + 2**16)
     small = results.tabled([outcome.row for outcome in trainer.outcomes(RUNS[:2], progress=False)])
-    large = pd.concat([small.assign(key=small["key"] + str(k), reason=f"{k:x}" * 40) for k in range(2**12)])
+    many = small.loc[small.index.repeat(2**12)]
+    large = many.assign(key=[f"{k:x}" for k in range(2**13)], reason=[f"{k:x}" * 40 for k in range(2**13)])
     states = [State(name, rows, 2, 2, (1,), ()) for name, rows in (("a", small), ("b", large), ("c", small))]
     report.write(of(tmp_path), _report(tables=states))
     with zipfile.ZipFile(tmp_path / "out" / "tables.zip") as archive:

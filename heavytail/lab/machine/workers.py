@@ -9,7 +9,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,8 +16,6 @@ from contextlib import contextmanager
 from numbers import Integral
 
 from tqdm import tqdm
-
-from heavytail.noise.kinds import shown
 
 MOST = 1024  # far more than a machine has cores
 
@@ -34,6 +31,8 @@ def processes(count: int, imported: Sequence[str] = ("heavytail.lab.sweeps",)) -
     RuntimeError where no worker starts, as in a script without that line.
     """
     if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= MOST:
+        from heavytail.noise.kinds import shown  # with torch, which whoever starts workers may do without
+
         raise ValueError(f"workers must be 1 to {MOST}, got {shown(count)}: one a core is enough")
     if count == 1:
         yield None
@@ -118,17 +117,6 @@ def _settle() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a worker's own children are not to inherit that
     tqdm.set_lock(threading.RLock())  # its own is a semaphore of the system, which outlives a worker that is killed
     threading.Thread(target=_follow_parent, daemon=True).start()
-
-
-def follow(parent: int) -> None:
-    """End this process soon after its parent, of that process id, has ended, however that came."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _follow_parent() -> None:

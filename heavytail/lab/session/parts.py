@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heavytail import version
-from heavytail.lab.machine import files, workers
+from heavytail import stopping, version
+from heavytail.lab.machine import files
 
 PARENT = "HEAVYTAIL_PARENT"  # the process id of the session, for its parts
 
@@ -165,7 +165,7 @@ def _tables(device: str, until: float, store: str, grids: str, profile: str, onl
 def main(name: str, given: str) -> None:
     """Be a part of a session, and end with it."""
     if parent := os.environ.get(PARENT):
-        workers.follow(int(parent))
+        stopping.follow(int(parent))
     works: dict[str, Callable[..., None]] = {"machine": _machine, "figures": _figures, "tables": _tables}
     works[name](**json.loads(given))
 
