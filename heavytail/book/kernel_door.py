@@ -27,12 +27,15 @@ def main(address: str, arguments: list[str]) -> int:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda number, _: os.kill(kernel, number))
         line.settimeout(1)
+        status = 1
         while os.getppid() == parent:
             try:
-                status = line.recv(1)
+                said = line.recv(1)
             except TimeoutError:
                 continue
-            return status[0] if status else 1
+            if not said:  # the kernel is gone
+                return status
+            status = said[0]
     return 1
 
 
