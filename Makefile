@@ -86,7 +86,7 @@ test: .venv/.installed style browser
 	@$(data) $(PY) -m heavytail.book build
 	@$(pytest) -m pages tests/book/pages
 	@echo "make test: format, lint, types, tests, chapters and pages passed in $(elapsed)"
-	@test -n "$(chromium)" || echo 'make test: but no page was opened in a browser, for there is none: make browser' >&2
+	@$(chromium) >/dev/null || echo 'make test: but no page was opened in a browser, for there is none: make browser' >&2
 
 check: .venv/.installed lint
 	$(call say,'tests: those that are fast')
@@ -94,9 +94,9 @@ check: .venv/.installed lint
 	@echo "make check: format, lint, types and the fast tests passed in $(elapsed)"
 
 # Pages are tested in it. Where it can be neither found nor installed, what needs it is left out and said.
-chromium = $${CHROMIUM:-$$(command -v chromium || command -v chromium-browser || command -v google-chrome)}
-browser:
-	@test -n "$(chromium)" || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+chromium := $(PY) -m heavytail.book browser
+browser: .venv/.installed
+	@$(chromium) >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 	  && printf '\n== browser: apt-get installs Chromium\n' && apt-get update -qq \
 	  && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } \
 	  || echo 'No Chromium here, so pages are not opened: sudo apt-get install chromium, or name its program in CHROMIUM' >&2

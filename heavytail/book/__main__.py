@@ -1,4 +1,4 @@
-"""`python -m heavytail.book run | check | build | notebooks`: the command line of the book; the Makefile uses it."""
+"""`python -m heavytail.book run | check | build | notebooks | browser`: the book's commands, which make uses."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ def command() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; what goes wrong is one sentence on standard error.
 
-    Exit status 1 where a chapter or a page is not as it should be, 2 where the command could not do its work, as beside
-    another build.
+    `browser` prints the program of the Chromium that prints and tests pages. Exit status 1 where there is none, or
+    where a chapter or a page is not as it should be; 2 where the command could not do its work, as beside another
+    build.
     """
+    if list(sys.argv[1:] if arguments is None else arguments) == ["browser"]:  # answered before all that is imported
+        return _browser()
     from heavytail.book.build import build, check, notebooks
     from heavytail.book.page import ChapterFailed
     from heavytail.book.run import run_all
     from heavytail.evidence.claims import PROFILES
 
     parser = argparse.ArgumentParser(prog="python -m heavytail.book", description=__doc__)
-    parser.add_argument("command", choices=["run", "check", "build", "notebooks"])
+    parser.add_argument("command", choices=["run", "check", "build", "notebooks", "browser"])
     parser.add_argument("--again", action="store_true", help="compare once more what differs, and call it flaky")
     parser.add_argument("--all", action="store_true", help="compare those too that only show what is committed")
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
@@ -60,6 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"heavytail: {LEFT}", file=sys.stderr)
         return 130
     return 0
+
+
+def _browser() -> int:
+    from heavytail.book import pdf
+
+    program = pdf.browser()
+    if program is not None:
+        print(program)
+    return int(program is None)
 
 
 if __name__ == "__main__":

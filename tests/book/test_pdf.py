@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from heavytail.book import pdf
+from heavytail.book.__main__ import main
 
 PRINTS = 'for word; do case "$word" in --print-to-pdf=*) printf {} > "${{word#*=}}";; esac; done; exit {}'
 
@@ -29,3 +30,11 @@ def test_without_a_browser_it_is_said_and_nothing_fails(tmp_path, monkeypatch):
     assert "no Chromium here" in pdf.beside(tmp_path / "book.html")
     monkeypatch.setenv("CHROMIUM", str(tmp_path / "gone"))
     assert "could not print" in pdf.beside(tmp_path / "book.html")
+
+
+def test_make_is_told_the_program_or_that_there_is_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CHROMIUM", "/a/browser")
+    assert (main(["browser"]), capsys.readouterr().out) == (0, "/a/browser\n")
+    monkeypatch.delenv("CHROMIUM")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (main(["browser"]), capsys.readouterr().out) == (1, "")
