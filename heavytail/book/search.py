@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,9 +129,12 @@ def script(pages: Iterable[Page]) -> str:
     return f'window.heavytailIndex = "{base64.b64encode(deflated).decode()}";\n'
 
 
-def settle(out: Path, names: Iterable[str]) -> None:
-    """Write the index of the named pages of a built book, let its search page load it, and take Sphinx's own out."""
-    found = [read((out / f"{name}.html").read_text("utf-8"), f"{name}.html") for name in names]
+def settle(out: Path, pages: Mapping[str, str]) -> None:
+    """Write the index of the pages of a built book, let its search page load it, and take Sphinx's own out.
+
+    Pages are HTML by their addresses, in their order.
+    """
+    found = [read(page, address) for address, page in pages.items()]
     text = script(page for page in found if page is not None)
     write_atomically(out / INDEX, lambda part: part.write_text(text, encoding="utf-8"))
     page = out / "search.html"

@@ -176,8 +176,8 @@ def _trim(app: Any, failure: Exception | None) -> None:
     pages = {path: path.read_text("utf-8") for path in out.rglob("*.html") if "_static" not in path.parts}
     for path, page in pages.items():
         path.write_text(search.LOADED.sub("", page), "utf-8")
-    names = search.in_order(app.config.root_doc, app.env.toctree_includes)
-    search.settle(out, [name for name in names if (out / f"{name}.html").is_file()])
+    places = [f"{name}.html" for name in search.in_order(app.config.root_doc, app.env.toctree_includes)]
+    search.settle(out, {place: pages[out / place] for place in places if out / place in pages})
     used = {name for page in pages.values() for name in icons_of(page)}
     script, sheet = out / "_static/scripts/fontawesome.js", out / "_static/styles/pydata-sphinx-theme.css"
     script.write_text(with_icons(script.read_text("utf-8"), used), "utf-8")

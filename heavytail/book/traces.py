@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heavytail.lab.machine.traces import paths, pattern
+from heavytail.lab.machine.traces import held, paths
 
 __all__ = ["first", "in_outputs", "names", "paths"]
 
@@ -36,7 +36,7 @@ def first(text: str, traces: Mapping[str, str]) -> str | None:
     ('the home folder', None)
     """
     for trace, what in traces.items():
-        if re.search(pattern(trace), text):
+        if held(text, trace):
             return what
     return None
 
