@@ -67,6 +67,15 @@ def costs():
     return pd.DataFrame(cells, columns=["name", "case", "value", "low", "high", "unit"])
 
 
+def grids():
+    """Two shapes, two noises: each as fast as its number says, and a limit a tenth above."""
+    ends = ("full batch, {}, 12 runs of 600 steps", "full batch, evaluated every 10 steps, {}, 12 runs of 600 steps")
+    cases = [f"ecg5000, n = 2000, {end}".format(kind) for end in ends for kind in ("shared", "entrywise")]
+    cells = [("grid.speedup_over_loop", case, k, 0.9 * k, 1.1 * k, "ratio") for k, case in enumerate(cases, 2)]
+    cells += [("grid.speedup_of_products_alone", case, 1.1 * k, k, 2 * k, "ratio") for k, case in enumerate(cases, 2)]
+    return pd.DataFrame(cells, columns=["name", "case", "value", "low", "high", "unit"])
+
+
 DRAWN = {
     "weight_matrices": lambda: figures.weight_matrices(matrices()),
     "norm_tails": lambda: figures.norm_tails({title: norms(weight) for title, weight in matrices().items()}),
@@ -77,6 +86,7 @@ DRAWN = {
     "stable_tails": lambda: figures.stable_tails([1.5, 2.0], 500, generator=gen()),
     "growth": lambda: figures.growth(costs()),
     "over_limits": lambda: figures.over_limits({"gpu-a": gpu_report(), "gpu-b": gpu_report("Other GPU", 2.0)}),
+    "over_loop": lambda: figures.over_loop(grids()),
     "controls": lambda: figures.controls(controlled(True, (1, 2))),
     "control_curves": lambda: figures.control_curves(controlled(True, (1, 2))),
 }
@@ -190,6 +200,19 @@ def test_every_case_is_a_point_over_its_limit_in_the_colour_of_its_noise():
     assert only.get_xlabel() == "step over its products"
     with pytest.raises(ValueError, match=r"^nothing was held against its limit"):
         figures.over_limits({"gpu-a": (machine, timed[timed["name"] == "growth.n"])})
+
+
+def test_every_grid_is_a_point_beside_the_loop_and_has_its_limit_as_a_ring():
+    (axis,) = figures.over_loop(grids()).axes
+    points = {float(bars.lines[0].get_xdata()[0]): bars.lines[0].get_color() for bars in axis.containers}
+    assert points == dict.fromkeys((2, 4), COLOURS["Type-I"]) | dict.fromkeys((3, 5), COLOURS["Type-II"])
+    rings = [line for line in axis.lines if line.get_markerfacecolor() == "none"]
+    assert [float(ring.get_xdata()[0]) for ring in rings] == pytest.approx([2.2, 3.3, 4.4, 5.5])
+    assert [text.get_text() for text in axis.texts] == ["Type-I: 2.0", "Type-II: 3.0", "Type-I: 4.0", "Type-II: 5.0"]
+    shapes = [text.get_text() for text in axis.get_yticklabels()]
+    assert shapes == ["ECG5000, full batch", "ECG5000, full batch\nevaluated every 10 steps"]
+    with pytest.raises(ValueError, match=r"^no grid was held against a loop: run `heavytail bench grid --json`$"):
+        figures.over_loop(costs())
 
 
 def test_the_pruned_picture_shows_the_columns_that_are_left():

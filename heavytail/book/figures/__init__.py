@@ -6,7 +6,7 @@ from heavytail.book.figures.controls import control_curves, controls
 from heavytail.book.figures.depths import curves_by_depth, loss_by_depth, pruning_by_depth
 from heavytail.book.figures.federated import accuracy_at_cap, accuracy_by_upload, ratio_by_clients
 from heavytail.book.figures.frontier import dose, frontier, strengths
-from heavytail.book.figures.performance import growth, over_limits
+from heavytail.book.figures.performance import growth, over_limits, over_loop
 from heavytail.book.figures.rooms import plan
 from heavytail.book.figures.shipping import accuracy_by_bytes, accuracy_by_time
 from heavytail.book.figures.style import style
@@ -63,6 +63,7 @@ __all__ = [
     "noise_types",
     "norm_tails",
     "over_limits",
+    "over_loop",
     "pairwise_correlation",
     "paths",
     "plan",

@@ -18,6 +18,7 @@ LIMITS = {  # a figure: its axes, and our goal
     "noise.over_copy": ("noise over a copy of the same bytes", "weights", 1.25),
     "step.over_matmul": ("step over its products", "networks", 1.15),
 }
+_LOOP = "grid.speedup_over_loop", "grid.speedup_of_products_alone"
 _TYPES = {"no noise": "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 _MARKERS = "osD^v"
 
@@ -42,6 +43,48 @@ def growth(figures: pd.DataFrame) -> Figure:
     panels[0, 0].set_ylabel("ms a step")
     panels[0, 0].legend()
     return figure
+
+
+def over_loop(figures: pd.DataFrame) -> Figure:
+    """How many times as fast as an ordinary loop a grid is: a point a case, in the colour of its noise.
+
+    Bars reach over rounds. A ring is the limit, a trainer that does nothing but matrix products. Raises ValueError
+    where no grid was held against a loop.
+    """
+    ours, limits = (figures[figures["name"] == name] for name in _LOOP)
+    if ours.empty:
+        raise ValueError("no grid was held against a loop: run `heavytail bench grid --json`")
+    shapes = {case: _shape(str(case)) for case in ours["case"]}
+    places = {shape: number for number, shape in enumerate(dict.fromkeys(shapes.values()))}
+    figure, axis = plt.subplots(figsize=(8.0, 0.9 + 0.75 * len(places)))
+    most = limits.set_index("case")["value"]
+    for row in ours.itertuples():
+        kind = next(word for word in _TYPES if word in str(row.case))
+        height = places[shapes[row.case]] + 0.36 * (list(_TYPES).index(kind) - 1.5)
+        colour = COLOURS[_TYPES[kind]]
+        spread = [[row.value - row.low], [row.high - row.value]]
+        axis.errorbar(row.value, height, xerr=spread, marker="o", markersize=6, color=colour, capsize=3)
+        label = f"{_TYPES[kind]}: {row.value:.1f}"
+        axis.annotate(label, (row.low, height), (-8, 0), textcoords="offset points", ha="right", va="center")
+        if row.case in most:
+            axis.plot(most[row.case], height, "o", markersize=10, markerfacecolor="none", markeredgecolor=colour)
+    axis.axvline(1, color="0.6", linewidth=1)
+    top = max(ours["high"].max(), limits["value"].max())
+    axis.set(xscale="log", xlim=(0.6, 1.3 * top), xlabel="times as fast as the loop", ylabel="on the shape of")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= 1.3 * top]
+    axis.set_xticks(ticks, list(map(str, ticks)))
+    axis.minorticks_off()
+    axis.set_yticks(list(places.values()), list(places))
+    axis.set_ylim(len(places) - 0.5, -0.5)
+    return figure
+
+
+def _shape(case: str) -> str:
+    """What a grid is trained on, in lines, without its noise and its number of runs."""
+    data, *rest = [part for part in case.split(", ") if part not in _TYPES and not part.endswith(" steps")]
+    looks = [part for part in case.split(", ") if part.startswith("evaluated every")]
+    batch = [part for part in rest if "batch" in part]
+    return "\n".join([f"{data.upper()}, {', '.join(batch)}", *looks])
 
 
 def over_limits(reports: Mapping[str, tuple[Mapping[str, Any], pd.DataFrame]]) -> Figure:
