@@ -4,9 +4,12 @@ forgives.
 Triton makes an argument that is 1 a constant, unless it is told not to. So each kernel is compiled as it is, and with
 every such argument as the constant 1.
 
-The first way of each kernel is compiled for as many warps as it is launched with, which a compiler has to get through.
-The others are compiled for many: with less to do in a thread their code is a quarter as long, and what Triton refuses
-it refuses before it shares the work out.
+The first way of each kernel of the package is compiled for as many warps as it is launched with, which a compiler has
+to get through. The others, and the kernels of the tests, are compiled for many: with less to do in a thread their code
+is a quarter as long, and what Triton refuses it refuses before it shares the work out.
+
+Every way of a kernel is compiled, the first of them both as it is and with the constants, the others in turn as one or
+the other; `make slow` compiles each as both.
 """
 
 from __future__ import annotations
@@ -40,10 +43,12 @@ TYPES = {
 Choices = Sequence[Mapping[str, Any]]  # constants by name, of each way in which a kernel is launched
 
 
-def compiled() -> None:
+def compiled(whole: bool) -> None:
     """Compile all kernels of the package and of the tests; in a process without the interpreter."""
-    for kernel, choices, types in _of_the_package() + _of_the_tests():
-        _compile(kernel, choices, TYPES | types)
+    for kernel, choices, types in _of_the_package():
+        _compile(kernel, choices, TYPES | types, {}, whole)
+    for kernel, choices, types in _of_the_tests():
+        _compile(kernel, choices, TYPES | types, {"num_warps": MANY}, whole)
     print("compiled")
 
 
@@ -75,16 +80,16 @@ def _of_the_tests() -> list[tuple[Any, Choices, dict[str, str]]]:
     return found
 
 
-def _compile(kernel: Any, choices: Choices, types: Mapping[str, str]) -> None:
+def _compile(kernel: Any, choices: Choices, types: Mapping[str, str], warps: Mapping[str, int], whole: bool) -> None:
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     names = kernel.arg_names
     free = [p.name for p in kernel.params if not p.do_not_specialize and types.get(p.name) == "i32"]
-    warps: dict[str, int] = {}  # as many as a launch has that names no number
-    for choice in choices:
-        for ones in ({}, dict.fromkeys(free, 1)) if free else ({},):
+    both: list[dict[str, int]] = [{}, dict.fromkeys(free, 1)] if free else [{}]
+    for number, choice in enumerate(choices):
+        for ones in both if whole or number == 0 else both[number % len(both) :][:1]:
             known = {**choice, **ones}
             signature = {name: "constexpr" if name in known else types[name] for name in names}
             source = ASTSource(kernel, signature, {(names.index(name),): value for name, value in known.items()})
@@ -93,9 +98,10 @@ def _compile(kernel: Any, choices: Choices, types: Mapping[str, str]) -> None:
             warps = {"num_warps": MANY}
 
 
-def test_the_kernels_are_compiled_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_kernels_are_compiled_for_a_gpu_that_is_not_here(whole: bool, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
-    command = [sys.executable, "-c", "import test_gpu_compiled as t; t.compiled()"]
+    command = [sys.executable, "-c", f"import test_gpu_compiled as t; t.compiled({whole})"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.stdout == "compiled\n", done.stderr[-3000:]
