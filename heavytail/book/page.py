@@ -81,6 +81,19 @@ def grouped(number: float) -> str:
     return f"{int(number):,}".replace(",", "\u00a0")
 
 
+def power(number: float, digits: int = 1) -> str:
+    """A number to so many digits, which a line does not break; a very large or very small one with a power of ten.
+
+    >>> power(0.00099996), power(1448, 2), power(2.36e-5, 2), power(4.1e5)
+    ('0.001', '1400', '2.4\\xa0·\\xa010⁻⁵', '4\\xa0·\\xa010⁵')
+    """
+    rounded = float(f"{number:.{digits}g}")
+    if not math.isfinite(rounded) or rounded == 0 or 1e-3 <= abs(rounded) < 1e5:
+        return f"{rounded:g}"
+    first, _, exponent = f"{rounded:.{digits - 1}e}".partition("e")
+    return f"{first}\u00a0·\u00a010{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
 def pages(root: Path) -> list[Path]:
     """The pages that `_toc.yml` lists, in the order of the book. Raises ValueError for one that is not there."""
     contents = need("yaml").safe_load((root / "_toc.yml").read_text(encoding="utf-8"))

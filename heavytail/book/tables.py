@@ -400,7 +400,11 @@ def _family(entry: Entry) -> str:
 
 
 def show(table: pd.DataFrame, caption: str = "") -> Html:
-    """A table as a page sets it: no index, short entries unbroken, texts free to wrap, the same HTML each time."""
+    """A table as a page sets it: no index, texts free to wrap, the same HTML each time.
+
+    Short entries are not broken, but for one with an interval or a range, which may stand below its number.
+    """
     page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
+    page = re.sub(r"<td>([^<\s]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)

@@ -114,7 +114,7 @@ def of_ecg5000():
         "fall_kept": percent(1 - strong.loc[lost, "pruning_ratio"].min()),
         "nearly_all": str((strong["pruning_ratio"] > 0.9).sum()),
         "nearly_all_fell": str((strong.loc[lost, "pruning_ratio"] > 0.9).sum()),
-        "loss_moves": f"{max(moves):.0e}",
+        "loss_moves": short(max(moves)),
     } | of_doses()
 
 
@@ -130,9 +130,9 @@ def of_doses():
         numbers[f"dose_{noise}"] = reach(moves, "{:+z.1f}")
         strongest = by_sigma[-1][1]
         numbers[f"dose_top_{noise}"] = percent(strongest["pruning_ratio"].median(), 0)
-        numbers[f"dose_plain_{noise}"] = f"{partner['train_loss'].median():.1g}"
+        numbers[f"dose_plain_{noise}"] = short(partner["train_loss"].median())
         if noise == "entrywise":
-            numbers["dose_loss_entrywise"] = f"{strongest['train_loss'].median():.1g}"
+            numbers["dose_loss_entrywise"] = short(strongest["train_loss"].median())
         if noise != "shared":
             for sums, column in ((whole, "test_accuracy"), (tenth, "test_accuracy_share_0.9")):
                 sums += [100 * (partner[column] - own[column]).median() for _, own in by_sigma]
@@ -160,6 +160,7 @@ def of_every_arm(name):
     largest = heavy.groupby(["noise", "alpha"])["sigma"].transform("max")
     bold = heavy[heavy["sigma"] == largest]
     ratios = bold.groupby(["noise", "alpha"])["pruning_ratio"].median()
+    cut = bold.groupby(["noise", "alpha"])[["test_accuracy", "test_accuracy_pruned"]].median().loc[ratios.idxmax()]
     lasso = wide[wide["group_lasso"] == wide["group_lasso"].max()]
     attacks = [column for column in table if column.startswith("test_accuracy_pgd_")]
     small = table[table["width"] == table["width"].max() / 10]
@@ -174,6 +175,8 @@ def of_every_arm(name):
         "plain_accuracy": percent(at_step["test_accuracy"].median()),
         "low": percent(ratios.min(), 0),
         "high": percent(ratios.max(), 0),
+        "furthest_before": percent(cut["test_accuracy"], 0),
+        "furthest_after": percent(cut["test_accuracy_pruned"], 0),
         "lasso": percent(lasso["pruning_ratio"].median()),
         "lasso_accuracy": percent(lasso["test_accuracy"].median()),
         "plain_tenth": percent(at_step["test_accuracy_share_0.9"].median()),
@@ -594,6 +597,17 @@ def power_of_ten(number):
     return f"{digits} · 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
+def short(number, digits=1):
+    """A number with so many digits, from 100 000 on and below a thousandth as 2\xa0·\xa010⁻⁵."""
+    number = float(f"{number:.{digits}g}")
+    if 1e-3 <= number < 1e5:
+        return f"{number:g}"
+    power = int(np.floor(np.log10(number)))
+    sign = "⁻" if power < 0 else ""
+    raised = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(digit)] for digit in str(abs(power)))
+    return f"{number / 10.0**power:.{digits - 1}f}\xa0·\xa010{sign}{raised}"
+
+
 def grouped(number):
     """A whole number with its thousands apart, which a line does not break."""
     return f"{number:,}".replace(",", "\u00a0")
@@ -650,7 +664,7 @@ def of_chaos():
         "repeats": str(distance["repeat"].nunique()),
         "reference": grouped(table["reference"].unique().item()),
         "bias": percent((gap / means["distance"]).max(), 0),
-        "correlation": f"{correlation.abs().max():.0e}",
+        "correlation": short(correlation.abs().max()),
     }
 
 
@@ -693,7 +707,7 @@ def of_discretisation():
         "finest": str(finest),
         "widest": str(n),
         "small": f"{64 ** (1.5 / 2 + 1):.0f}",
-        "million": f"{4096 ** (1.5 / 2 + 1):.1e}",
+        "million": short(4096 ** (1.5 / 2 + 1), 2),
     }
 
 
