@@ -24,6 +24,7 @@ def _authors(entry: Any) -> list[Any]:
 
 def add_style() -> None:
     """Makes `bibtex_default_style: heavytail` known: pybtex's plain one, with `labels`, and Ş sorted as S."""
+    from pybtex.backends.plaintext import Backend
     from pybtex.plugin import register_plugin
     from pybtex.style.formatting.plain import Style as Plain
     from pybtex.style.labels import BaseLabelStyle
@@ -43,3 +44,5 @@ def add_style() -> None:
         default_sorting_style = Sorting
 
     register_plugin("pybtex.style.formatting", "heavytail", Style, force=True)
+    # As installed, but at hand: every citation asks for it, and to look through all packages takes a tenth of a second.
+    register_plugin("pybtex.backends", "plaintext", Backend, force=True)

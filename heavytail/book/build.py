@@ -201,10 +201,14 @@ def _build(profile: str, root: Path) -> Path:
             return first
         start = time.monotonic()
         print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
-        forms = ("html", "singlehtml")
-        with children(len(forms)) as group:
-            whole, single = group.threads.map(lambda form: _jupyter_book(source, work / form, form, root, group), forms)
-        stamps.write_text(whole / single_page.NAME, single_page.of(single))
+        with children(2) as group:
+            pages_made, single_made = (
+                group.threads.submit(_jupyter_book, source, work / form, form, root, group)
+                for form in ("html", "singlehtml")
+            )
+            single = single_page.of(single_made.result())  # while the pages are being made, which takes longer
+            whole = pages_made.result()
+        stamps.write_text(whole / single_page.NAME, single)
         stamp.unlink(missing_ok=True)  # before the move: a stamp never stands beside pages that it was not made for
         in_place.put(whole, html, work)
         stamps.write_text(stamp, made_from)

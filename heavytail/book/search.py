@@ -12,12 +12,14 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from heavytail.lab.machine.files import write_atomically
 
 INDEX = "search-index.js"
+SILENT = "silent"  # the language in which Sphinx's own search finds no words
 #: Of Sphinx's own search; no page loads them.
 SPHINX = ("searchindex.js", "_static/searchtools.js", "_static/language_data.js")
 LOADED = re.compile(rf'<script src="[./]*(?:{"|".join(map(re.escape, SPHINX))})[^"]*"></script>\s*')
@@ -27,9 +29,12 @@ _OURS = f"""<link rel="stylesheet" href="_static/search.css">
 </head>"""
 
 # What a reader does not read: scripts, pictures, folded code, marks beside headings.
-_NO_TEXT = "script, style, svg, button, select, .headerlink, details.hide, .toctree-wrapper"
-_BLOCKS = "p, li, td, th, dt, dd, pre, div, caption, figcaption, .small, h1, h2, h3, h4, h5, h6, br"
-_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_NO_TEXT = {"script", "style", "svg", "button", "select"}
+_NO_TEXT_OF = {"headerlink", "toctree-wrapper"}
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
+_BLOCKS = {"p", "li", "td", "th", "dt", "dd", "pre", "div", "caption", "figcaption", "br", *_HEADINGS}
+_EMPTY = {"br", "img", "input", "hr", "wbr", "source", "col", "link", "meta", "area", "embed", "track"}  # have no end
+_NAMES = {"descclassname", "descname"}
 _SIGNS = {"le": "≤", "leq": "≤", "ge": "≥", "geq": "≥", "to": "→", "infty": "∞", "sqrt": "√", "sum": "∑", "cdot": "·"}
 
 
@@ -60,41 +65,124 @@ def read(page: str, address: str) -> Page | None:
     >>> found.title, found.sections
     ('Lévy', (Section(anchor='a', heading='Lévy', text='Jumps.'),))
     """
-    from bs4 import BeautifulSoup, SoupStrainer
-
-    article: Any = BeautifulSoup(page, "html.parser", parse_only=SoupStrainer("article"))
-    for tag in article.select(_NO_TEXT):
-        tag.decompose()
-    for tag in article.select("td"):
-        if not re.search(r"[^\W\d_]{3}", tag.get_text()):  # a number, a key
-            tag.decompose()
-    for tag in article.select(".math"):
-        tag.string = formula(tag.get_text())
-    for tag in article.select(_BLOCKS):
-        tag.insert(0, " ")
-        tag.append(" ")
-    reference = article.select_one("dl.py") is not None
-    sections = tuple(_sections(article))[::-1]
-    return Page(address, sections[0].heading, reference, sections) if sections else None
+    reader = _Reader()
+    reader.feed(page)
+    sections = tuple(Section(e.anchor, _plain(e.heading), _plain("".join(e.text))) for e in reader.sections if e.headed)
+    return Page(address, sections[0].heading, reader.reference, sections) if sections else None
 
 
-def _sections(article: Any) -> Iterator[Section]:
-    """From the last to the first; each is taken out of the tree, so that those around it keep what is their own.
+@dataclass(eq=False)
+class _Element:
+    """An open tag, and the text in it that is kept apart until its end; None where that is text of what is around."""
+
+    name: str
+    classes: frozenset[str] = frozenset()
+    place: str = ""  # its id
+    text: list[str] | None = None
+    raw: list[str] | None = None  # of a cell of a table, with formulas as they are written
+    headed: bool = False  # of a section: its heading was there
+    anchor: str = ""
+    heading: str = ""
+    names: list[str] | None = None  # of a heading: the names of a function
+
+
+class _Reader(HTMLParser):
+    """Goes once through a page; a tree of it would take ten times as long.
 
     A function or class of the reference is a place as a section is; what some lack, an anchor, is that around them.
     """
-    for tag in reversed(article.select("section, dl.py")):
-        if tag.name == "dl" and tag.find_parent("dl", class_="py") is not None:
-            continue  # a method
-        head = tag.find("dt" if tag.name == "dl" else _HEADINGS, recursive=False)
-        if head is None:
-            continue
-        anchor = head.get("id") or tag.get("id") or tag.find_parent("section")["id"]
-        names = "".join(name.get_text() for name in head.select(".descclassname, .descname"))
-        heading = _plain(names or head.get_text())
-        head.decompose()
-        yield Section(str(anchor), heading, _plain(tag.get_text()))
-        tag.decompose()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections: list[_Element] = []  # by their beginnings, also those that turn out to have no heading
+        self.reference = False
+        self._open: list[_Element] = []
+        self._unread = 0  # how many of the open ones lie in what is not read, which is the first of them
+        self._inside = False  # of the article
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "article":
+            self._inside = True
+        if not self._inside:
+            return
+        named = dict(attrs)
+        one = _Element(tag, frozenset((named.get("class") or "").split()), named.get("id") or "")
+        hidden = tag in _NO_TEXT or one.classes & _NO_TEXT_OF or (tag == "details" and "hide" in one.classes)
+        if self._unread or hidden:
+            if tag not in _EMPTY:
+                self._unread += 1
+                self._open.append(one)
+            return
+        around = self._open[-1] if self._open else None
+        if tag == "section" or (tag == "dl" and "py" in one.classes):
+            self.reference |= tag == "dl"
+            if tag == "section" or not any(e.name == "dl" and "py" in e.classes for e in self._open):  # no method
+                one.text = []
+                self.sections.append(one)
+        elif self._is_heading(tag, around):
+            one.text, one.names = [], []
+        elif tag == "td":
+            one.text, one.raw = [], []
+        elif "math" in one.classes or one.classes & _NAMES:
+            one.text = []
+        if tag in _EMPTY:
+            self._write(" " * (tag in _BLOCKS))
+            return
+        self._open.append(one)
+        if tag in _BLOCKS or "small" in one.classes:
+            self._write(" ")
+
+    def handle_data(self, data: str) -> None:
+        if self._inside and not self._unread:
+            self._write(data)
+            for one in self._open:
+                if one.raw is not None:
+                    one.raw.append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in (one.name for one in self._open):
+            while self._end().name != tag:
+                pass  # one without an end of its own
+        if tag == "article":
+            self._inside = False
+
+    def _is_heading(self, tag: str, around: _Element | None) -> bool:
+        """Whether this is the first heading right in a section, or the first name in an entry of the reference."""
+        if around is None or around.headed or around not in self.sections:
+            return False
+        return tag in _HEADINGS if around.name == "section" else tag == "dt"
+
+    def _write(self, text: str) -> None:
+        next((one.text for one in reversed(self._open) if one.text is not None), []).append(text)
+
+    def _end(self) -> _Element:
+        """Close the last open tag, and hand its text on if it is part of the text around."""
+        one = self._open.pop()
+        if self._unread:
+            self._unread -= 1
+            return one
+        text = "".join(one.text or ())
+        if one.names is not None:
+            around = self._open[-1]
+            outer = next((e.place for e in reversed(self._open[:-1]) if e.name == "section"), "")
+            around.headed, around.heading = True, "".join(one.names) or text
+            around.anchor = one.place or around.place or outer
+        elif one.raw is not None:
+            if re.search(r"[^\W\d_]{3}", "".join(one.raw)):  # not a number, a key
+                self._write(text)
+        elif "math" in one.classes:
+            self._write(f" {formula(text)} " if one.name in _BLOCKS else formula(text))
+        elif one.classes & _NAMES:
+            for head in self._open:
+                if head.names is not None:
+                    head.names.append(text)
+            self._write(text)
+        elif one.text is not None and not one.headed:
+            self.sections.remove(one)
+            self._write(text)
+        if one.name in _BLOCKS or "small" in one.classes:
+            self._write(" ")
+        return one
 
 
 def _plain(text: str) -> str:
@@ -142,6 +230,19 @@ def settle(out: Path, pages: Mapping[str, str]) -> None:
     page.write_text(html if INDEX in html else html.replace("</head>", _OURS, 1), "utf-8")
     for name in SPHINX:
         (out / name).unlink(missing_ok=True)
+
+
+def silence(app: Any) -> None:
+    """Sphinx's own index is thrown away, so no word of the pages is put into it: that would take it seconds."""
+    from sphinx.search import SearchLanguage
+
+    class Silent(SearchLanguage):
+        lang, language_name = SILENT, "Silent"
+
+        def split(self, input: str) -> list[str]:
+            return []
+
+    app.add_search_language(Silent)
 
 
 def in_order(root: str, inside: dict[str, list[str]]) -> Iterator[str]:

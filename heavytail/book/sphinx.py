@@ -33,6 +33,7 @@ MATHJAX_USED = ("tex-chtml.js", "output/chtml", "input", "a11y/assistive-mml.js"
 def setup(app: Any) -> dict[str, Any]:
     """What Sphinx calls."""
     bibliography.add_style()
+    search.silence(app)
     app.add_css_file("terms.css")
     app.add_js_file("terms.js", loading_method="defer")
     app.connect("config-inited", _settle)
@@ -95,6 +96,7 @@ def foot(runs: Sequence[stamps.Ran] = (), report: str = "") -> str:
 
 
 def _settle(app: Any, config: Any) -> None:
+    config.html_search_language = search.SILENT
     config.html_theme_options = {
         **config.html_theme_options,
         **buttons(repository(Path(app.srcdir))),
