@@ -202,11 +202,12 @@ def test_a_mixed_folder_of_studies_and_runs_can_be_read(tmp_path):
 def test_the_committed_tables_of_runs_read_as_one(folder, tmp_path):
     committed = sorted((Path(__file__).parents[2] / "data" / "results" / folder).glob("*.parquet"))
     runs = [path for path in committed if "quantity" not in parquet.read_schema(path).names]
-    for path in runs:  # some lack the columns that came after them
-        results.write_table(results.read_table(path), tmp_path / path.name)
+    read = {path: results.read_table(path) for path in runs}
+    for path, rows in read.items():  # some lack the columns that came after them
+        results.write_table(rows, tmp_path / path.name)
     together = pd.read_parquet(tmp_path)
-    assert list(together.columns) == list(results.read_table(runs[0]).columns)
-    assert list(together["key"]) == [key for path in runs for key in results.read_table(path)["key"]]
+    assert list(together.columns) == list(read[runs[0]].columns)
+    assert list(together["key"]) == [key for rows in read.values() for key in rows["key"]]
     assert [run.key for run in results.runs_of(together)] == list(together["key"])
 
 
