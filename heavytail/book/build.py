@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from heavytail.book import in_place, kernels, pdf, single_page, sphinx, stamps
+from heavytail.book import in_place, kernels, pdf, pictures, single_page, sphinx, stamps
 from heavytail.book.alone import alone
 from heavytail.book.children import Children, children
 from heavytail.book.children import run as run_child
@@ -128,7 +128,10 @@ def _contents(root: Path, profile: str) -> Iterator[tuple[Path, bytes]]:
                 raise ValueError(
                     f"book/{path.name} has not been run at profile {profile}: `run` comes before `assemble`"
                 )
-            yield path.with_suffix(".ipynb"), _relinked_notebook(notebook, run).encode()
+            text, files = _for_pages(notebook, run)
+            yield path.with_suffix(".ipynb"), text.encode()
+            for name, drawn in files.items():
+                yield root / "book" / "_static" / pictures.FOLDER / name, drawn.encode()
         elif path.suffix == ".md":
             yield path, relink(path.read_text(encoding="utf-8"), run).encode()
         elif path.suffix != ".ipynb":  # a notebook someone keeps beside its chapter would be a second page of that name
@@ -150,7 +153,8 @@ def relink(text: str, run: set[str]) -> str:
     return re.sub(r"(?<=[(<`/])([\w-]+)\.md(?=[)#>]|::)", target, text)
 
 
-def _relinked_notebook(path: Path, run: set[str]) -> str:
+def _for_pages(path: Path, run: set[str]) -> tuple[str, dict[str, str]]:
+    """An executed notebook as its page has it, and the files of its figures by their names."""
     import nbformat
 
     notebook: Any = nbformat.read(path, as_version=4)
@@ -163,7 +167,8 @@ def _relinked_notebook(path: Path, run: set[str]) -> str:
                 "code_prompt_show": f"Show {name}",
                 "code_prompt_hide": f"Hide {name}",
             }
-    return str(nbformat.writes(notebook)) + "\n"
+    files = pictures.taken_out(notebook, path.stem)
+    return str(nbformat.writes(notebook)) + "\n", files
 
 
 def build(profile: str = "quick", root: Path | None = None, *, as_pdf: bool = False) -> Path:

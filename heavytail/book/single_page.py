@@ -31,7 +31,7 @@ def of(folder: Path) -> str:
     (path,) = (folder / "book").glob("*.html")
     page: Any = BeautifulSoup(path.read_text("utf-8"), "html.parser")
     page.html["data-theme"] = "light"  # it has no switch
-    for tag in page.select(".bd-sidebar, .bd-header-article, .prev-next-area, template, dialog"):
+    for tag in page.select(".bd-sidebar, .bd-header-article, .prev-next-area, template, dialog, picture.dark, source"):
         tag.decompose()
     _take_in_styles(page, path)
     _take_in_scripts(page, path)

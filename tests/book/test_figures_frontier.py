@@ -17,7 +17,7 @@ from matplotlib.colors import same_color
 
 from heavytail import Run
 from heavytail.book import figures
-from heavytail.book.figures.style import COLOURS, alpha_colours
+from heavytail.book.figures.style import alpha_colours
 from heavytail.evidence import arms
 
 pytestmark = [
@@ -55,7 +55,7 @@ def test_every_noise_type_has_a_panel_with_the_references_and_its_own_arms():
     ]
     assert lines[0]["α = 1.5"].get_ydata().tolist() == pytest.approx([0.8 * k**0.05 for k in (0.1, 0.5, 1.0)])
     assert same_color(lines[1]["α = 1.9"].get_color(), alpha_colours([1.9])[1.9])
-    assert same_color(lines[1]["α = 2"].get_color(), COLOURS["Type-II"])
+    assert same_color(lines[1]["α = 2"].get_color(), alpha_colours([2])[2])
     assert lines[0]["small, from scratch"].get_ydata().tolist() == [0.85]
     assert all(axis.get_xlabel() for axis in figure.axes)
     (legend,) = figure.legends

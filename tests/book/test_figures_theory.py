@@ -19,7 +19,7 @@ from matplotlib.colors import same_color
 
 from heavytail import laws
 from heavytail.book import figures
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.style import COLOURS, GREY, SINGLE
 from heavytail.evidence import theorems
 from heavytail.lab import results
 from heavytail.lab.simulations import Chaos, Pruning
@@ -32,7 +32,6 @@ pytestmark = [
 ]
 
 QUICK = Path(__file__).resolve().parents[2] / "data" / "results" / "quick"
-GREY = COLOURS["none"]
 NOISES = {"Type-I": ([0.5, 0.4], [0.6, 0.3], [0.01, 0.02]), "Type-III": ([0.2], [0.25], [0.03])}
 
 
@@ -144,7 +143,7 @@ def test_a_particle_and_its_limit_are_drawn_side_by_side_and_named_once():
         for lines, values in ((ours, walk(steps)), (limits, walk(steps, seed=1))):
             assert np.array([line.get_ydata() for line in lines]) == pytest.approx(values.T.numpy())
             assert all(line.get_xdata() == pytest.approx(np.linspace(0, 2, steps + 1)) for line in lines)
-        assert [(line.get_color(), line.is_dashed()) for line in ours] == [("C0", False), ("C1", False)]
+        assert [(line.get_color(), line.is_dashed()) for line in ours] == [(colour, False) for colour in SINGLE[:2]]
         assert [(line.get_color(), line.is_dashed()) for line in limits] == [("black", True)] * 2
         assert axis.get_legend_handles_labels()[1] == ["particle", "limit"]
 

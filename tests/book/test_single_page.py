@@ -16,6 +16,8 @@ PAGE = """<html><head><link rel="stylesheet" href="../_static/a.css?v=1"><link r
 <a href="two.html#a">two</a> <a href="../book/index.html#top">up</a>
 <a href="gone.html">gone</a> <a href="https://a.org/#b">out</a>
 <div class="cell_output"><script>1 + 1</script><script src="../_static/a.js"></script></div>
+<picture class="drawn light"><source srcset="a-narrow.svg"><img src="../_static/a.svg" alt="B"></picture>
+<picture class="drawn dark"><source srcset="a-narrow-dark.svg"><img src="../_static/a-dark.svg" alt="B"></picture>
 <p>\\(x\\)</p></body></html>"""
 
 
@@ -45,6 +47,8 @@ def test_pictures_styles_and_formulas_are_inside_and_nothing_is_loaded(folder):
     assert [script.get_text() for script in page.find_all("script")] == [*own, formulas]
     assert page.find_all("link") == page.find_all(src=lambda src: src and not src.startswith("data:")) == []
     assert "elsewhere" not in page.get_text()
+    assert page.find_all("source") == []  # its figures are those for wide and light pages
+    assert [image["alt"] for image in page.find_all("img")] == ["A", "B"]
 
 
 def test_links_between_chapters_lead_to_places_in_the_file(folder):

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from heavytail import laws
-from heavytail.book.figures.style import COLOURS, alpha_colours
+from heavytail.book.figures.style import COLOURS, GROUND, alpha_colours
 from heavytail.evidence import averaged
 
 
@@ -63,7 +63,7 @@ def pruned_by_clients(ratios: pd.DataFrame, balance: Mapping[float, float], star
         axis.plot(ends, [rows["ratio"].iloc[0]] * 2, color=colour, linewidth=0.7)
         if ends[0] <= balance.get(alpha, 0) <= ends[1]:
             height = np.interp(np.log(balance[alpha]), np.log(rows["clients"]), rows["ratio"])
-            (mark,) = axis.plot([balance[alpha]], [height], "D", color="white", markersize=8, zorder=3)
+            (mark,) = axis.plot([balance[alpha]], [height], "D", color=GROUND, markersize=8, zorder=3)
             mark.set_markeredgecolor(colour)
     axis.plot(ends, [start] * 2, ":", color=COLOURS["none"], linewidth=1.2, label="start alone")
     axis.set_xscale("log", base=2)

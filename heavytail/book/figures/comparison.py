@@ -14,8 +14,8 @@ from torch import Tensor
 
 from heavytail import laws
 from heavytail.book.figures.depths import MARKERS
-from heavytail.book.figures.style import COLOURS
-from heavytail.book.figures.training import named_type
+from heavytail.book.figures.style import CLEAR, COLOURS, GREY, alpha_slots
+from heavytail.book.figures.training import named_type, thinned
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms
 from heavytail.evidence.intervals import median_interval
@@ -36,9 +36,8 @@ def kick_norms(
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4))
     for kind, values in norms.items():
         name, median = PAPER_TYPE[kind], float(values.median())
-        ranked = np.sort(values.numpy() / median)[::-1]
-        share = np.arange(1, len(ranked) + 1) / len(ranked)
-        left.loglog(ranked, share, color=COLOURS[name], linestyle=STYLES[kind], label=name)
+        ranked, drawn = np.sort(values.numpy() / median)[::-1], thinned(len(values))
+        left.loglog(ranked[drawn - 1], drawn / len(ranked), color=COLOURS[name], linestyle=STYLES[kind], label=name)
         x = np.geomspace(3, ranked[0], 50)
         if alpha < 2:
             law = laws.tail_constant(alpha, kind, inputs) * (x * median) ** -alpha
@@ -60,7 +59,7 @@ def kick_norms(
         )
     ends = np.array([every[0], every[-1]], dtype=float)
     for power, text in ((0.5, "$d^{1/2}$"), (1 / alpha, "$d^{1/\\alpha}$")):
-        right.loglog(ends, 0.5 * (ends / ends[0]) ** power, color="0.4", linestyle=":", linewidth=1)
+        right.loglog(ends, 0.5 * (ends / ends[0]) ** power, color=GREY, linestyle=":", linewidth=1)
         right.annotate(text, (ends[1], 0.5 * (ends[1] / ends[0]) ** power), xytext=(4, -4), textcoords="offset points")
     right.set(xlabel="weights of a neuron, $d$", ylabel="median norm of a kick at scale 1")
     return figure
@@ -102,7 +101,7 @@ def ratio_and_accuracy(panels: Mapping[str, pd.DataFrame]) -> Figure:
         for (name, alpha), rows in table.groupby(["type", "alpha"], dropna=False):
             marker = "x" if math.isnan(alpha) else marker_of[alpha]
             axis.plot(
-                rows["test_accuracy"], rows["pruning_ratio"], marker, color=COLOURS[name], markersize=4.5, alpha=0.7,
+                rows["test_accuracy"], rows["pruning_ratio"], marker, color=COLOURS[name], markersize=4.5, alpha=CLEAR,
                 zorder=3 if name == "none" else 2,
             )  # fmt: skip
         axis.set(title=title, xlabel="test accuracy", ylim=(0, 1.03))
@@ -111,7 +110,7 @@ def ratio_and_accuracy(panels: Mapping[str, pd.DataFrame]) -> Figure:
     for name in (name for name in COLOURS if name in present):
         axes[0][0].plot([], [], "x" if name == "none" else "o", color=COLOURS[name], label=name)
     for alpha, marker in marker_of.items():
-        axes[0][0].plot([], [], marker, color="0.35", markersize=4.5, linestyle="none", label=f"$\\alpha={alpha:g}$")
+        axes[0][0].plot([], [], marker, color=GREY, markersize=4.5, linestyle="none", label=f"$\\alpha={alpha:g}$")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(
         handles, labels, ncols=min(len(labels), 8), loc="outside upper center", columnspacing=1.0, handletextpad=0.1
@@ -128,21 +127,19 @@ def at_a_glance(panels: Mapping[str, pd.DataFrame]) -> Figure:
     figure, axes = _panels(panels, rows=2)
     for (above, below), (title, table) in zip(axes.T, panels.items(), strict=True):
         table = table.assign(score=arms.score(table))
-        alphas = sorted(table["alpha"].dropna().unique())
         for axis, column in ((above, "pruning_ratio"), (below, "score")):
+            slots = alpha_slots(axis, table["alpha"].dropna())
             for place, kind in enumerate(NOISES):
                 colour = COLOURS[PAPER_TYPE[kind]]
                 for alpha, values in table[table["noise"] == kind].groupby("alpha")[column]:
-                    interval, x = median_interval(values), alphas.index(alpha) + (place - 1) / 5
+                    interval, x = median_interval(values), slots[alpha] + (place - 1) / 5
                     axis.plot(x, interval.value, "o", markersize=4, label=PAPER_TYPE[kind], color=colour)
                     if math.isfinite(interval.high - interval.low):
                         axis.vlines(x, interval.low, interval.high, linewidth=1.2, color=colour)
             middle = table.loc[table["noise"].isna(), column].median()
             axis.axhline(middle, color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
-            axis.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
-            axis.set(ylim=(0, 1), xlim=(-0.5, len(alphas) - 0.5))
-        above.set_title(title)
-        below.set_xlabel("stability index $\\alpha$")
+            axis.set(ylim=(0, 1))
+        above.set(title=title, xlabel="")
     axes[0][0].set_ylabel("share pruned\nat squared error 0.1")
     axes[1][0].set_ylabel("test accuracy, mean\nover equal shares")
     labelled = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
@@ -169,7 +166,7 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
                     axis.plot(medians["path"], medians[column], "o-", markersize=4, color=COLOURS[name], label=name)
             axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
             if math.isfinite(norm := plain["norm_median"].median()):
-                axis.axvline(norm, color="0.4", linestyle=":", linewidth=1)
+                axis.axvline(norm, color=GREY, linestyle=":", linewidth=1)
             axis.set(xscale="log")
         above.set(title=title, ylim=(0, 1))
         below.set_xlabel("median norm of\nthe noise a neuron gets")

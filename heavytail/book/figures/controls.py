@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.style import CLEAR, COLOURS, FAINT, GREY, INK
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.lab.results import SHARES
 
@@ -21,7 +21,7 @@ def controls(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(8.0, 3.2), sharex=True, sharey=True)
     for axis, (name, heavy, light) in zip(axes, _noises(table), strict=True):
         for label, rows in _others(table):
-            _points(axis, rows, OTHERS[label], {"plain SGD": "k", "weight decay": "0.6"}.get(label, "0.35"), label)
+            _points(axis, rows, OTHERS[label], {"plain SGD": INK, "weight decay": FAINT}.get(label, GREY), label)
         for number, (_, rows) in enumerate(light.groupby("sigma")):
             _points(axis, rows, "x", COLOURS[name], "α = 2" if number == 0 else None)
         _points(axis, heavy, "D", COLOURS[name], f"α = {heavy['alpha'].iloc[0]:g}")
@@ -38,7 +38,7 @@ def control_curves(table: pd.DataFrame) -> Figure:
     for axis, (name, heavy, light) in zip(axes, _noises(table), strict=True):
         matched = light[light["sigma"] == light["sigma"].min()]
         for rows, kind, line, colour, label in (
-            (plain, "share", "-", "k", "plain SGD"),
+            (plain, "share", "-", INK, "plain SGD"),
             (matched, "share", "--", COLOURS[name], "α = 2, same kick"),
             (heavy, "random", ":", COLOURS[name], "pruned at random"),
             (heavy, "share", "-", COLOURS[name], f"α = {heavy['alpha'].iloc[0]:g}"),
@@ -71,5 +71,11 @@ def _others(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _points(axis: Axes, rows: pd.DataFrame, marker: str, colour: str, label: str | None) -> None:
     axis.plot(
-        rows["pruning_ratio"], rows["test_accuracy_pruned"], marker, color=colour, markersize=4, alpha=0.7, label=label
+        rows["pruning_ratio"],
+        rows["test_accuracy_pruned"],
+        marker,
+        color=colour,
+        markersize=4,
+        alpha=CLEAR,
+        label=label,
     )

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.style import CLEAR, COLOURS, GROUND
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import accuracy_curves
 from heavytail.evidence import depths
@@ -83,9 +83,9 @@ def _points(
     axis: Axes, rows: pd.DataFrame, shift: float, marker: str, colour: object, line: str, label: str, filled: bool
 ) -> None:
     look: dict[str, Any] = {"marker": marker, "color": colour, "markersize": 4.5} | (
-        {} if filled else {"markerfacecolor": "white"}
+        {} if filled else {"markerfacecolor": GROUND}
     )
-    axis.plot(rows["depth"] + shift, rows["value"], linestyle="none", alpha=0.75, zorder=3, **look)
+    axis.plot(rows["depth"] + shift, rows["value"], linestyle="none", alpha=CLEAR, zorder=3, **look)
     middle = rows.groupby("depth")["value"].median()
     axis.plot(middle.index + shift, middle, line, color=colour, linewidth=1.2)
     axis.plot([], [], linestyle=line, linewidth=1.2, label=label, **look)

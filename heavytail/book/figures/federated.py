@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS, alpha_colours
+from heavytail.book.figures.style import CLEAR, COLOURS, GREY, alpha_colours
 from heavytail.evidence import federated
 
 SPLITS = {"even": "even", "dirichlet": "skewed labels", "classes": "few classes"}
@@ -45,8 +45,8 @@ def accuracy_by_upload(rows: pd.DataFrame, title: str) -> Figure:
             here = (rows["clients"] == clients) & (rows["split"] == split)
             dots = capped[(capped["clients"] == clients) & (capped["split"] == split)]
             _curves(axis, rows[here], dots)
-            axis.axvline(federated.CAP, color="0.4", linewidth=0.8)
-            axis.axhline(wanted[clients, split], color="0.4", linewidth=0.8)
+            axis.axvline(federated.CAP, color=GREY, linewidth=0.8)
+            axis.axhline(wanted[clients, split], color=GREY, linewidth=0.8)
             axis.set(title=f"{clients} clients, {SPLITS[split]}", xscale="log")
     _frame(axes, rows, wanted)
     figure.suptitle(title, fontsize=11)
@@ -73,7 +73,7 @@ def accuracy_at_cap(capped: Mapping[str, pd.DataFrame], clients: int) -> Figure:
                 _KICKS if kicks else COLOURS["none"],
                 {"markerfacecolor": "none"} if kicks == "Gaussian" else {},
             )
-            axis.plot(own["accuracy"], [height] * len(own), "o", color=colour, markersize=3.5, alpha=0.55, **face)
+            axis.plot(own["accuracy"], [height] * len(own), "o", color=colour, markersize=3.5, alpha=CLEAR, **face)
             axis.plot([middle[name]], [height], "|", color=colour, markersize=12, markeredgewidth=2)
         axis.set_yticks(range(len(middle)), list(middle.index))
         axis.set(title=title, xlabel="test accuracy at the cap", ylim=(-0.7, len(middle) - 0.3))
@@ -92,7 +92,7 @@ def ratio_by_clients(last: pd.DataFrame) -> Figure:
         local, common = own[own["design"] == "local"], own[own["design"] == "common"]
         shift = 1.035 ** (place - 1.5)  # dots of several alphas would hide each other
         colour = colours[alpha]
-        axis.plot(local["clients"] * shift, local["pruning_ratio"], ".", color=colour, markersize=4, alpha=0.6)
+        axis.plot(local["clients"] * shift, local["pruning_ratio"], ".", color=colour, markersize=4, alpha=CLEAR)
         middle = local.groupby("clients")["pruning_ratio"].median()
         axis.plot(middle.index * shift, middle, "_", color=colour, markersize=11, markeredgewidth=2)
         law = {clients: federated.predicted(rows) for clients, rows in local.groupby("clients")}

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS, WIDE, alpha_colours
+from heavytail.book.figures.style import COLOURS, GREY, WIDE, alpha_colour
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms
 from heavytail.evidence.arms import DECAY, LASSO, PLAIN
@@ -16,7 +16,7 @@ from heavytail.evidence.experiments import most_accurate, outcomes, plain
 from heavytail.evidence.intervals import median_interval
 from heavytail.noise import NOISES
 
-REFERENCES = {PLAIN: ("0.35", "-"), DECAY: ("0.35", "--"), LASSO: ("0.35", ":")}
+REFERENCES = {PLAIN: "-", DECAY: "--", LASSO: ":"}
 GAUSSIAN = (0, (1, 1))
 
 
@@ -29,19 +29,15 @@ def frontier(points: pd.DataFrame, way: str = "pruned") -> Figure:
     figure, axes = plt.subplots(1, len(NOISES), figsize=(8.0, 3.6), sharey=True)
     shown = points[points["way"] == way]
     for axis, kind in zip(axes, NOISES, strict=True):
-        for arm, (grey, line) in REFERENCES.items():
-            _line(axis, shown[shown["arm"] == arm], grey, line, arm)
+        for arm, line in REFERENCES.items():
+            _line(axis, shown[shown["arm"] == arm], GREY, line, arm)
         small = points[points["way"] == "small"]
         if len(small):
-            axis.plot(small["kept"], small["accuracy"], "x", color="0.35", markersize=5, label="small, from scratch")
+            axis.plot(small["kept"], small["accuracy"], "x", color=GREY, markersize=5, label="small, from scratch")
         own = shown[shown["arm"].str.startswith(f"{kind}, ")]
         alphas = own["arm"].str.extract(r"α = (.+)$")[0].astype(float)
-        colours = alpha_colours(alphas[alphas < 2])
         for alpha in sorted(set(alphas)):
-            gaussian = alpha == 2
-            colour = COLOURS[PAPER_TYPE[kind]] if gaussian else colours[alpha]
-            name = "α = 2" if gaussian else f"α = {alpha:g}"
-            _line(axis, own[alphas == alpha], colour, GAUSSIAN if gaussian else "-", name)
+            _line(axis, own[alphas == alpha], alpha_colour(alpha), GAUSSIAN if alpha == 2 else "-", f"α = {alpha:g}")
         axis.set(title=PAPER_TYPE[kind], xlabel="share of units kept", xscale="log")
         axis.set_xticks([0.1, 0.2, 0.5, 1.0], ["0.1", "0.2", "0.5", "1"])
         axis.minorticks_off()
@@ -74,7 +70,7 @@ def strengths(search: pd.DataFrame, *, before: bool = False) -> Figure:
     for axis, name in ((left, judged), (right, "ratio")):
         axis.axhline(settings.loc[PLAIN, name], color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
         axis.set(xscale="log", xlabel="noise scale $\\sigma$")
-    left.axhline(settings.loc[PLAIN, judged] - arms.LOSS, color="0.4", linestyle=":", linewidth=1)
+    left.axhline(settings.loc[PLAIN, judged] - arms.LOSS, color=GREY, linestyle=":", linewidth=1)
     left.set_ylabel("accuracy before pruning" if before else "accuracy, mean over shares pruned")
     right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))
     left.legend(title=None)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from heavytail.book.figures.style import COLOURS, WIDE
+from heavytail.book.figures.style import COLOURS, FAINT, INK, WIDE
 
 AXES = {"n": "neurons $n$", "d": "inputs $d$", "runs": "runs at once"}
 LIMITS = {  # a figure: its axes, and our goal
@@ -36,9 +36,9 @@ def growth(figures: pd.DataFrame) -> Figure:
         rows = figures[figures["name"] == f"growth.{name}"]
         size = rows["case"].str.extract(r"= (\d+)")[0].astype(float)
         spread = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-        axis.errorbar(size, rows["value"], yerr=spread, marker="o", markersize=4, color="0.2", capsize=2)
+        axis.errorbar(size, rows["value"], yerr=spread, marker="o", markersize=4, color=INK, capsize=2)
         last = rows["value"].iloc[-1] / size.iloc[-1]
-        axis.plot(size, last * size, color="0.6", linestyle="--", label="linear")
+        axis.plot(size, last * size, color=FAINT, linestyle="--", label="linear")
         axis.set(xscale="log", yscale="log", xlabel=label)
     panels[0, 0].set_ylabel("ms a step")
     panels[0, 0].legend()
@@ -102,14 +102,14 @@ def over_limits(reports: Mapping[str, tuple[Mapping[str, Any], pd.DataFrame]]) -
         places: dict[str, int] = {}
         for number, (_, figures) in enumerate(reports.values()):
             _points(axis, figures[figures["name"] == name], _MARKERS[number % len(_MARKERS)], places)
-        axis.axvline(1, color="0.6", linewidth=1)
-        axis.axvline(goal, color="0.6", linewidth=1, linestyle=":")
+        axis.axvline(1, color=FAINT, linewidth=1)
+        axis.axvline(goal, color=FAINT, linewidth=1, linestyle=":")
         axis.set(xlabel=label, ylabel=shapes, yticks=list(places.values()), yticklabels=list(places))
         axis.set_ylim(len(places) - 0.5, -0.5)
     handles = {kind: Line2D([], [], marker="o", linestyle="", color=COLOURS[kind]) for kind in _TYPES.values()}
     if len(reports) > 1:
         for number, (machine, _) in enumerate(reports.values()):
-            shape = Line2D([], [], marker=_MARKERS[number % len(_MARKERS)], linestyle="", color="0.2")
+            shape = Line2D([], [], marker=_MARKERS[number % len(_MARKERS)], linestyle="", color=INK)
             handles[machine["device"]] = shape
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=len(handles))
     return figure

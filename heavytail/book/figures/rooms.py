@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 from heavytail.book import rooms
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.layouts import STAYS_WIDE
+from heavytail.book.figures.style import COLOURS, FAINT, GROUND, INK, TINT
 
 WIDTH = 10.0  # of the picture, inches
 FLOOR = 0.72  # height of one
@@ -26,7 +27,7 @@ def plan(found: Mapping[str, rooms.Room]) -> Figure:
     """
     floors, lines = rooms.floors(found), rooms.direct(found)
     places = _places(floors, lines)
-    figure, axis = plt.subplots(figsize=(WIDTH, FLOOR * len(floors)))
+    figure, axis = plt.subplots(figsize=(WIDTH, FLOOR * len(floors)), label=STAYS_WIDE)
     axis.set(xlim=(0, 1), ylim=(-0.6, len(floors) - 0.4))
     axis.axis("off")
     for name, target in sorted(lines):
@@ -34,12 +35,12 @@ def plan(found: Mapping[str, rooms.Room]) -> Figure:
         bend = min(BENDS, key=lambda bend: _hidden(places[target], places[name], bend, others))
         curve = f"arc3,rad={bend}"
         line = FancyArrowPatch(places[target], places[name], arrowstyle="-", connectionstyle=curve)
-        line.set(linewidth=0.8, color="0.55")
+        line.set(linewidth=0.8, color=FAINT)
         axis.add_patch(line)
     for name, (x, y) in places.items():
-        face = "#d5e8f5" if name in rooms.WINGS else "white"
+        face = TINT if name in rooms.WINGS else GROUND
         box = {"boxstyle": "round,pad=0.35", "facecolor": face, "edgecolor": COLOURS["Type-II"], "linewidth": 1.1}
-        axis.text(x, y, name, ha="center", va="center", fontsize=9, color="black", bbox=box, zorder=2)
+        axis.text(x, y, name, ha="center", va="center", fontsize=9, color=INK, bbox=box, zorder=2)
     return figure
 
 

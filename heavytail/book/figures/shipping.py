@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.style import CLEAR, COLOURS, GREY, INK
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms, shipping
 
-_GREY = {arms.PLAIN: "-", arms.DECAY: "--", arms.LASSO: ":"}
+_STYLES = {arms.PLAIN: "-", arms.DECAY: "--", arms.LASSO: ":"}
 _BELOW = 0.12  # of accuracy, below what is enough: what is worse is left out
 
 
@@ -34,12 +34,12 @@ def accuracy_by_bytes(files: Mapping[str, pd.DataFrame]) -> Figure:
                 axis.plot(middle["bytes"], middle["accuracy"], label=label, **look)
                 of_arm = (chosen["arm"] == rows["arm"].iloc[0]) & (chosen["strength"] == rows["strength"].iloc[0])
                 dots = chosen[of_arm & (chosen["way"] == way) & chosen["enough"]]
-                axis.plot(dots["bytes"], dots["accuracy"], ".", color=look["color"], markersize=4, alpha=0.6)
+                axis.plot(dots["bytes"], dots["accuracy"], ".", color=look["color"], markersize=4, alpha=CLEAR)
                 if label == arms.PLAIN:
                     ends = rows.groupby("units").agg(
                         x=("bytes", "median"), low=("accuracy", "min"), high=("accuracy", "max")
                     )
-                    axis.fill_between(ends["x"], ends["low"], ends["high"], color="0.35", alpha=0.12, linewidth=0)
+                    axis.fill_between(ends["x"], ends["low"], ends["high"], color=GREY, alpha=0.12, linewidth=0)
             _rivals(axis, own, "bytes")
             _frame(axis, own, f"{title}, {'pruned' if way == 'pruned' else 'pruned and tuned'}")
         panels[0].set_ylabel("test accuracy")
@@ -77,7 +77,7 @@ def _lines(rows: pd.DataFrame) -> Iterator[tuple[str, dict[str, object], pd.Data
     """The networks of each arm and strength, with its label and look."""
     for (arm, strength, noise), own in rows.groupby(["arm", "strength", "noise"], sort=False):
         most = strength == rows.loc[rows["arm"] == arm, "strength"].max()
-        look: dict[str, object] = {"color": "0.35", "linestyle": _GREY.get(arm, "-"), "linewidth": 1.8 if most else 0.8}
+        look: dict[str, object] = {"color": GREY, "linestyle": _STYLES.get(arm, "-"), "linewidth": 1.8 if most else 0.8}
         if noise:
             look["color"] = COLOURS[PAPER_TYPE[noise]]
         yield PAPER_TYPE[noise] if noise else str(arm), look, own
@@ -99,12 +99,12 @@ def _rivals(axis: Axes, own: pd.DataFrame, across: str, *, int8: bool = True) ->
         rows = own[own["way"] == way]
         if len(rows) and (int8 or way == "small"):
             middle = rows.groupby("width")[[across, "accuracy"]].median()
-            axis.plot(middle[across], middle["accuracy"], mark, color="black", markersize=6, label=label)
+            axis.plot(middle[across], middle["accuracy"], mark, color=INK, markersize=6, label=label)
 
 
 def _frame(axis: Axes, own: pd.DataFrame, title: str) -> None:
     least = shipping.target(own)
-    axis.axhline(least, color="0.4", linewidth=0.8)
+    axis.axhline(least, color=GREY, linewidth=0.8)
     axis.set(title=title, xscale="log", ylim=(least - _BELOW, own["accuracy"].max() + 0.01))
     low, high = axis.get_xlim()
     if high < 20 * low:  # too narrow for powers of ten
@@ -121,7 +121,7 @@ def _legend(figure: Figure, axes: np.ndarray) -> None:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
         if handle.get_linewidth() > 1 or handle.get_marker() != "None"
     }
-    order = [*_GREY, *(kind for kind in PAPER_TYPE.values() if kind in named)]
+    order = [*_STYLES, *(kind for kind in PAPER_TYPE.values() if kind in named)]
     labels = sorted(named, key=lambda label: order.index(label) if label in order else len(order))
     handles = [named[label] for label in labels]
     figure.legend(handles, labels, ncols=5, loc="outside upper center", columnspacing=1.2)

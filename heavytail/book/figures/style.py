@@ -1,31 +1,60 @@
-"""The one plotting style of the book: sizes, fonts, a colour a noise, a colour an alpha."""
+"""The one plotting style of the book: fonts, greys, a colour a noise, one scale of colours and axes for α."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import seaborn as sns
-from matplotlib import font_manager
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib import colormaps, font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-_HUES = sns.color_palette("colorblind")
-COLOURS = {"none": "0.35", "Type-I": _HUES[1], "Type-II": _HUES[0], "Type-III": _HUES[2]}
+from heavytail.book.figures.layouts import both
+
+# What is no data: on a dark page each is another grey of the same contrast, see `heavytail.book.dark`.
+INK, GREY, FAINT, BLANK, GROUND = "black", "#595959", "#808080", "#ededed", "white"
+# Each has a contrast of 4.5 on white at least, as a text must, and of 3 on a dark page, as pieces to touch need.
+COLOURS = {"none": GREY, "Type-I": "#b45f06", "Type-II": "#0173b2", "Type-III": "#017a58"}
+CLEAR = 0.75  # how much of its colour a point has that others show through: a contrast of 3 is left
+MARKED = "#c44e52"  # what a figure points at, where it is no noise
+TINT = "#d5e8f5"  # of a box
+SHADES = colormaps["RdBu_r"].resampled(11)  # of weights; few, or a picture of noise is a large file
+DEPTHS = LinearSegmentedColormap.from_list(
+    "depths", colormaps["YlGnBu"](np.linspace(0, 0.7, 40))
+)  # of a map; lines are seen
+# Of things that mean nothing by their colour, such as single neurons.
+SINGLE = ("#4c72b0", "#b8621b", "#3d8a50", "#c44e52", "#8172b3", "#937860", "#b8579c", "#6f6f6f")
 WIDE = (8.0, 3.2)  # inches: the text column of the book
+
+# From α = 2 to the heaviest tail of the book, palest to darkest; both ends are clear on white.
+_ALPHA, _LEAST = colormaps["magma"], 0.7
+_ORDERED = colormaps["YlGnBu"]  # for what is ordered and is no α
+ALPHA_LABEL = "stability index $\\alpha$"
+SLOTS = (1.5, 1.75, 1.9)  # what every axis of trained networks has a place for
 
 
 def style() -> None:
     """Set the book's plotting style; call once at the top of a chapter.
 
-    Figures become vector graphics without a background, so that a page's dark mode can turn them over, and the same
-    figure is the same text each time.
+    Figures become vector graphics without a background, each in two layouts, and the same figure is the same text each
+    time.
     """
     _own_fonts()
-    set_matplotlib_formats("svg", metadata={"Date": None})
+    set_matplotlib_formats()  # none of IPython's own
+    formatter = InteractiveShell.instance().display_formatter
+    if formatter is not None:
+        formatter.mimebundle_formatter.for_type(Figure, both)
     sns.set_theme(
         context="notebook",
         style="ticks",
+        palette=list(SINGLE),
         rc={
             "figure.dpi": 110,
             "savefig.dpi": 220,
@@ -41,7 +70,6 @@ def style() -> None:
             "figure.facecolor": "none",
             "axes.facecolor": "none",
             "legend.facecolor": "none",
-            "savefig.transparent": True,
             "svg.hashsalt": "heavytail",
         },
     )
@@ -60,7 +88,39 @@ def _own_fonts() -> None:
             font_manager.fontManager.addfont(path)
 
 
-def alpha_colours(alphas: Iterable[float]) -> dict[float, tuple[float, float, float]]:
-    """One colour an alpha, the heaviest tail darkest; the same colours in every plot of the same alphas."""
-    ordered = sorted(set(alphas))
-    return dict(zip(ordered, sns.color_palette("viridis", len(ordered) + 1), strict=False))
+def alpha_colour(alpha: float) -> str:
+    """The colour of a tail index everywhere in the book: the heavier the tail, the darker.
+
+    It goes by the root of `2 - alpha`, since most of the book's indices are near 2.
+
+    >>> alpha_colour(2.0), alpha_colour(1.5), alpha_colour(0.7)
+    ('#ef5d5e', '#6a1c81', '#140e36')
+    """
+    heavy = math.sqrt(min(1.0, max(0.0, (2 - alpha) / (2 - _LEAST))))
+    return to_hex(_ALPHA(0.66 - 0.56 * heavy))
+
+
+def alpha_colours(alphas: Iterable[float]) -> dict[float, str]:
+    """The colour of each of some tail indices, in order."""
+    return {alpha: alpha_colour(alpha) for alpha in sorted(set(alphas))}
+
+
+def ordered_colours(count: int) -> list[str]:
+    """Colours for so many ordered things that are no α, the last the darkest."""
+    return [to_hex(_ORDERED(0.6 + 0.4 * step / max(1, count - 1))) for step in range(count)]
+
+
+def alpha_slots(axis: Axes, alphas: Iterable[float]) -> dict[float, int]:
+    """Make the x axis one of tail indices side by side, the heaviest on the left; where each of them is.
+
+    SLOTS have a place on every such axis, so that figures of several data sets can be laid side by side.
+    """
+    ordered = sorted({*SLOTS, *map(float, alphas)})
+    axis.set_xticks(range(len(ordered)), [f"{alpha:g}" for alpha in ordered])
+    axis.set(xlim=(-0.5, len(ordered) - 0.5), xlabel=ALPHA_LABEL)
+    return {alpha: place for place, alpha in enumerate(ordered)}
+
+
+def alpha_axis(axis: Axes) -> None:
+    """Make the x axis one of all tail indices for which the laws of the book hold."""
+    axis.set(xlim=(1, 2), xticks=[1, 1.25, 1.5, 1.75, 2], xlabel=ALPHA_LABEL)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +13,22 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from heavytail import laws
-from heavytail.book.figures.style import COLOURS, WIDE, alpha_colours
+from heavytail.book.figures.style import (
+    CLEAR,
+    COLOURS,
+    DEPTHS,
+    GREY,
+    GROUND,
+    INK,
+    MARKED,
+    SINGLE,
+    WIDE,
+    alpha_axis,
+    alpha_colour,
+    alpha_colours,
+    ordered_colours,
+)
 from heavytail.evidence import theorems
-
-GREY = COLOURS["none"]
 
 
 def paths(panels: Mapping[str, Tensor], horizon: float = 1.0) -> Figure:
@@ -36,8 +48,8 @@ def coupled(panels: Mapping[str, tuple[Tensor, Tensor]], horizon: float = 1.0) -
     for axis, (title, (ours, limits)) in zip(axes[0], panels.items(), strict=True):
         time = np.linspace(0, horizon, len(ours))
         for k, (one, limit) in enumerate(zip(ours.T.numpy(), limits.T.numpy(), strict=True)):
-            axis.plot(time, one, color=f"C{k}", linewidth=1.2, label="particle" if k == 0 else None)
-            axis.plot(time, limit, color="black", linewidth=1, linestyle=(0, (3, 2)), label="limit" if k == 0 else None)
+            axis.plot(time, one, color=SINGLE[k % len(SINGLE)], linewidth=1.2, label="particle" if k == 0 else None)
+            axis.plot(time, limit, color=INK, linewidth=1, linestyle=(0, (3, 2)), label="limit" if k == 0 else None)
         axis.set(title=title, xlabel="time $t$", xlim=(0, horizon))
     axes[0][0].set_ylabel("one weight of a neuron")
     axes[0][-1].legend()
@@ -57,11 +69,10 @@ def power_laws(
     slope(α) of the theory and pass through the middle of the points. With `typical` the average is the geometric mean.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(8.0, 3.4), squeeze=False, sharey=True)
-    every = [alpha for rows, _, _ in panels.values() for alpha in rows["alpha"].unique()]
     for axis, (title, (rows, x, slope)) in zip(axes[0], panels.items(), strict=True):
         for (alpha, sigma), part in rows.groupby(["alpha", "sigma"]):
             averages = _averages(part, x, typical)
-            name, colour = _named(alpha, sigma, every)
+            name, colour = _named(alpha, sigma)
             axis.loglog(averages.index, averages, "o", markersize=4, color=colour, label=name)
             _dashed(axis, averages, slope(float(alpha)), colour)
         axis.set_xscale("log", base=2)
@@ -112,9 +123,9 @@ def pairwise_correlation(table: pd.DataFrame) -> Figure:
             cell = theorems.scaled(theorems.pair_correlation(some, table), width)
             cells.append((width * 1.07**k, cell.value, cell.low, cell.high))
         x, value, low, high = np.array(cells).T
-        name, colour = _named(alpha, sigma, table["alpha"])
+        name, colour = _named(alpha, sigma)
         axis.errorbar(x, value, [value - low, high - value], fmt="o", markersize=4, color=colour, label=name)
-    axis.axhline(0, color="black", linewidth=0.6)
+    axis.axhline(0, color=INK, linewidth=0.6)
     axis.set_xscale("log", base=2)
     axis.set(xlabel="width $n$", ylabel="$n$ × correlation of two neurons", ylim=(-1.5, 1.0))
     axis.legend(ncols=5, loc="upper center")
@@ -129,8 +140,8 @@ def misplaced_jump(time: Tensor, fine: Tensor, coarse: Mapping[int, Tensor]) -> 
     for (above, below), (steps, values) in zip(axes.T, coarse.items(), strict=True):
         held = np.append(values[:-1].numpy().repeat((len(fine) - 1) // steps), values[-1])
         above.plot(time, fine, color=GREY, linewidth=0.8, label="the path")
-        above.plot(time, held, color="C3", linewidth=1.3, drawstyle="steps-post", label="Euler, held")
-        below.fill_between(time, np.abs(fine.numpy() - held), color="C3", linewidth=0.3)
+        above.plot(time, held, color=MARKED, linewidth=1.3, drawstyle="steps-post", label="Euler, held")
+        below.fill_between(time, np.abs(fine.numpy() - held), color=MARKED, linewidth=0.3)
         above.set_title(f"$\\eta$ = 1/{steps}")
         below.set(xlabel="time $t$", xlim=(0, 1))
     axes[0][0].set_ylabel("one weight")
@@ -161,9 +172,9 @@ def laws_overlaid(table: pd.DataFrame) -> Figure:
         law = theorems.noise_law(rows)
         ranked = np.sort(theorems.rescaled(rows))
         share = np.arange(1, len(ranked) + 1) / len(ranked)
-        axis.plot(ranked, share, color=colours[alpha], linewidth=3.5, alpha=0.55, label="simulated")
+        axis.plot(ranked, share, color=colours[alpha], linewidth=3.5, alpha=CLEAR, label="simulated")
         x = np.geomspace(ranked[0] / 2, ranked[-1] * 1.5, 200)
-        axis.plot(x, law.cdf(x), color="black", linestyle="--", linewidth=1, label="limit law")
+        axis.plot(x, law.cdf(x), color=INK, linestyle="--", linewidth=1, label="limit law")
         apart = theorems.from_law(rows)
         axis.set(xscale="log", title=f"$\\alpha={alpha:g}$, {apart:.3f} apart", xlabel="$n^{2/\\alpha-1}$ error$^2$")
     axes[0][0].set_ylabel("share of matrices below")
@@ -177,7 +188,7 @@ def predicted_errors(table: pd.DataFrame, titles: Mapping[tuple[float, float, fl
     `titles` names the settings (spread, sigma, horizon) to show, in order. Dotted is the limit law of noise alone.
     """
     figure, axis = plt.subplots(figsize=(8.0, 3.6))
-    colours = plt.get_cmap("plasma")(np.linspace(0, 0.85, len(titles)))
+    colours = ordered_colours(len(titles))
     settings = dict(list(table.groupby(["spread", "sigma", "horizon"])))
     widths = np.unique(np.geomspace(table["width"].min(), table["width"].max(), 7).round().astype(int))
     for colour, (setting, title) in zip(colours, titles.items(), strict=True):
@@ -186,7 +197,7 @@ def predicted_errors(table: pd.DataFrame, titles: Mapping[tuple[float, float, fl
         axis.plot(medians.index, medians, "o", color=colour, markersize=5, label=title)
         axis.plot(widths, [theorems.predicted(rows, int(n), 0.5) for n in widths], color=colour, linewidth=1.2)
     alone = theorems.noise_law(table)
-    axis.plot(widths, [laws.pruning_error(alone, n) for n in widths], color="0.4", linewidth=1, linestyle=":")
+    axis.plot(widths, [laws.pruning_error(alone, n) for n in widths], color=GREY, linewidth=1, linestyle=":")
     axis.set_xscale("log", base=2)
     axis.set(xlabel="width $n$", ylabel="median relative error", ylim=(0, 1))
     axis.legend(ncols=2, loc="lower left")
@@ -205,7 +216,13 @@ def bounds(rows: pd.DataFrame) -> Figure:
         own = rows[rows["network"] == network]
         for alpha, colour in alpha_colours(rows["alpha"]).items():
             some = own[own["alpha"] == alpha]
-            look = {"color": colour, "markersize": 3, "alpha": 0.5, "label": f"$\\alpha={alpha:g}$", "rasterized": True}
+            look = {
+                "color": colour,
+                "markersize": 3,
+                "alpha": CLEAR,
+                "label": f"$\\alpha={alpha:g}$",
+                "rasterized": True,
+            }
             axis.loglog(some["error"], some["bound"], "o", **look)
         axis.plot(ends, ends, "--", color=GREY, linewidth=1)
         axis.set(title=network, xlabel="error after training", xlim=ends)
@@ -230,15 +247,17 @@ def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tu
     figure, axes = plt.subplots(1, 2, figsize=(8.0, 3.6))
     for axis, (ys, widths, ylabel, title) in zip(axes, panels, strict=True):
         shades = np.clip(widths, 0, 20)
-        image = axis.contourf(alphas, ys, shades, levels=np.linspace(0, 20, 41), cmap="viridis_r")
-        lines = axis.contour(alphas, ys, np.array(widths), levels=[2, 3, 4, 6, 9, 15], colors="white", linewidths=0.9)
-        axis.clabel(lines, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8)
-        axis.set(xlabel="stability index $\\alpha$", ylabel=ylabel, title=title)
+        image = axis.contourf(alphas, ys, shades, levels=np.linspace(0, 20, 41), cmap=DEPTHS)
+        lines = axis.contour(alphas, ys, np.array(widths), levels=[2, 3, 4, 6, 9, 15], colors=INK, linewidths=0.8)
+        axis.clabel(lines, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8.6)
+        alpha_axis(axis)
+        axis.set(ylabel=ylabel, title=title)
         for end in band:
-            axis.axvline(end, color="C3", linestyle="--", linewidth=1)
+            axis.axvline(end, color=MARKED, linestyle="--", linewidth=1)
     for alpha, keep, text in marks:
-        axes[0].plot(alpha, keep, "o", color="C3", markeredgecolor="white", markersize=6)
-        axes[0].annotate(text, (alpha, keep), (-7, 0), textcoords="offset points", ha="right", va="center", fontsize=8)
+        axes[0].plot(alpha, keep, "o", color=MARKED, markeredgecolor=GROUND, markersize=6)
+        named = text.replace(", ", ",\n")
+        axes[0].annotate(named, (alpha, keep), (-5, 3), textcoords="offset points", ha="right", fontsize=8.6)
     figure.colorbar(image, ax=axes, label="$\\log_{10}$ of the required width", ticks=range(0, 21, 5), shrink=0.9)
     return figure
 
@@ -258,9 +277,9 @@ def error_shares(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _named(alpha: float, sigma: float, every: Iterable[float]) -> tuple[str, object]:
-    """Name and colour of a setting among others."""
-    return (f"$\\alpha={alpha:g}$", alpha_colours(every)[alpha]) if sigma else ("$\\sigma=0$", GREY)
+def _named(alpha: float, sigma: float) -> tuple[str, str]:
+    """Name and colour of a setting."""
+    return (f"$\\alpha={alpha:g}$", alpha_colour(alpha)) if sigma else ("$\\sigma=0$", GREY)
 
 
 def _averages(rows: pd.DataFrame, x: str, typical: bool) -> pd.Series:

@@ -14,12 +14,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from heavytail import compress, noise, stable
-from heavytail.book.figures.style import COLOURS, WIDE
+from heavytail.book.figures.style import BLANK, CLEAR, COLOURS, SHADES, SLOTS, WIDE, alpha_colours, alpha_slots
 from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
 FEW = 12  # seeds, of which large points still stand side by side
 
-SHADES = plt.get_cmap("RdBu_r", 11)  # few, or a picture of noise is a large file
+
+def thinned(count: int) -> np.ndarray:
+    """Which ranks of so many are drawn on a logarithmic axis, from 1 on: where they are dense no more can be seen."""
+    return np.unique(np.geomspace(1, count, 2000).astype(int))
 
 
 def named_type(table: pd.DataFrame) -> pd.Series:
@@ -42,7 +45,7 @@ def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compre
         how = "none" if weight.numel() < 50_000 else "nearest"  # a pixel an entry, or else as many as the page shows
         for axis, picture in ((above, ranked), (below, pruned)):
             axis.imshow(_saturated(picture), aspect="auto", cmap=SHADES, vmin=-1, vmax=1, interpolation=how)
-            axis.set_facecolor("0.93")
+            axis.set_facecolor(BLANK)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         above.set_title(title)
@@ -92,15 +95,18 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
     noisy = table[table["noise"].notna()]
     noisy = noisy.assign(type=named_type(noisy), index=noisy["alpha"].map("{:g}".format))
     present = [name for name in COLOURS if name in set(noisy["type"])]
-    shared = {"x": "index", "y": "pruning_ratio", "hue": "type", "hue_order": present, "palette": COLOURS, "ax": axis}
+    order = [f"{alpha:g}" for alpha in sorted({*SLOTS, *noisy["alpha"]})]
+    shared = {"x": "index", "y": "pruning_ratio", "order": order, "hue": "type", "hue_order": present, "ax": axis}
+    shared["palette"] = COLOURS
     size = 4.5 if noisy["seed"].nunique() <= FEW else 2.8
-    sns.swarmplot(noisy, dodge=True, size=size, alpha=0.6, legend=False, **shared)
+    sns.swarmplot(noisy, dodge=True, size=size, alpha=CLEAR, legend=False, **shared)
     sns.pointplot(
         noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, estimator="median", **shared
     )
     plain = table.loc[table["noise"].isna(), "pruning_ratio"].median()
     axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
-    axis.set(xlabel="stability index $\\alpha$", ylabel="share pruned at squared error 0.1", ylim=(0, 1.03))
+    alpha_slots(axis, noisy["alpha"])
+    axis.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1.03))
     axis.legend(title=None, ncols=len(present) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
@@ -112,7 +118,7 @@ def loss_and_pruning(table: pd.DataFrame) -> Figure:
     table = table.assign(relative=table["train_loss"] / table["seed"].map(plain), type=named_type(table))
     for axis, column in ((left, "relative"), (right, "pruning_ratio")):
         for _, rows in table.sort_values("sigma").groupby("seed"):
-            axis.plot(rows["sigma"], rows[column], "o-", color=COLOURS["Type-I"], alpha=0.7, markersize=4)
+            axis.plot(rows["sigma"], rows[column], "o-", color=COLOURS["Type-I"], alpha=CLEAR, markersize=4)
         axis.set(xlabel="noise scale $\\sigma$")
     spread = max(0.05, float((table["relative"] - 1).abs().max()) * 1.2)
     left.set(ylabel="train loss over noiseless", ylim=(1 - spread, 1 + spread))
@@ -142,13 +148,13 @@ def noise_types(alpha: float, *, generator: torch.Generator, neurons: int = 60, 
 def stable_tails(alphas: Sequence[float], draws: int, *, generator: torch.Generator) -> Figure:
     """Left: running largest |X| of one sequence of draws an α. Right: share beyond x, with the law c x^(-α) dashed."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.0, 3.4))
-    hues = sns.color_palette("viridis", len(alphas))
     x = np.geomspace(3, 3e3, 50)
-    for alpha, hue in zip(alphas, hues, strict=True):
+    drawn = thinned(draws)
+    for alpha, hue in alpha_colours(alphas).items():
         size = stable.symmetric(alpha, draws, generator=generator).abs()
-        left.loglog(np.arange(1, draws + 1), size.cummax(0).values.numpy(), color=hue)
+        left.loglog(drawn, size.cummax(0).values.numpy()[drawn - 1], color=hue)
         ranked = np.sort(size.numpy())[::-1]
-        right.loglog(ranked, np.arange(1, draws + 1) / draws, color=hue, label=f"$\\alpha={alpha:g}$")
+        right.loglog(ranked[drawn - 1], drawn / draws, color=hue, label=f"$\\alpha={alpha:g}$")
         if alpha < 2:
             right.loglog(x, stable.tail_constant(alpha) * x**-alpha, color=hue, linestyle=":", linewidth=1)
     left.set(xlabel="draws so far", ylabel="largest $|X|$ so far")

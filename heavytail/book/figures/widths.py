@@ -7,10 +7,9 @@ from collections.abc import Iterable
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import COLOURS
+from heavytail.book.figures.style import CLEAR, COLOURS, INK, ordered_colours
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import accuracy_curves
 from heavytail.evidence.widths import limit_share
@@ -38,16 +37,16 @@ def pruning_by_width(table: pd.DataFrame, law: pd.DataFrame) -> Figure:
             shift = SHIFT ** (number - (len(present) - 1) / 2)
             middle = rows.groupby("width")["pruning_ratio"].median()
             look = {"color": COLOURS[name], "label": "no noise" if name == "none" else name}
-            axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=0.5)
+            axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=CLEAR)
             axis.plot(middle.index * shift, middle, "--" if name == "none" else "-", linewidth=1.6, **look)
             axis.plot(guess["width"] * shift, guess["predicted"], ":", color=COLOURS[name], linewidth=1.1)
         if "Type-I" in present and alpha < 2:
-            axis.plot(every, [limit_share(alpha, n) for n in every], color="black", linewidth=0.8)
+            axis.plot(every, [limit_share(alpha, n) for n in every], color=INK, linewidth=0.8)
         axis.set(title=f"$\\alpha={alpha:g}$", xlabel="width $n$", xscale="log", ylim=(0, 1.03))
     axes[0][0].set_ylabel("share pruned at error 0.1")
     handles, labels = axes[0][0].get_legend_handles_labels()
     for line, text, width in ((":", "start plus noise", 1.1), ("-", "limit law", 0.8)):
-        handles += axes[0][0].plot([], [], line, color="black", linewidth=width)
+        handles += axes[0][0].plot([], [], line, color=INK, linewidth=width)
         labels.append(text)
     figure.legend(handles, labels, ncols=len(labels), loc="outside upper center", columnspacing=1.2, handlelength=1.6)
     return figure
@@ -72,7 +71,7 @@ def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
     return figure
 
 
-def width_colours(widths: Iterable[int]) -> dict[int, tuple[float, float, float]]:
+def width_colours(widths: Iterable[int]) -> dict[int, str]:
     """One colour a width, the widest darkest."""
-    ordered = sorted({int(width) for width in widths}, reverse=True)
-    return dict(zip(ordered, sns.color_palette("viridis", len(ordered) + 1), strict=False))
+    ordered = sorted({int(width) for width in widths})
+    return dict(zip(ordered, ordered_colours(len(ordered)), strict=True))

@@ -7,6 +7,8 @@ import re
 import pytest
 import yaml
 
+from heavytail.book import dark
+
 from .conftest import PAGES, ROOT
 
 pytestmark = pytest.mark.pages
@@ -125,6 +127,28 @@ FIGURES = """() => {
     bare: bare.map((one) => one.getAttribute("alt") ?? one.outerHTML.slice(0, 200)),
   };
 }"""
+# The theme that each figure which is shown is drawn for; and, of those on a phone, how large they are on the screen and
+# whether they are wider than their place, which is fine where that scrolls.
+DRAWN_FOR = """() => [...document.querySelectorAll("picture.drawn")].filter((one) =>
+  one.querySelector("img").checkVisibility()).map((one) =>
+  one.classList.contains("dark") ? "dark" : "light")"""
+ON_A_PHONE = """async () => {
+  for (const fold of document.querySelectorAll("details:has(picture.drawn)")) fold.open = true;
+  const shown = [...document.querySelectorAll("picture.light img")];
+  await Promise.all(shown.map((one) => one.decode()));
+  return shown.map((one) => {
+    const place = one.closest(".output"), own = one.getBoundingClientRect(), box = place.getBoundingClientRect();
+    const scrolls = own.width > box.width + 1;
+    return {
+      file: one.currentSrc.split("/_static/")[1],
+      scale: own.width / one.naturalWidth,
+      scrolls,
+      inside: box.right <= innerWidth && (!scrolls || getComputedStyle(place).overflowX === "auto"),
+    };
+  });
+}"""
+# How many figures of a page a phone scrolls, since they have no panels that can be stacked. There may be fewer.
+WIDE_FIGURES = {"architecture": 4}
 MOST_WORDS, SCREEN = 60, 800
 
 
@@ -178,13 +202,29 @@ def test_a_page_is_readable_in_the_dark(opened):
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
     assert unreadable(page) == []  # nothing else depends on colours
+    assert page.evaluate(DRAWN_FOR) == ["dark"] * len(page.evaluate(DRAWN_FOR))
     page.emulate_media(color_scheme="light")
 
 
-def test_a_page_fits_a_phone(opened):
-    page = opened[1].page
+def test_a_page_fits_a_phone(opened, elsewhere):
+    name, seen = opened
+    page = seen.page
     page.set_viewport_size({"width": 375, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 375, page.evaluate(WIDE)
+    drawn = page.evaluate(ON_A_PHONE)
+    small = {one["file"]: size for one in drawn if (size := smallest_text(elsewhere / "_static", one)) < 11}
+    assert small == {}
+    assert [one["file"] for one in drawn if not one["inside"]] == []
+    wide = [one["file"] for one in drawn if one["scrolls"]]
+    assert len(wide) <= WIDE_FIGURES.get(name.removeprefix("book/").removesuffix(".html"), 0), wide
+
+
+def smallest_text(static, drawn):
+    """The size of a figure's smallest text on the screen, in pixels: matplotlib draws letters of 100 points, scaled."""
+    text = (static / drawn["file"]).read_text("utf-8")
+    scales = [float(scale) for scale in re.findall(r"scale\((0\.\d+) -0\.\d+\)", text)]
+    assert scales, drawn
+    return 100 * min(scales) * 4 / 3 * drawn["scale"]
 
 
 def unreadable(page, *, sampled=True):
@@ -316,13 +356,24 @@ def test_the_contents_show_the_parts_in_order_on_a_phone_too(front):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_the_theme_switch_turns_figures_over(front):
+def test_the_theme_switch_shows_figures_drawn_for_the_dark_and_paper_those_for_the_light(front):
     page = front.page
-    look = "() => getComputedStyle(document.querySelector('.cell_output img[src$=\".svg\"]')).filter"
-    assert page.evaluate(look) == "none"
+    count = page.locator("picture.drawn").count() // 2
+    assert count > 0
+    assert page.evaluate(DRAWN_FOR) == ["light"] * count
     page.evaluate("() => document.documentElement.dataset.theme = 'dark'")
-    assert "invert" in page.evaluate(look)
+    assert page.evaluate(DRAWN_FOR) == ["dark"] * count
+    of = "() => { const { filter, backgroundColor } = getComputedStyle(document.querySelector('picture.dark img'));"
+    assert page.evaluate(f"{of} return [filter, backgroundColor]; }}") == ["none", "rgba(0, 0, 0, 0)"]
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == rgb(dark.GROUND)
+    page.emulate_media(media="print")
+    assert page.evaluate(DRAWN_FOR) == ["light"] * count
+    page.emulate_media(media="screen")
     page.evaluate("() => document.documentElement.dataset.theme = 'light'")
+
+
+def rgb(colour):
+    return f"rgb({', '.join(str(int(colour[place : place + 2], 16)) for place in (1, 3, 5))})"
 
 
 def test_a_citation_can_be_copied(front):

@@ -1,0 +1,131 @@
+"""A figure as text, twice: as wide as the text column, and as a column of panels for a phone."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Container, Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator
+
+WIDE_TYPE, NARROW_TYPE = "image/svg+xml", "application/x-narrow-svg"
+STAYS_WIDE = "stays wide"  # the label of a figure that has no panels to stack; a phone scrolls it
+
+_NARROW = 3.45  # inches, 331 pixels: what a phone of 375 leaves a page for text
+_PANEL = 2.3  # inches, the height of a panel in a stack
+_SMALLEST = 8.6  # points, 11.5 pixels
+_LINE = {1: 32, 2: 14}  # letters of a label below a panel, by how many panels stand side by side
+_UP = 24  # letters of one beside it
+
+
+def both(
+    figure: Figure, include: Container[str] | None = None, exclude: Container[str] | None = None
+) -> Mapping[str, str]:
+    """What IPython shows of a figure: the wide SVG that every reader of notebooks knows, and the narrow one for pages.
+
+    The figure is stacked afterwards; it is made to be shown once.
+    """
+    shown = {WIDE_TYPE: svg(figure)}
+    if figure.get_label() != STAYS_WIDE:
+        stack(figure)
+        shown[NARROW_TYPE] = svg(figure)
+    return shown
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG without a date, the same text each time."""
+    made = io.BytesIO()
+    figure.savefig(made, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
+    return made.getvalue().decode()
+
+
+def stack(figure: Figure) -> None:
+    """Lay a figure out anew for a phone: its columns of panels below one another, two abreast where they are many.
+
+    A panel that begins a line gets the labels that it shared; legends that stood beside a single panel or above all
+    stand above, in as many lines as they need; no text is small.
+    """
+    panels = {
+        (spec.rowspan.start, spec.colspan.start): axis for axis in figure.axes if (spec := axis.get_subplotspec())
+    }
+    legends = list(figure.legends)
+    if len(panels) == 1:
+        legends += [legend for axis in panels.values() if (legend := axis.get_legend()) is not None]
+    for text in figure.findobj(Text):
+        text.set_fontsize(max(text.get_fontsize(), _SMALLEST))
+    height = _regrid(figure, panels)
+    figure.set_size_inches(_NARROW, height)
+    high = sum(_above(figure, legend) for legend in legends)
+    figure.set_size_inches(_NARROW, height + high / figure.dpi)
+
+
+def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
+    """Put panels by row and column into one column or two; the height of the figure without its legends, in inches."""
+    grid = panels[0, 0].get_gridspec()
+    assert grid is not None  # only a panel of a grid has a place
+    rows, columns = grid.get_geometry()
+    across = 2 if columns > 3 else 1
+    blocks = math.ceil(columns / across)
+    new = GridSpec(rows * blocks, across, figure=figure, height_ratios=np.tile(grid.get_height_ratios(), blocks))
+    for (row, column), axis in panels.items():
+        axis.set_subplotspec(new[column // across * rows + row, column % across])
+        if column % across == 0:
+            _label(axis, panels[row, 0])
+        axis.set_ylabel(_in_lines(axis.get_ylabel(), _UP))
+        axis.set_xlabel(_in_lines(axis.get_xlabel(), _LINE[across]))
+        axis.set_title(_in_lines(axis.get_title(), _LINE[across]))
+        low, high = axis.get_xlim()
+        if axis.get_xscale() == "log" and 2 < high / low < 100 and axis.xaxis.get_minorticklocs().size:
+            axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # or their numbers lie on one another
+    return float(figure.get_figheight()) if columns == 1 else _PANEL * rows * blocks
+
+
+def _label(axis: Axes, first: Axes) -> None:
+    """Give a panel the label and the numbers of the first in its row, which it shared so far."""
+    if not axis.get_ylabel():
+        axis.set_ylabel(first.get_ylabel())
+    if axis is not first and axis.get_shared_y_axes().joined(axis, first):
+        axis.tick_params(axis="y", which="both", labelleft=True)
+
+
+def _above(figure: Figure, legend: Legend) -> float:
+    """Put a legend above all panels, in so many columns as there is room for; its height in pixels."""
+    handles, labels = (
+        [handle for handle in legend.legend_handles if handle is not None],
+        [text.get_text() for text in legend.get_texts()],
+    )
+    legend.remove()
+    for most in range(min(len(labels), 4), 0, -1):
+        columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # lines of about one length
+        look: dict[str, Any] = {"ncols": columns, "columnspacing": 1.0, "handlelength": 1.5, "handletextpad": 0.4}
+        new = figure.legend(handles, labels, loc="outside upper center", **look)
+        box = new.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        new.remove()
+    return float(box.height)
+
+
+def _in_lines(text: str, length: int) -> str:
+    """A label in lines of about one length, of so many letters at most as far as it has spaces; formulas stay whole."""
+    lines: list[str] = []
+    even = _letters(text) / math.ceil(max(1, _letters(text)) / length) + 3
+    for word in re.split(r"[ \n](?=(?:[^$]*\$[^$]*\$)*[^$]*$)", text):
+        if lines and _letters(f"{lines[-1]} {word}") <= min(length, even):
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def _letters(text: str) -> int:
+    """About how many letters wide a text is, in which formulas may be."""
+    return len(re.sub(r"[${}^_]", "", re.sub(r"\\[a-z]+", "x", text)))

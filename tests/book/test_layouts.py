@@ -1,0 +1,103 @@
+"""Figures laid out for a phone: panels below one another, each with its own numbers, texts large and none cut off."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+
+from heavytail.book.figures import layouts
+
+pytestmark = pytest.mark.usefixtures("book_style")
+
+
+def panels(rows, columns, legend=True):
+    figure, axes = plt.subplots(rows, columns, figsize=(8.0, 3.2), sharey="row", sharex="col", squeeze=False)
+    for row, own in enumerate(axes):
+        for column, axis in enumerate(own):
+            axis.plot([0, 1], [row, row + 1], label=f"a line with a rather long name, {column}")
+            axis.set_title(f"{row}, {column}")
+            if row == rows - 1:
+                axis.set_xlabel("share pruned at squared error $0.1 \\cdot 1$")
+        own[0].set_ylabel(f"test accuracy after pruning, {row}")
+    axes[0][0].annotate("small", (0.5, 0.5), fontsize=5)
+    if legend:
+        handles = [axis.lines[0] for axis in axes[0]]
+        figure.legend(handles, [line.get_label() for line in handles], ncols=columns, loc="outside upper center")
+    return figure
+
+
+def places(figure):
+    """Titles of panels by their places, row and column, in what is drawn."""
+    figure.canvas.draw()
+    boxes = {axis.get_title(): axis.get_position() for axis in figure.axes}
+    lefts = sorted({round(box.x0, 1) for box in boxes.values()})
+    lines = sorted({round(box.y0, 3) for box in boxes.values()}, reverse=True)
+    return {title: (lines.index(round(box.y0, 3)), lefts.index(round(box.x0, 1))) for title, box in boxes.items()}
+
+
+def test_panels_of_a_row_stand_below_one_another_with_the_numbers_they_shared():
+    figure = panels(1, 3)
+    layouts.stack(figure)
+    assert places(figure) == {"0, 0": (0, 0), "0, 1": (1, 0), "0, 2": (2, 0)}
+    assert [axis.get_ylabel().replace("\n", " ") for axis in figure.axes] == ["test accuracy after pruning, 0"] * 3
+    assert all(any(tick.label1.get_visible() for tick in axis.yaxis.get_major_ticks()) for axis in figure.axes)
+    assert figure.get_figwidth() < 3.6  # of 375 pixels
+
+
+def test_rows_stay_together_and_many_columns_stand_two_abreast():
+    figure = panels(2, 4)
+    layouts.stack(figure)
+    assert places(figure) == {
+        **{"0, 0": (0, 0), "0, 1": (0, 1), "1, 0": (1, 0), "1, 1": (1, 1)},
+        **{"0, 2": (2, 0), "0, 3": (2, 1), "1, 2": (3, 0), "1, 3": (3, 1)},
+    }
+    shown = {
+        axis.get_title(): any(t.label1.get_visible() for t in axis.yaxis.get_major_ticks()) for axis in figure.axes
+    }
+    assert {title for title, own in shown.items() if own} == {"0, 0", "1, 0", "0, 2", "1, 2"}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (2, 4)])
+def test_no_text_is_small_or_cut_off(shape):
+    figure = panels(*shape)
+    layouts.stack(figure)
+    figure.canvas.draw()
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) * 4 / 3 > 11
+    (legend,) = figure.legends
+    boxes = [legend.get_window_extent(), *(axis.get_tightbbox() for axis in figure.axes)]
+    assert all(box.x0 > -2 and box.x1 < figure.bbox.width + 2 for box in boxes)
+    assert all(box.y0 > -2 and box.y1 < figure.bbox.height + 2 for box in boxes)
+    assert all(axis.get_position().height * figure.get_figheight() > 0.8 for axis in figure.axes)
+
+
+def test_a_legend_of_a_single_panel_goes_above_it():
+    figure = panels(1, 1, legend=False)
+    figure.axes[0].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    layouts.stack(figure)
+    figure.canvas.draw()
+    assert figure.axes[0].get_legend() is None
+    assert figure.legends[0].get_window_extent().y0 > figure.axes[0].get_window_extent().y1
+
+
+def test_ipython_gets_both_layouts_and_one_of_what_has_no_panels_to_stack():
+    shown = layouts.both(panels(1, 1))
+    assert shown.keys() == {layouts.WIDE_TYPE, layouts.NARROW_TYPE}
+    assert shown == layouts.both(panels(1, 1))
+    figure = panels(1, 1)
+    figure.set_label(layouts.STAYS_WIDE)
+    assert layouts.both(figure).keys() == {layouts.WIDE_TYPE}
+
+
+def test_a_cell_shows_a_figure_by_this_alone():
+    data, _ = InteractiveShell.instance().display_formatter.format(panels(1, 1))  # the fixture has set the style
+    assert data.keys() == {layouts.WIDE_TYPE, layouts.NARROW_TYPE, "text/plain"}
+    assert io.StringIO(data[layouts.WIDE_TYPE]).readline().startswith("<?xml")
