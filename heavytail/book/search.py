@@ -67,7 +67,9 @@ def read(page: str, address: str) -> Page | None:
     """
     reader = _Reader()
     reader.feed(page)
-    sections = tuple(Section(e.anchor, _plain(e.heading), _plain("".join(e.text))) for e in reader.sections if e.headed)
+    sections = tuple(
+        Section(e.anchor, _plain(e.heading), _plain("".join(e.text or ()))) for e in reader.sections if e.headed
+    )
     return Page(address, sections[0].heading, reader.reference, sections) if sections else None
 
 
