@@ -207,18 +207,20 @@ def _build(profile: str, root: Path) -> Path:
         start = time.monotonic()
         print(f"pages: jupyter-book builds {source.relative_to(root)} ...", flush=True)
         with children(2) as group:
-            pages_made, single_made = (
-                group.threads.submit(_jupyter_book, source, work / form, form, root, group)
-                for form in ("html", "singlehtml")
-            )
-            single = single_page.of(single_made.result())  # while the pages are being made, which takes longer
-            whole = pages_made.result()
+            pages_made = group.threads.submit(_jupyter_book, source, work / "html", "html", root, group)
+            single_made = group.threads.submit(_single_page, source, work / "singlehtml", root, group)
+            whole, single = pages_made.result(), single_made.result()
         stamps.write_text(whole / single_page.NAME, single)
         stamp.unlink(missing_ok=True)  # before the move: a stamp never stands beside pages that it was not made for
         in_place.put(whole, html, work)
         stamps.write_text(stamp, made_from)
     print(f"pages: built in {time.monotonic() - start:.1f} s", flush=True)
     return first
+
+
+def _single_page(source: Path, work: Path, root: Path, group: Children) -> str:
+    """The book in one page, put together while its pages are being made, which takes longer."""
+    return single_page.of(_jupyter_book(source, work, "singlehtml", root, group))
 
 
 def _jupyter_book(source: Path, work: Path, builder: str, root: Path, group: Children) -> Path:

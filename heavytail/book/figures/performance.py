@@ -68,7 +68,7 @@ def over_loop(figures: pd.DataFrame) -> Figure:
         axis.annotate(label, (row.low, height), (-8, 0), textcoords="offset points", ha="right", va="center")
         if row.case in most:
             axis.plot(most[row.case], height, "o", markersize=10, markerfacecolor="none", markeredgecolor=colour)
-    axis.axvline(1, color="0.6", linewidth=1)
+    axis.axvline(1, color=FAINT, linewidth=1)
     top = max(ours["high"].max(), limits["value"].max())
     axis.set(xscale="log", xlim=(0.6, 1.3 * top), xlabel="times as fast as the loop", ylabel="on the shape of")
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= 1.3 * top]
