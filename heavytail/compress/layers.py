@@ -96,7 +96,8 @@ def _made(name: str, options: _Options, weight: Tensor, bias: bool, axes: int | 
         return nn.GroupNorm(options["num_groups"], len(weight), options.get("eps", 1e-5), **where)
     if name == "aten.embedding.default" and weight.ndim == 2:
         padding = options.get("padding_idx", -1)
-        return nn.Embedding(weight.shape[0], weight.shape[1], padding if padding >= 0 else None, **where)
+        empty = weight.new_empty(weight.shape, device="meta")  # else torch draws one, and imports its compiler
+        return nn.Embedding(weight.shape[0], weight.shape[1], padding if padding >= 0 else None, _weight=empty)
     return None
 
 

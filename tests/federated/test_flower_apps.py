@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -217,38 +218,30 @@ def test_a_server_to_whom_nobody_comes_says_so():
         apps.server_app(task, gathering=0)(grid, context(PLAN))
 
 
-# Two processes of one import of torch: Flower reads the variables when it is imported.
+# Three processes of one import of torch: Flower reads the variables when it is imported, if it is there.
 APART = """
 import os, sys
-from heavytail import federated
-assert "flwr" not in sys.modules
-child = os.fork()
-if child == 0:
-    os.environ |= dict.fromkeys(("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED"), "1")
-else:
+import torch
+case = "nothing asked"
+for other in ("asked", "without Flower"):
+    if (child := os.fork()) == 0:
+        case = other
+        break
     assert os.waitpid(child, 0)[1] == 0
-"""
-TELEMETRY = """
-import socket
-from heavytail.federated import apps
-import flwr.app, flwr.clientapp, flwr.serverapp
-from flwr.supercore import telemetry
-print(os.environ["FLWR_TELEMETRY_ENABLED"], os.environ["RAY_USAGE_STATS_ENABLED"], telemetry.FLWR_TELEMETRY_ENABLED)
-"""
-
-
-def test_nothing_is_reported_to_anybody_unless_the_environment_asks_for_it(monkeypatch):
-    for name in ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED"):
-        monkeypatch.delenv(name, raising=False)
-    done = subprocess.run([sys.executable, "-c", APART + TELEMETRY], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["1 1 1", "0 0 0"]
-
-
-WITHOUT = """
-import sys
-sys.modules["flwr"] = None
+print("case:", case)
+if case == "asked":
+    os.environ |= dict.fromkeys(("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED"), "1")
+elif case == "without Flower":
+    sys.modules["flwr"] = None
 from heavytail import federated
 from heavytail.federated import apps
+if case != "without Flower":
+    import socket
+    import flwr.app, flwr.clientapp, flwr.serverapp
+    from flwr.supercore import telemetry
+    names = ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED")
+    print(*map(os.environ.get, names), telemetry.FLWR_TELEMETRY_ENABLED)
+    sys.exit()
 for make in (lambda: apps.client_app(None, None), lambda: apps.server_app(None)):
     try:
         make()
@@ -257,6 +250,19 @@ for make in (lambda: apps.client_app(None, None), lambda: apps.server_app(None))
 """
 
 
-def test_without_flower_the_apps_say_what_to_install_and_all_else_works():
-    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["heavytail.federated.apps needs flwr: pip install 'heavytail[federated]'"] * 2
+@pytest.fixture(scope="module")
+def said_apart():
+    """The lines that each case of APART prints."""
+    known = {k: v for k, v in os.environ.items() if k not in ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED")}
+    done = subprocess.run([sys.executable, "-c", APART], env=known, capture_output=True, text=True, check=True)
+    return {name: lines for name, *lines in map(str.splitlines, done.stdout.split("case: ")[1:])}
+
+
+def test_nothing_is_reported_to_anybody_unless_the_environment_asks_for_it(said_apart):
+    assert said_apart["nothing asked"] == ["0 0 0"]
+    assert said_apart["asked"] == ["1 1 1"]
+
+
+def test_without_flower_the_apps_say_what_to_install_and_all_else_works(said_apart):
+    sentence = "heavytail.federated.apps needs flwr: pip install 'heavytail[federated]'"
+    assert said_apart["without Flower"] == [sentence] * 2
