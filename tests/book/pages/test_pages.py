@@ -62,8 +62,10 @@ SAMPLE = """() => {
     const text = [...one.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
     const seen = one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
     if (!seen || !(text || one.matches("input, select, textarea"))) continue;
+    if (one.closest("mjx-assistive-mml")) continue; // a formula for those who hear it
     const { fontSize, fontWeight, textShadow, textDecoration, borderBottom } = getComputedStyle(one);
-    const own = [one.localName, look(one), fontSize, fontWeight, textShadow, textDecoration, borderBottom].join();
+    const link = one.closest("a") !== null;
+    const own = [link, look(one), fontSize, fontWeight, textShadow, textDecoration, borderBottom].join();
     sample.set(own, [sample.get(own)?.[0] ?? one, one]);
   }
   for (const one of [...sample.values()].flat()) one.setAttribute("data-sample", "");
@@ -73,15 +75,17 @@ SAMPLE = """() => {
 AXE = """async ([sampled, options]) => {
   const kept = new Set(), hulls = [];
   if (sampled) {
+    window.FontAwesome?.noAuto(); // it has drawn its icons, and would look through all that comes and goes
     for (const one of document.querySelectorAll("[data-sample]")) {
       for (let up = one; up && !kept.has(up); up = up.parentElement) kept.add(up);
     }
     for (const one of document.querySelectorAll("body *")) {
-      if (kept.has(one) || !kept.has(one.parentElement) || !one.firstElementChild) continue;
+      const token = one.parentElement.localName === "pre"; // of code, a colour each; its place colours no other
+      if (kept.has(one) || !kept.has(one.parentElement) || !(token || one.firstElementChild)) continue;
       if (one.querySelector("style, link")) continue;
-      const hull = one.cloneNode(false); // so that what is beside it keeps its place and its colours
+      const hull = token ? new Text() : one.cloneNode(false); // so that what is beside it keeps its place and colours
       const table = one.querySelector("table.dataframe"); // without one the theme gives a cell other colours
-      if (table) hull.append(table.cloneNode(false));
+      if (table && !token) hull.append(table.cloneNode(false));
       hulls.push([one, hull]);
       one.replaceWith(hull);
     }
@@ -227,10 +231,10 @@ def smallest_text(static, drawn):
     return 100 * min(scales) * 4 / 3 * drawn["scale"]
 
 
-def unreadable(page, *, sampled=True):
-    """Texts whose contrast is too low, and links that look like the text around them: of every look, or all of them."""
+def unreadable(page):
+    """Texts whose contrast is too low, and links that look like the text around them, of the sample."""
     page.evaluate(SAMPLE)
-    return found(page, sampled=sampled, runOnly=OF_TEXTS)
+    return found(page, sampled=True, runOnly=OF_TEXTS)
 
 
 def violations(page):
@@ -281,8 +285,9 @@ def test_what_axe_finds_is_seen_and_leaves_no_error_behind(plain):
     texts = "[...document.querySelectorAll('article p')].filter((one) => one.checkVisibility())"
     for place in ("0", f"{texts}.length - 1", f"Math.floor({texts}.length / 2)"):
         page.evaluate(f"() => {{ {texts}[{place}].style.color = '#eee'; }}")
-        for sampled in (True, False):
-            assert {rule for rule, *_ in unreadable(page, sampled=sampled)} == {"color-contrast"}, place
+        assert {rule for rule, *_ in unreadable(page)} == {"color-contrast"}, place
+        if place == "0":  # as among all texts
+            assert {rule for rule, *_ in found(page, runOnly=OF_TEXTS)} == {"color-contrast"}
         page.evaluate(f"() => {{ {texts}[{place}].style.color = ''; }}")
     page.evaluate("() => document.querySelector('article img').removeAttribute('alt')")
     assert {rule for rule, *_ in violations(page)} == {"image-alt"}
