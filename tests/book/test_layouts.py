@@ -11,6 +11,7 @@ mpl.use("Agg")
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from heavytail.book.figures import layouts
@@ -101,3 +102,34 @@ def test_a_cell_shows_a_figure_by_this_alone():
     data, _ = InteractiveShell.instance().display_formatter.format(panels(1, 1))  # the fixture has set the style
     assert data.keys() == {layouts.WIDE_TYPE, layouts.NARROW_TYPE, "text/plain"}
     assert io.StringIO(data[layouts.WIDE_TYPE]).readline().startswith("<?xml")
+
+
+def test_long_names_of_lines_leave_their_panel_room():
+    figure, axis = plt.subplots(figsize=(8.0, 4.0))
+    axis.set_yticks([0, 1], ["Gaussian common kicks, largest columns", "dense"])
+    layouts.stack(figure)
+    figure.canvas.draw()
+    assert axis.get_position().width > 0.35
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["Gaussian common kicks,\nlargest columns", "dense"]
+
+
+def test_a_point_with_its_bar_is_one_in_the_legend_too():
+    figure, axis = plt.subplots()
+    axis.errorbar([1], [2], [1], fmt="o", label="a point")
+    axis.legend()
+    layouts.stack(figure)
+    (marked,) = [line for line in figure.legends[0].findobj(Line2D) if line.get_marker() == "o"]
+    assert marked.get_linestyle() == "None"
+
+
+def test_logarithmic_axes_have_few_small_ticks_and_others_keep_theirs():
+    figure, (long, short, two) = plt.subplots(1, 3)
+    for axis, high in ((long, 1e5), (short, 30), (two, 1e5)):
+        axis.loglog([1, high], [1, 5])
+    two.set_xscale("log", base=2)
+    before = [axis.yaxis.get_minorticklocs().size for axis in (long, short, two)]
+    layouts.both(figure)
+    assert long.xaxis.get_minorticklocs().size == 0
+    assert {2.0, 5.0, 20.0} <= set(short.xaxis.get_minorticklocs()) <= {0.2, 0.5, 2.0, 5.0, 20.0, 50.0, 200.0, 500.0}
+    assert [axis.yaxis.get_minorticklocs().size for axis in (long, short, two)] == before

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 WIDE_TYPE, NARROW_TYPE = "image/svg+xml", "application/x-narrow-svg"
 STAYS_WIDE = "stays wide"  # the label of a figure that has no panels to stack; a phone scrolls it
@@ -33,11 +34,26 @@ def both(
 
     The figure is stacked afterwards; it is made to be shown once.
     """
+    _thin_out(figure)
     shown = {WIDE_TYPE: svg(figure)}
     if figure.get_label() != STAYS_WIDE:
         stack(figure)
         shown[NARROW_TYPE] = svg(figure)
     return shown
+
+
+def _thin_out(figure: Figure) -> None:
+    """Leave few of the small ticks of logarithmic axes: matplotlib takes more time for them than for all the rest."""
+    for axis in [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]:
+        if (span := _span(axis)) > 10:
+            axis.set_minor_locator(NullLocator() if span > 100 else LogLocator(subs=(2, 5)))
+
+
+def _span(axis: Axis) -> float:
+    """How many times its low end an axis reaches that is logarithmic to the base 10 and has small ticks; or else 1."""
+    low, high = sorted(axis.get_view_interval())
+    decimal = getattr(axis.get_transform(), "base", None) == 10
+    return float(high / low) if decimal and not isinstance(axis.get_minor_locator(), NullLocator) else 1.0
 
 
 def svg(figure: Figure) -> str:
@@ -82,8 +98,9 @@ def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
         axis.set_ylabel(_in_lines(axis.get_ylabel(), _UP))
         axis.set_xlabel(_in_lines(axis.get_xlabel(), _LINE[across]))
         axis.set_title(_in_lines(axis.get_title(), _LINE[across]))
-        low, high = axis.get_xlim()
-        if axis.get_xscale() == "log" and 2 < high / low < 100 and axis.xaxis.get_minorticklocs().size:
+        if isinstance(axis.yaxis.get_major_locator(), FixedLocator):  # its names may be words
+            axis.set_yticks(axis.get_yticks(), [_in_lines(one.get_text(), _UP) for one in axis.get_yticklabels()])
+        if 2 < _span(axis.xaxis) < 100:
             axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # or their numbers lie on one another
     return float(figure.get_figheight()) if columns == 1 else _PANEL * rows * blocks
 
@@ -98,10 +115,11 @@ def _label(axis: Axes, first: Axes) -> None:
 
 def _above(figure: Figure, legend: Legend) -> float:
     """Put a legend above all panels, in so many columns as there is room for; its height in pixels."""
-    handles, labels = (
-        [handle for handle in legend.legend_handles if handle is not None],
-        [text.get_text() for text in legend.get_texts()],
-    )
+    labels = [text.get_text() for text in legend.get_texts()]
+    drawn = dict(zip(*reversed(legend.axes.get_legend_handles_labels()), strict=True)) if legend.axes else {}
+    shown = zip(labels, legend.legend_handles, strict=True)
+    # Its own handles lack bars of errors.
+    handles = [drawn.get(label, handle) for label, handle in shown if handle is not None]
     legend.remove()
     for most in range(min(len(labels), 4), 0, -1):
         columns = math.ceil(len(labels) / math.ceil(len(labels) / most))  # lines of about one length
