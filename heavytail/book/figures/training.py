@@ -17,7 +17,7 @@ from heavytail import compress, noise, stable
 from heavytail.book.figures.style import BLANK, CLEAR, COLOURS, SHADES, SLOTS, WIDE, alpha_colours, alpha_slots
 from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
-FEW = 12  # seeds, of which large points still stand side by side
+FEW = 10  # seeds, of which large points still stand side by side, on a phone too
 
 
 def thinned(count: int) -> np.ndarray:
