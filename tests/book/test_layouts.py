@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import matplotlib as mpl
 
@@ -106,12 +107,14 @@ def test_a_cell_shows_a_figure_by_this_alone():
 
 def test_long_names_of_lines_leave_their_panel_room():
     figure, axis = plt.subplots(figsize=(8.0, 4.0))
-    axis.set_yticks([0, 1], ["Gaussian common kicks, largest columns", "dense"])
+    axis.set_yticks(range(14), ["dense"] + ["Gaussian common kicks, largest columns"] * 13)
     layouts.stack(figure)
     figure.canvas.draw()
     assert axis.get_position().width > 0.35
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    assert names == ["Gaussian common kicks,\nlargest columns", "dense"]
+    names = axis.get_yticklabels()
+    assert [label.get_text() for label in names[:2]] == ["dense", "Gaussian common kicks,\nlargest columns"]
+    boxes = [label.get_window_extent() for label in names]
+    assert all(above.y0 > below.y1 - 1 for below, above in pairwise(boxes))  # none lies on another
 
 
 def test_a_point_with_its_bar_is_one_in_the_legend_too():

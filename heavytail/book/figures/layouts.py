@@ -91,6 +91,7 @@ def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
     across = 2 if columns > 3 else 1
     blocks = math.ceil(columns / across)
     new = GridSpec(rows * blocks, across, figure=figure, height_ratios=np.tile(grid.get_height_ratios(), blocks))
+    broken = False
     for (row, column), axis in panels.items():
         axis.set_subplotspec(new[column // across * rows + row, column % across])
         if column % across == 0:
@@ -99,10 +100,14 @@ def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
         axis.set_xlabel(_in_lines(axis.get_xlabel(), _LINE[across]))
         axis.set_title(_in_lines(axis.get_title(), _LINE[across]))
         if isinstance(axis.yaxis.get_major_locator(), FixedLocator):  # its names may be words
-            axis.set_yticks(axis.get_yticks(), [_in_lines(one.get_text(), _UP) for one in axis.get_yticklabels()])
+            names = [_in_lines(one.get_text(), _UP) for one in axis.get_yticklabels()]
+            axis.set_yticks(axis.get_yticks(), names)
+            broken = broken or any("\n" in name for name in names)
         if 2 < _span(axis.xaxis) < 100:
             axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # or their numbers lie on one another
-    return float(figure.get_figheight()) if columns == 1 else _PANEL * rows * blocks
+    if columns > 1:
+        return _PANEL * rows * blocks
+    return float(figure.get_figheight()) * (1.5 if broken else 1.0)  # names of two lines want room
 
 
 def _label(axis: Axes, first: Axes) -> None:
