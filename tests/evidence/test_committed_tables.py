@@ -44,6 +44,7 @@ def grid_of(path):
     return DATA / "grids" / f"{path.stem}.toml"
 
 
+@cache
 def has_study(path):
     """Whether a table is of simulations: their grids name a study."""
     return "study" in tomllib.loads(grid_of(path).read_text("utf-8"))
@@ -73,9 +74,12 @@ def diverges(table):
     return ((table["activation"] == "relu") & table["trained"] & table["summed"]).to_numpy()
 
 
+read = cache(results.read_table)  # three tests are about each table
+
+
 @tables(simulated=False)
 def test_a_table_holds_exactly_the_runs_of_its_grid(path):
-    table = results.read_table(path)
+    table = read(path)
     assert results.runs_of(table) == read_grid(grid_of(path), path.parent.name)
     assert list(table["key"]) == [run.key for run in results.runs_of(table)]
     assert list(table.columns) == [field.name for field in fields(Run)] + list(results.COLUMNS)
@@ -86,7 +90,7 @@ def test_a_table_holds_exactly_the_runs_of_its_grid(path):
 
 @tables(simulated=True)
 def test_a_table_holds_exactly_the_simulations_of_its_grid(path):
-    table = results.read_table(path)
+    table = read(path)
     wanted = simulations.read_grid(grid_of(path), path.parent.name)
     assert simulations.simulations_of(table) == wanted
     assert list(table["key"].unique()) == [simulation.key for simulation in wanted]
@@ -98,7 +102,7 @@ def test_a_table_holds_exactly_the_simulations_of_its_grid(path):
 
 @tables(simulated=True)
 def test_a_table_of_simulations_has_every_number_of_every_repeat_once_and_finite_unless_all_is_broken(path):
-    table = results.read_table(path)
+    table = read(path)
     assert np.isfinite(table.loc[~diverges(table), "value"]).all()
     table = table[table["quantity"] != "reference_gap"].assign(repeats=lambda rows: rows.get("repeats", 1))
     numbers = table.groupby(["key", "quantity", "level"])
@@ -112,7 +116,7 @@ def test_a_table_of_simulations_has_every_number_of_every_repeat_once_and_finite
 @tables("quick", simulated=True)
 @pytest.mark.long
 def test_the_cheapest_simulation_of_a_quick_table_is_made_again_by_its_record(path):
-    table = results.read_table(path)
+    table = read(path)
     if "tune_steps" in table:
         pytest.skip("networks that see data are made again below")
     key = table.loc[table["seconds"].idxmin(), "key"]
