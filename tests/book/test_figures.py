@@ -252,7 +252,7 @@ def test_pruning_by_alpha_draws_a_point_a_run_and_the_plain_median_as_a_line():
     assert places == ["1.5", "1.75", "1.9"]  # one for each of the book's, drawn or not
     (dashed,) = [line for line in axis.lines if line.get_linestyle() == "--"]
     assert list(dashed.get_ydata()) == pytest.approx([0.1, 0.1])
-    assert dashed.get_label() == "no noise, 10%"
+    assert dashed.get_label() == "plain SGD, 10%"
 
 
 def test_loss_is_shown_over_the_noiseless_run_of_the_same_seed():

@@ -172,9 +172,9 @@ def test_ratio_by_kick_joins_the_medians_of_each_noise_over_the_length_of_its_pa
     median = noisy("shared", 1.75, 2)["pruning_ratio"]
     assert list(lines["Type-I"].get_ydata()) == pytest.approx([median, median])
     assert list(lines["Type-III"].get_xdata()) == pytest.approx([1.0])
-    assert list(lines["no noise"].get_ydata()) == pytest.approx([0.1, 0.1])
+    assert list(lines["plain SGD"].get_ydata()) == pytest.approx([0.1, 0.1])
     assert any(list(line.get_xdata()) == [1.0, 1.0] for line in above.get_lines())  # the norm of plain SGD
-    assert {line.get_label() for line in below.get_lines()} >= {"Type-I", "Type-III", "no noise"}
+    assert {line.get_label() for line in below.get_lines()} >= {"Type-I", "Type-III", "plain SGD"}
 
 
 def test_at_a_glance_has_the_median_of_each_noise_beside_plain_sgd_and_bars_where_seeds_are_enough():

@@ -91,7 +91,7 @@ def test_a_search_is_drawn_at_the_step_size_of_the_setting_that_was_chosen_and_r
     figure = figures.strengths(searched())
     figure.savefig(io.BytesIO(), dpi=50)
     left, right = figure.axes
-    assert sorted(name for name in named(left) if not name.startswith("_")) == ["Type-I", "Type-III", "no noise"]
+    assert sorted(name for name in named(left) if not name.startswith("_")) == ["Type-I", "Type-III", "plain SGD"]
     assert named(left)["Type-I"].get_ydata().tolist() == pytest.approx([0.899, 0.89])
     assert named(right)["Type-III"].get_ydata().tolist() == pytest.approx([0.03, 0.3])
     rings = [line for line in right.lines if line.get_fillstyle() == "none"]
@@ -131,11 +131,11 @@ def dosed(seeds):
 
 def test_a_dose_has_a_line_of_medians_a_noise_with_a_band_where_there_are_seeds_enough():
     left, right = figures.dose(dosed(7)).axes
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["Type-I", "Type-III", "no noise"]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["Type-I", "Type-III", "plain SGD"]
     assert named(left)["Type-I"].get_xdata().tolist() == [0.01, 0.1, 1.0]
     assert named(left)["Type-I"].get_ydata().tolist() == pytest.approx([0.901, 0.883, 0.703])
     assert named(right)["Type-III"].get_ydata().tolist() == pytest.approx([0.304, 0.313, 0.403])
-    assert named(left)["no noise"].get_ydata()[0] == pytest.approx(0.903)
+    assert named(left)["plain SGD"].get_ydata()[0] == pytest.approx(0.903)
     assert [len(axis.collections) for axis in (left, right)] == [2, 2]
     few = figures.dose(dosed(3))
     few.savefig(io.BytesIO(), dpi=50)

@@ -84,7 +84,7 @@ def test_pruning_by_width_draws_a_point_a_run_the_medians_and_both_predictions()
     plain = [line for line in second if same_color(line.get_color(), COLOURS["none"])]
     assert [line.get_linestyle() for line in plain] == ["None", "--", ":"]
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["no noise", "Type-I", "Type-II", "Type-III", "start plus noise", "limit law"]
+    assert texts == ["plain SGD", "Type-I", "Type-II", "Type-III", "start plus noise", "limit law"]
 
 
 def test_the_limit_law_is_not_drawn_at_alpha_two():

@@ -108,7 +108,9 @@ def ratio_and_accuracy(panels: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0][0].set_ylabel("share pruned at error 0.1")
     present = {name for table in panels.values() for name in named_type(table)}
     for name in (name for name in COLOURS if name in present):
-        axes[0][0].plot([], [], "x" if name == "none" else "o", color=COLOURS[name], label=name)
+        axes[0][0].plot(
+            [], [], "x" if name == "none" else "o", color=COLOURS[name], label="plain SGD" if name == "none" else name
+        )
     for alpha, marker in marker_of.items():
         axes[0][0].plot([], [], marker, color=GREY, markersize=4.5, linestyle="none", label=f"$\\alpha={alpha:g}$")
     handles, labels = axes[0][0].get_legend_handles_labels()
@@ -137,7 +139,7 @@ def at_a_glance(panels: Mapping[str, pd.DataFrame]) -> Figure:
                     if math.isfinite(interval.high - interval.low):
                         axis.vlines(x, interval.low, interval.high, linewidth=1.2, color=colour)
             middle = table.loc[table["noise"].isna(), column].median()
-            axis.axhline(middle, color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+            axis.axhline(middle, color=COLOURS["none"], linestyle="--", linewidth=1, label="plain SGD")
             axis.set(ylim=(0, 1))
         above.set(title=title, xlabel="")
     axes[0][0].set_ylabel("share pruned\nat squared error 0.1")
@@ -164,7 +166,7 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
                     # By sigma, since a run that stops early has a path of its own.
                     medians = rows.groupby("sigma")[["path", column]].median()
                     axis.plot(medians["path"], medians[column], "o-", markersize=4, color=COLOURS[name], label=name)
-            axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+            axis.axhline(plain[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="plain SGD")
             if math.isfinite(norm := plain["norm_median"].median()):
                 axis.axvline(norm, color=GREY, linestyle=":", linewidth=1)
             axis.set(xscale="log")

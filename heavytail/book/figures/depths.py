@@ -60,7 +60,7 @@ def _by_depth(table: pd.DataFrame, values: pd.Series, ylabel: str) -> Figure:
     plain = table[table["noise"].isna()]
     for axis, name in zip(axes[0], types, strict=False):
         own = table[table["type"] == name]
-        series = [("no noise", plain, "x", COLOURS["none"], "--")]
+        series = [("plain SGD", plain, "x", COLOURS["none"], "--")]
         series += [(label, rows, marker, COLOURS[name], "-") for label, rows, marker in _alphas(own)]
         for number, (label, rows, marker, colour, line) in enumerate(series):
             shift = 0.14 * (number - (len(series) - 1) / 2)

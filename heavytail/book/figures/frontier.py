@@ -68,7 +68,7 @@ def strengths(search: pd.DataFrame, *, before: bool = False) -> Figure:
                 axis.plot(middle.index, middle, "o-", markersize=4, label=PAPER_TYPE[kind], **look)
                 axis.plot(setting["sigma"], middle[setting["sigma"]], "o", markersize=11, fillstyle="none", **look)
     for axis, name in ((left, judged), (right, "ratio")):
-        axis.axhline(settings.loc[PLAIN, name], color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+        axis.axhline(settings.loc[PLAIN, name], color=COLOURS["none"], linestyle="--", linewidth=1, label="plain SGD")
         axis.set(xscale="log", xlabel="noise scale $\\sigma$")
     left.axhline(settings.loc[PLAIN, judged] - arms.LOSS, color=GREY, linestyle=":", linewidth=1)
     left.set_ylabel("accuracy before pruning" if before else "accuracy, mean over shares pruned")
@@ -98,7 +98,7 @@ def dose(table: pd.DataFrame) -> Figure:
             low, high = ([getattr(cell, end) for cell in cells.values()] for end in ("low", "high"))
             if np.isfinite([low, high]).all():
                 axis.fill_between(list(cells), low, high, color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(alone[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="no noise")
+        axis.axhline(alone[column].median(), color=COLOURS["none"], linestyle="--", linewidth=1, label="plain SGD")
         axis.set(xscale="log", xlabel="noise scale $\\sigma$")
     left.set_ylabel("accuracy, mean over shares pruned")
     right.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1))

@@ -104,7 +104,7 @@ def pruning_by_alpha(table: pd.DataFrame) -> Figure:
         noisy, dodge=0.53, linestyle="none", marker="_", markersize=16, errorbar=None, estimator="median", **shared
     )
     plain = table.loc[table["noise"].isna(), "pruning_ratio"].median()
-    axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"no noise, {plain:.0%}")
+    axis.axhline(plain, color=COLOURS["none"], linestyle="--", linewidth=1, label=f"plain SGD, {plain:.0%}")
     alpha_slots(axis, noisy["alpha"])
     axis.set(ylabel="share pruned at squared error 0.1", ylim=(0, 1.03))
     axis.legend(title=None, ncols=len(present) + 1, loc="lower center", bbox_to_anchor=(0.5, 1.0))

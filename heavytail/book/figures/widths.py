@@ -36,7 +36,7 @@ def pruning_by_width(table: pd.DataFrame, law: pd.DataFrame) -> Figure:
             )
             shift = SHIFT ** (number - (len(present) - 1) / 2)
             middle = rows.groupby("width")["pruning_ratio"].median()
-            look = {"color": COLOURS[name], "label": "no noise" if name == "none" else name}
+            look = {"color": COLOURS[name], "label": "plain SGD" if name == "none" else name}
             axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=CLEAR)
             axis.plot(middle.index * shift, middle, "--" if name == "none" else "-", linewidth=1.6, **look)
             axis.plot(guess["width"] * shift, guess["predicted"], ":", color=COLOURS[name], linewidth=1.1)
