@@ -93,8 +93,16 @@ def test_what_is_tied_stays_tied_and_hooks_and_notes_are_copied() -> None:
     assert copied(kept())[1].said.is_leaf  # without the graph
 
 
-def test_what_cannot_be_copied_is_named() -> None:
+def test_what_refers_to_the_layers_around_it_refers_to_their_copies() -> None:
+    model = nn.Sequential(nn.Sequential(Keeps(2, 2)), nn.Sequential(nn.Linear(2, 2)))
+    model[0][0].around = [model, model[0], model[1]]
+    new = copied(model)
+    assert all(a is b for a, b in zip(new[0][0].around, [new, new[0], new[1]], strict=True))
+
+
+@pytest.mark.parametrize("place", ["", "0"])
+def test_what_cannot_be_copied_is_named(place: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    model.held = threading.Lock()
+    model.get_submodule(place).held = threading.Lock()
     with pytest.raises(ValueError, match="a Sequential cannot be copied"):
         copied(model)

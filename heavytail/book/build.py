@@ -64,10 +64,9 @@ def _different(notebooks: Mapping[Path, Path], root: Path, how: str) -> dict[Pat
     """The pages whose notebooks give other outputs in a second run, with them; the others are stamped."""
     differ = {}
     with (
-        kernels.warm(len(notebooks), share_of_threads()) as found,
+        kernels.warm(len(notebooks), share_of_threads()) as environment,
         children(side_by_side(len(notebooks))) as group,
     ):
-        environment = share_of_threads() | found
         futures = {
             group.threads.submit(_compared, notebook, root, group, environment): page
             for page, notebook in notebooks.items()

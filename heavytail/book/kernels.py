@@ -43,21 +43,21 @@ INLINE = "module://matplotlib_inline.backend_inline"  # how a kernel shows figur
 
 @contextmanager
 def warm(count: int, environment: Mapping[str, str], imported: Sequence[str] = WARM) -> Iterator[dict[str, str]]:
-    """In the block kernels have `imported` these modules: what a process adds to its environment to be given one.
+    """In the block kernels have `imported` these modules: `environment` with what a process needs to be given one.
 
-    `environment` is that of the kernels as far as it is read when modules are imported, such as the number of threads.
-    Nothing is to be added where few kernels are to start (`count`), where processes are not forked, or where the path
+    It is that of the kernels as far as it is read when modules are imported, such as the number of threads.
+    Nothing is added where few kernels are to start (`count`), where processes are not forked, or where the path
     of a socket would be too long. Two blocks have two processes, whose hashes and addresses differ, so that a chapter
     that depends on these does not give the same outputs twice.
     """
     if count < FEWEST or not sys.platform.startswith("linux"):
-        yield {}
+        yield dict(environment)
         return
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kernels-", ignore_cleanup_errors=True)))
         address = folder / "door"
         if len(os.fsencode(address)) > LONGEST:
-            yield {}
+            yield dict(environment)
             return
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(os.fspath(address))
@@ -78,7 +78,7 @@ def warm(count: int, environment: Mapping[str, str], imported: Sequence[str] = W
         door = [sys.executable, "-I", "-S", kernel_door.__file__, str(address), "-f", "{connection_file}"]
         kernel.write_text(json.dumps({"argv": door, "display_name": "Python 3", "language": "python"}))
         found = os.pathsep.join(filter(None, [str(folder), os.environ.get("JUPYTER_PATH")]))
-        yield {"JUPYTER_PATH": found}
+        yield {**environment, "JUPYTER_PATH": found}
 
 
 def main(listener: socket.socket, imported: Sequence[str]) -> None:

@@ -156,10 +156,9 @@ def run_stale(profile: str, root: Path) -> list[Path]:
             stale.append((chapter, reason))
     reasons, failed = dict(stale), []
     with (
-        kernels.warm(len(stale), share_of_threads()) as found,
+        kernels.warm(len(stale), share_of_threads()) as environment,
         workers.processes(side_by_side(len(stale)), ("heavytail.book.run", "papermill")) as executor,
     ):
-        environment = share_of_threads() | found
         for number, (chapter, outcome) in enumerate(_each(executor, [chapter for chapter, _ in stale], environment), 1):
             print(f"  [{number:2}/{len(stale)}] {chapter.page.stem}: ran ({reasons[chapter]}), ", end="")
             if isinstance(outcome, ChapterFailed):

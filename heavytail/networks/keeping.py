@@ -41,13 +41,15 @@ def copied(model: nn.Module) -> nn.Module:
     """A copy in new memory, also of a network that keeps something of a call: without the graph that it came from."""
     memo: dict[int, Any] = {}
     met: set[int] = set()
-    for module in reversed(list(model.modules())):  # layers before what holds them
-        if _keeps_nothing(module):
-            memo[id(module)] = _layer(module, memo)
-        else:
-            kept = (value for value in _within(vars(module), met) if isinstance(value, Tensor) and not value.is_leaf)
-            memo |= {id(tensor): tensor.detach().clone() for tensor in kept}
     try:
+        for module in reversed(list(model.modules())):  # layers before what holds them
+            if id(module) in memo:  # copied with a layer that refers to it
+                continue
+            if _keeps_nothing(module):
+                _copy_layer(module, memo)
+            else:
+                tensors = (value for value in _within(vars(module), met) if isinstance(value, Tensor))
+                memo |= {id(tensor): tensor.detach().clone() for tensor in tensors if not tensor.is_leaf}
         return copy.deepcopy(model, memo)
     except TypeError as error:  # a lock or a file, say, that something in it holds
         raise ValueError(f"a {type(model).__name__} cannot be copied: {error}") from error
@@ -62,20 +64,20 @@ def _keeps_nothing(module: nn.Module) -> bool:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(map(_is_plain, value))
-    return type(value) in (bool, int, float, str, type(None)) or (type(value) in _EMPTY and not value)
+    return type(value) in (bool, int, float, str, type(None)) or _is_empty(value)
 
 
-_EMPTY = (dict, OrderedDict, set, list)
+def _is_empty(value: Any) -> bool:
+    return type(value) in (dict, OrderedDict, set, list) and not value
 
 
-def _layer(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """The copy of a layer that keeps nothing; `deepcopy` would spend its time on a dozen empty dictionaries."""
-    new = type(module).__new__(type(module))
+def _copy_layer(module: nn.Module, memo: dict[int, Any]) -> None:
+    """Copy a layer that keeps nothing into `memo`; `deepcopy` would spend its time on a dozen empty dictionaries."""
+    new = memo[id(module)] = type(module).__new__(type(module))
     for name, value in vars(module).items():
         if name in ("_parameters", "_modules"):
             value = type(value)((key, copy.deepcopy(part, memo)) for key, part in value.items())
-        vars(new)[name] = type(value)() if type(value) in _EMPTY and not value else value
-    return new
+        vars(new)[name] = type(value)() if _is_empty(value) else value
 
 
 def _within(value: Any, met: set[int]) -> Iterator[Any]:
