@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from heavytail import cli
-from heavytail.book import build, page, sockets, stamps
+from heavytail.book import build, kernels, page, sockets, stamps
 from heavytail.book.__main__ import main
 from heavytail.book.run import executed, run_all, run_one, share_of_threads
 
@@ -125,7 +125,10 @@ def test_a_cell_that_raises_is_named_and_the_former_notebook_stays(project: Path
 
 
 @pytest.mark.long
-def test_a_chapter_that_fails_leaves_the_others_done(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_chapter_that_fails_leaves_the_others_done(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "FEWEST", 5)  # these import nothing, and a warm kernel imports for ten seconds
     for name in ("two", "three"):
         (project / "book" / f"{name}.md").write_text(CHAPTER.replace("print(", f"assert width, '{name}'\nprint("))
     (project / "book" / "bad.md").write_text(CHAPTER.replace("print(", "raise OSError('no')\nprint("))
