@@ -345,12 +345,13 @@ def table_path(path: Path | str) -> Path:
 
 def _typed(table: pd.DataFrame) -> pa.Table:
     """The table with the type of every known column, and without what pandas alone would note about it."""
-    types = []
+    types, whole = [], {}
     for name in table.columns:
         kind = _TYPES[name] if name in _TYPES else pa.array(table[name], from_pandas=True).type
         types.append((name, pa.large_string() if pa.types.is_string(kind) or pa.types.is_null(kind) else kind))
         if pa.types.is_integer(kind):
-            table = table.assign(**{name: table[name].astype("Int64")})  # missing numbers made it floats or objects
+            whole[name] = table[name].astype("Int64")  # missing numbers made it floats or objects
+    table = table.assign(**whole)
     typed = pa.Table.from_pandas(
         table, schema=pa.schema(types), preserve_index=False, nthreads=1
     )  # forks want no threads
@@ -388,8 +389,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
 
 def _check_numbers(table: pd.DataFrame) -> None:
     """Raise ValueError for a column of text where numbers belong: pyarrow would read what looks like one."""
-    for name in table.columns:
-        if isinstance(table[name].dtype, pd.StringDtype) and _TYPES.get(name, pa.large_string()) != pa.large_string():
+    for name, kind in table.dtypes.items():
+        if isinstance(kind, pd.StringDtype) and _TYPES.get(name, pa.large_string()) != pa.large_string():
             raise ValueError(f"{name} is text")
 
 

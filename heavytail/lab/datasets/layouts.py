@@ -14,11 +14,13 @@ A data set that is another one split anew lies where that one lies: ecg5000-rand
 
 from __future__ import annotations
 
+import gzip
+import io
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -149,14 +151,21 @@ def digits(here: Path) -> Arrays:
     Its file is read without it: every process that trains on digits would import it for longer than it trains.
     """
     if (packed := here / "datasets" / "data" / "digits.csv.gz").is_file():
-        table = np.loadtxt(packed, delimiter=",")
-        x, y = table[:, :-1], table[:, -1].astype(np.int64)
+        x, y = _digits(packed.read_bytes())
     else:  # as another version may lay it out
         from sklearn.datasets import load_digits
 
         x, y = load_digits(return_X_y=True)
     x, test = x.astype(np.uint8), np.arange(len(y)) % 5 == 4
     return Arrays(x[~test], y[~test], x[test], y[test])
+
+
+@lru_cache(maxsize=1)
+def _digits(packed: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels of the file; to read its text takes longer than many a training of a sweep."""
+    with gzip.open(io.BytesIO(packed)) as text:
+        table = np.loadtxt(text, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64)
 
 
 def ucr(here: Path, official: Official) -> Arrays:
