@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ from heavytail.compress.calling import exact, moved, refuse_layers, refuse_quant
 from heavytail.compress.curves import by_kernel, check_criterion, check_whole, count, norms, units
 from heavytail.compress.following import follow
 from heavytail.compress.shrinking import heads_can_go
-from heavytail.networks import hidden_weights, output_weights, roles
+from heavytail.networks import hidden_weights, roles
 from heavytail.networks.calls import Params
 from heavytail.networks.keeping import copied
 from heavytail.noise.kinds import Unit, check_unit
+
+_WANTS_A_SHARE = "pruning at random wants a share of units: name keep= with generator="
 
 
 def order(weight: Tensor, unit: Unit = "filter", *, generator: torch.Generator | None = None) -> Tensor:
@@ -100,7 +102,7 @@ def prune(
     check_criterion(squared_error, keep)
     check_unit(unit)
     if generator is not None and keep is None:
-        raise ValueError("pruning at random wants a share of units: name keep= with generator=")
+        raise ValueError(_WANTS_A_SHARE)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise TypeError(f"generator= is a torch.Generator, got {type(generator).__name__}")
     if not isinstance(multiple_of, int) or isinstance(multiple_of, bool) or multiple_of < 1:
@@ -109,14 +111,8 @@ def prune(
         raise ValueError("coupled units are filters, seen while the model is called: pass sample=, and no other unit=")
     if not isinstance(model, nn.Module):
         raise TypeError(f"a network to prune is a torch.nn.Module, got {type(model).__name__}")
-    for name, p in model.named_parameters():
-        check_whole(repr(name), p)
-    refuse_quantised(model)
-    refuse_sparse(model)
-    known = roles.weights_of(model, sample)
-    hidden = roles.trained_or_all(known.hidden)
-    _some(model, hidden)
-    weights = _chosen(hidden, include, exclude)
+    known = _known(model, sample)
+    weights = _chosen(roles.trained_or_all(known.hidden), include, exclude)
     _check(weights, known.turned, squared_error is not None)
     layers = _coupled(model, sample, weights) if coupled else _alone(weights, unit)
     orders = [_order(layer, generator) for layer in layers] if not across_layers else []
@@ -124,7 +120,64 @@ def prune(
         orders, counts = _across(layers, squared_error, keep, generator)
     else:
         counts = [count(layer.sizes, squared_error=squared_error, keep=keep) for layer in layers]
-    pruned = model if inplace else copied(model)
+    return _without(model if inplace else copied(model), layers, orders, counts, unit, multiple_of)
+
+
+@torch.inference_mode(False)
+def prune_each(
+    model: nn.Module,
+    criteria: Iterable[tuple[float | None, float | None]],
+    *,
+    sample: Any = None,
+    unit: Unit = "filter",
+    seed: int | None = None,
+) -> Iterator[tuple[nn.Module, float]]:
+    """Copies of a model, each pruned by one squared error or kept share as `prune` does it, and its `pruning_ratio`.
+
+    criteria  (squared_error, keep), one of the two None
+    seed      that of `chance`: units go in random order, for kept shares only
+
+    The model is called once for all of them. What is raised is what `prune` raises.
+
+    >>> from heavytail import networks
+    >>> model = networks.fcn(20, width=100, depth=1, classes=3, generator=torch.Generator().manual_seed(0))
+    >>> [round(ratio, 2) for _, ratio in prune_each(model, [(0.1, None), (None, 0.5)])]
+    [0.14, 0.5]
+    """
+    known = _known(model, sample)
+    weights = roles.trained_or_all(known.hidden)
+    layers = _alone(weights, unit)
+    for squared_error, keep in criteria:
+        if seed is not None and keep is None:
+            raise ValueError(_WANTS_A_SHARE)
+        _check(weights, known.turned, squared_error is not None)
+        generator = chance(seed)
+        orders = [_order(layer, generator) for layer in layers]
+        counts = [count(layer.sizes, squared_error=squared_error, keep=keep) for layer in layers]
+        pruned = _without(copied(model), layers, orders, counts, unit)
+        yield pruned, _ratio(pruned, known)
+
+
+def _known(model: nn.Module, sample: Any) -> roles.Weights:
+    """What is known of the weights of a model that can be pruned."""
+    for name, p in model.named_parameters():
+        check_whole(repr(name), p)
+    refuse_quantised(model)
+    refuse_sparse(model)
+    known = roles.weights_of(model, sample)
+    _some(model, known.hidden)
+    return known
+
+
+def _without(
+    pruned: nn.Module,
+    layers: Sequence[_Layer],
+    orders: Sequence[Tensor],
+    counts: Sequence[int],
+    unit: Unit,
+    multiple_of: int = 1,
+) -> nn.Module:
+    """The model itself with so many units of each layer set to zero, the first in its order."""
     with torch.no_grad():
         for layer, first, number in zip(layers, orders, counts, strict=True):
             left = len(first) - number
@@ -301,10 +354,15 @@ def pruning_ratio(model: nn.Module, sample: Any = None) -> float:
     >>> round(pruning_ratio(prune(model, keep=0.1)), 3)
     0.9
     """
-    outputs, weights = output_weights(model, sample), hidden_weights(model, sample)
-    _some(model, weights)
-    total = sum(p.numel() for name, p in model.named_parameters() if p.ndim >= 2 and name not in outputs)
-    return sum(_zeroed(weight) for weight in weights.values()) / total
+    known = roles.weights_of(model, sample)
+    _some(model, known.hidden)
+    return _ratio(model, known)
+
+
+def _ratio(model: nn.Module, known: roles.Weights) -> float:
+    """The pruning ratio of a model, or of a copy of it, of whose weights this is known."""
+    total = sum(p.numel() for name, p in model.named_parameters() if p.ndim >= 2 and name not in known.outputs)
+    return sum(_zeroed(model.get_parameter(name)) for name in roles.trained_or_all(known.hidden)) / total
 
 
 def _check(weights: Mapping[str, Tensor], turned: Params, by_error: bool) -> None:

@@ -58,9 +58,10 @@ def output_weights(model: nn.Module, sample: Any = None) -> dict[str, nn.Paramet
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What is known of the hidden weights of a model, frozen ones too: they may be trained later."""
+    """What is known of the weights of a model; frozen hidden ones are among them, as they may be trained later."""
 
     hidden: dict[str, nn.Parameter]
+    outputs: dict[str, nn.Parameter]  # beside them: those of the output layers
     turned: calls.Params  # those whose rows are not their outputs
     padding: dict[nn.Parameter, int]  # the row of a table that is for padding
 
@@ -76,9 +77,11 @@ def weights_of(model: nn.Module, sample: Any) -> Weights:
     order = _calls(model, sample)
     used = calls.NONE.union(*(call.weights | call.inner for call in order))
     first = next((call.weights for call in order if call.convolution), calls.NONE)
-    hidden = used - _last(order) - first
+    last = _last(order)
+    hidden = used - last - first
     _refuse_parametrized(model, hidden)
     named = {name: p for name, p in model.named_parameters() if p in hidden}
+    outputs = {name: p for name, p in model.named_parameters() if p in last}
     remade = calls.NONE.union(*(call.weights for call in order if call.remade))
     for name, p in named.items():
         if p in remade:
@@ -94,7 +97,7 @@ def weights_of(model: nn.Module, sample: Any) -> Weights:
         for layer in model.modules()
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.padding_idx is not None
     }
-    return Weights(named, turned & hidden, rows)
+    return Weights(named, outputs, turned & hidden, rows)
 
 
 def _calls(model: nn.Module, sample: Any) -> list[Call]:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn.functional import cross_entropy
 
-from heavytail import compress, noise
+from heavytail import noise
 from heavytail.compress import shrinking
+from heavytail.compress.pruning import prune_each
 from heavytail.lab.engines.protocol import ROWS, Criterion, Measured, Pruned, Split, lowered, shorten
 from heavytail.networks import hidden_weights
 from heavytail.networks.keeping import copied
@@ -197,12 +198,8 @@ def _smaller(
 ) -> Iterator[tuple[Criterion, float, nn.Module]]:
     """The model pruned by each criterion, with its pruning ratio, and without its zero units where it is a chain."""
     first, shrinks = True, False
-    for criterion in criteria:
-        generator = compress.chance(chance)
-        sparse = compress.prune(
-            model, **criterion._asdict(), sample=networks.sample, unit=networks.unit, generator=generator
-        )
-        ratio = compress.pruning_ratio(sparse, networks.sample)
+    cut = prune_each(model, criteria, sample=networks.sample, unit=networks.unit, seed=chance)
+    for criterion, (sparse, ratio) in zip(criteria, cut, strict=True):
         small = sparse
         if first:  # it is held against the unshrunk network, those that follow have its form
             with suppress(ValueError):  # no chain: it is evaluated whole
