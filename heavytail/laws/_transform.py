@@ -24,6 +24,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(10)
 _HALF = 18.4 / 2  # exp(-18.4), 1e-8, is what the inversion is off by
 _AVERAGED = special.comb(11, np.arange(12)) / 2**11  # Euler's summation: the last partial sums, averaged
 _FEW, _MANY = 16, 2048  # terms of the sum
+_ROWS = 16  # at once: so many stay in the cache
 RAREST = 1e-6  # a probability closer to 0 or 1 than the inversion can tell
 
 
@@ -103,28 +104,58 @@ class Column:
         Of all entries for isotropic noise, of one for the others; a shared scalar counts √d times in it. Where x is
         large the integral over h is taken along a ray on which x is real, for along the axis it turns too fast.
         """
-        h, log_weight, entries = self._lengths
-        half = self.alpha / 2
-        start = (self.spread * h) ** 2
-        stable = (math.sqrt(2 * (self.inputs if self.noise == "shared" else 1)) * h) ** self.alpha
-        mass = np.exp(log_weight - h**2 / 2)
-        typical = np.interp(math.sqrt(entries), h, start), np.interp(math.sqrt(entries), h, stable)
         away, slope = np.empty_like(s), np.zeros_like(s)
-        for k, one in enumerate(s):  # one row at a time stays in the cache
-            size = abs(one)
-            if size * typical[0] + size**half * typical[1] > 2 * entries:
-                turn = (one.conjugate() / size) ** 0.5
-                of_start, of_noise = size * start, size**half * stable
-                left = np.exp(log_weight - (turn * h) ** 2 / 2 - of_start - of_noise) * turn**entries
-                away[k] = left.sum() - 1
-            else:
-                of_start, of_noise = one * start, one**half * stable
-                gone = _expm1(-of_start - of_noise) * mass
-                away[k] = gone.sum()
-                left = gone + mass
-            if slopes:
-                slope[k] = left @ (of_start + half * of_noise) / one
+        h, _, entries = self._lengths
+        of_start, of_noise = (float(np.interp(math.sqrt(entries), h, size)) for size in self._sizes)
+        turned = np.abs(s) * of_start + np.abs(s) ** (self.alpha / 2) * of_noise > 2 * entries
+        for rows, expected in ((np.flatnonzero(~turned), self._along_axis), (np.flatnonzero(turned), self._along_ray)):
+            for first in range(0, len(rows), _ROWS):
+                at = rows[first : first + _ROWS]
+                away[at], slope[at] = expected(s[at, None], slopes)
         return away, slope
+
+    def _along_axis(self, s: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | float]:
+        start, stable, mass = self._masses
+        power = s ** (self.alpha / 2)
+        grown = np.expm1(-(s.real * start + power.real * stable))
+        turn = s.imag * start + power.imag * stable
+        back = -2 * np.sin(turn / 2) ** 2  # cos - 1
+        back += grown * (1 + back)  # the real part of exp(-x) - 1 to a relative rounding
+        grown += 1
+        grown *= np.sin(turn)
+        away = back @ mass - 1j * (grown @ mass)
+        if not slopes:
+            return away, 0.0
+        back += 1
+        left = [back @ (mass * size) - 1j * (grown @ (mass * size)) for size in (start, stable)]
+        return away, left[0] + self.alpha / 2 * (power / s)[:, 0] * left[1]
+
+    def _along_ray(self, s: np.ndarray, slopes: bool) -> tuple[np.ndarray, np.ndarray | float]:
+        h, log_weight, entries = self._lengths
+        start, stable = self._sizes
+        size = np.abs(s)
+        power = size ** (self.alpha / 2)
+        turn = np.sqrt(s.conj() / size)
+        left = np.exp(log_weight - (turn * h) ** 2 / 2 - size * start - power * stable) * turn**entries
+        away = left.sum(1) - 1
+        if not slopes:
+            return away, 0.0
+        return away, (size[:, 0] * (left @ start) + self.alpha / 2 * power[:, 0] * (left @ stable)) / s[:, 0]
+
+    @cached_property
+    def _sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """What s and its power α/2 have for factors in x at the nodes."""
+        h, _, _ = self._lengths
+        stable = (math.sqrt(2 * (self.inputs if self.noise == "shared" else 1)) * h) ** self.alpha
+        return (self.spread * h) ** 2, stable
+
+    @cached_property
+    def _masses(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Those factors and the mass of the nodes, but of those that are lost in rounding."""
+        h, log_weight, _ = self._lengths
+        mass = np.exp(log_weight - h**2 / 2)
+        there = mass > 1e-22
+        return self._sizes[0][there], self._sizes[1][there], mass[there]
 
     @cached_property
     def _lengths(self) -> tuple[np.ndarray, np.ndarray, int]:
@@ -139,15 +170,8 @@ class Column:
         return h, np.log((half * _WEIGHTS).ravel()) + (entries - 1) * np.log(h) - constant, entries
 
 
-def _expm1(z: np.ndarray) -> np.ndarray:
-    """exp(z) - 1 to a relative rounding; NumPy's own loses digits near 0 for complex z."""
-    grown, half = np.expm1(z.real), np.sin(z.imag / 2)
-    back = -2 * half**2  # cos - 1
-    return grown * (1 + back) + back + 1j * (1 + grown) * np.sin(z.imag)
-
-
 def _log1p(z: np.ndarray) -> np.ndarray:
-    """log(1 + z) likewise, finite at -1 too."""
+    """log(1 + z) to a relative rounding, finite at -1 too."""
     size = np.maximum(np.abs(1 + z), 1e-300)
     near = np.where(size > 0.5, 2 * z.real + z.real**2 + z.imag**2, 0.0)
     return np.where(size > 0.5, np.log1p(near) / 2, np.log(size)) + 1j * np.arctan2(z.imag, 1 + z.real)
