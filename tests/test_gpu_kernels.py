@@ -196,11 +196,11 @@ def test_programs_make_whole_chunks_and_no_more_than_are_wanted(draws: int, chun
     whole = os.environ.get("TRITON_INTERPRET") == "1"  # an interpreter takes as long for few as for many
     assert gpu._grid(weights, 9 * chunk, draws) == (((1, 3), 8192) if whole else ((18, 3), 256))
     for interpreted, wanted in (
-        (False, [((2, 3), 256), ((2, 3), 256), ((4, 3), 256), ((200, 3), 256)]),
-        (True, [((1, 3), 512), ((1, 3), 512), ((1, 3), 1024), ((4, 3), 2**14)]),
+        (False, [((2, 3), 256), ((2, 3), 256), ((4, 3), 256), ((600, 3), 256)]),
+        (True, [((1, 3), 512), ((1, 3), 512), ((1, 3), 1024), ((3, 3), 2**16)]),
     ):
         monkeypatch.setattr(gpu, "INTERPRETED", interpreted)
-        assert [gpu._grid(weights, count, draws) for count in (1, chunk, chunk + 1, 100 * chunk)] == wanted
+        assert [gpu._grid(weights, count, draws) for count in (1, chunk, chunk + 1, 300 * chunk)] == wanted
 
 
 def test_programs_of_shared_kicks_have_a_part_of_each_of_their_units(monkeypatch) -> None:

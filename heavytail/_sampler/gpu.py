@@ -25,7 +25,7 @@ from heavytail._sampler.philox import CHUNK
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 BLOCK = 256  # ciphers a program makes at a time
-INTERPRETED_BLOCK = 2**14  # at most: an interpreter takes as long for few as for many
+INTERPRETED_BLOCK = 2**16  # at most: an interpreter takes as long for few as for many
 WIDE, INTERPRETED_WIDE = 2**7, 2**12  # weights of a unit that a program adds a shared draw to at a time, at most
 TILE, INTERPRETED_TILE = 2**11, 2**20  # weights of all its units
 LARGEST_RADIUS = 1e37  # times a Gaussian it stays finite
