@@ -47,9 +47,7 @@ def follows(sample: torch.Tensor, points: np.ndarray, cdf: np.ndarray) -> bool:
 
 def follows_symmetric(sample: torch.Tensor, alpha: float) -> bool:
     """Kolmogorov-Smirnov against the symmetric stable law of scale 1."""
-    points = symmetric_points(alpha)
-    upper = symmetric_survival(alpha, np.abs(points))
-    return follows(sample, points, np.where(points > 0, 1 - upper, upper))
+    return follows(sample, symmetric_points(alpha), symmetric_cdf(alpha))
 
 
 def follows_continuous(sample: torch.Tensor, law: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> bool:
@@ -130,3 +128,11 @@ def symmetric_points(alpha: float) -> np.ndarray:
     positive = np.exp(np.interp(np.log(LEVELS), np.log(np.maximum(level, 1e-300))[::-1], grid[::-1]))
     positive.sort()
     return np.concatenate([-positive[::-1], positive])
+
+
+@cache
+def symmetric_cdf(alpha: float) -> np.ndarray:
+    """The law at those points."""
+    points = symmetric_points(alpha)
+    upper = symmetric_survival(alpha, points[points > 0])
+    return np.concatenate([upper[::-1], 1 - upper])

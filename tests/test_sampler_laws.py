@@ -364,8 +364,8 @@ def test_as_many_positive_kicks_are_large_and_small_as_the_law_says(alpha: float
     size = sampler.draws(2 * DRAWS)
     draws, wrong = sampler.positive(alpha, size), sampler.positive(alpha - 0.1 * sampler.off, size)
     rejected = 0
-    for x in np.exp(np.linspace(-4, 30, 69)):
-        below = float(positive_cdf(alpha, x))
+    sizes = np.exp(np.linspace(-4, 30, 69))
+    for x, below in zip(sizes, positive_cdf(alpha, sizes), strict=True):
         for share, far in ((below, lambda s, x=x: s <= x), (1 - below, lambda s, x=x: s > x)):
             if 1e-8 < share < 1e-3:
                 assert is_poisson(int(far(draws).sum()), size * share)
