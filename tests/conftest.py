@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
+import lean_interpreter
 import pytest
 import torch
 from fault_counts import pytest_terminal_summary, tried
@@ -24,7 +25,6 @@ except ModuleNotFoundError:  # as where `make gpu` finds few packages: its tests
     sys.modules["hypothesis.strategies"] = without_hypothesis.strategies  # type: ignore[assignment]
     from without_hypothesis import HealthCheck, settings  # type: ignore[assignment]
 
-from interpreted import patched_once_a_launch
 from samplers import CPU, Sampler
 
 from heavytail.lab import datasets
@@ -46,9 +46,8 @@ gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_collection_finish() -> None:
-    """What is there now is not looked through again."""
-    if interpreter := sys.modules.get("triton.runtime.interpreter"):
-        patched_once_a_launch(interpreter)
+    """What is there now is not looked through again, neither for cycles nor by the interpreter of kernels."""
+    lean_interpreter.make()
     gc.collect()
     gc.freeze()
 
