@@ -167,6 +167,7 @@ def _for_pages(path: Path, run: set[str]) -> tuple[str, dict[str, str]]:
                 "code_prompt_hide": f"Hide {name}",
             }
     files = pictures.taken_out(notebook, path.stem)
+    pictures.numbered(notebook, path.stem)
     return str(nbformat.writes(notebook)) + "\n", files
 
 

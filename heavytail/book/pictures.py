@@ -15,6 +15,7 @@ from heavytail.book.figures.layouts import NARROW_TYPE, WIDE_TYPE
 
 FOLDER = "figures"  # in the book's `_static`
 PHONE = "screen and (max-width: 719px)"  # where the narrow one is shown; paper has room
+_FIGURE = re.compile("<(picture|section) class=")  # one drawn, and a piece to touch
 
 
 def taken_out(notebook: Any, name: str) -> dict[str, str]:
@@ -40,6 +41,36 @@ def taken_out(notebook: Any, name: str) -> dict[str, str]:
 def html(stem: str, drawn: dict[str, str], alt: str) -> str:
     """A figure on a page: a picture for each theme, each wide or narrow as the screen is."""
     return "\n".join(_picture(stem, drawn, alt, theme) for theme in ("light", "dark"))
+
+
+def numbered(notebook: Any, name: str) -> None:
+    """Number the figures of a page, pieces to touch too: "Figure 2" begins the text after it, and is a link to it.
+
+    `[](#figure-NAME)` in a text becomes such a link too, to the figure whose cell has that name in its metadata.
+    Raises ValueError for a name that no such cell has.
+    """
+    links: dict[str, str] = {}
+    number, caption = 0, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source, caption = caption + cell.source, ""
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if _FIGURE.search(data.get("text/html", "")):
+                number += 1
+                place = f"figure-{name}-{number}"
+                data["text/html"] = f'<div id="{place}"></div>{data["text/html"]}'
+                links[cell.metadata.get("name", "")] = link = f'<a href="#{place}">Figure {number}</a>'
+                caption += f"{link}. "
+
+    def linked(match: re.Match[str]) -> str:
+        if match[1] not in links:
+            raise ValueError(f"{name}: no cell with a figure has the name {match[1]} in its metadata")
+        return links[match[1]]
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\[\]\(#figure-([\w-]+)\)", linked, cell.source)
 
 
 def _picture(stem: str, drawn: dict[str, str], alt: str, theme: str) -> str:

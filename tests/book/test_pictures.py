@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import nbformat
+import pytest
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from heavytail.book import dark, pictures
 from heavytail.book.figures.layouts import NARROW_TYPE, WIDE_TYPE
@@ -56,3 +57,28 @@ def test_other_outputs_stay_as_they_are():
     before = nbformat.writes(notebook)
     assert pictures.taken_out(notebook, "page") == {}
     assert nbformat.writes(notebook) == before
+
+
+def test_figures_are_numbered_and_their_captions_and_the_text_lead_to_them():
+    text = new_markdown_cell("Before [](#figure-last).")
+    drawn = cell("A", **{"text/html": pictures.html("page-1", {"": SVG}, "A")})
+    table = cell("", **{"text/html": "<table></table>"})
+    piece = cell("", **{"text/html": '<link href="a.css">\n<section class="dots">', "text/plain": "<Html>"})
+    piece.metadata["name"] = "last"
+    captions = [new_markdown_cell("A *dot* is a network."), new_markdown_cell("See [](#figure-last), [here](#other).")]
+    cells = [text, drawn, captions[0], table, new_markdown_cell("Plain."), piece, captions[1]]
+    pictures.numbered(new_notebook(cells=cells), "page")
+    first, second = (f'<a href="#figure-page-{number}">Figure {number}</a>' for number in (1, 2))
+    assert text.source == f"Before {second}."
+    assert captions[0].source == f"{first}. A *dot* is a network."
+    assert captions[1].source == f"{second}. See {second}, [here](#other)."
+    starts = [one.outputs[0].data["text/html"].partition("</div>")[0] for one in (drawn, table, piece)]
+    assert starts == ['<div id="figure-page-1">', "<table></table>", '<div id="figure-page-2">']
+    assert cells[4].source == "Plain."
+
+
+def test_a_link_to_a_figure_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="page: no cell with a figure has the name gone"):
+        pictures.numbered(
+            new_notebook(cells=[cell("", **{"text/html": "1"}), new_markdown_cell("[](#figure-gone)")]), "page"
+        )

@@ -103,8 +103,9 @@ AXE = """async ([sampled, options]) => {
 }"""
 OF_TEXTS = ["color-contrast", "link-in-text-block"]
 
-# Where the first figure begins, how many words of prose come before it, and which figures nothing follows that says
-# what they show. A formula is a word; titles, code, controls and what is folded away are none.
+# Where the first figure begins, how many words of prose come before it, which figures nothing follows that says what
+# they show, and what the first link after each says and whether it leads to it. A formula is a word; titles, code,
+# controls and what is folded away are none.
 FIGURES = """() => {
   const article = document.querySelector("article");
   const touched = "section.piece, section.pruning, section.explorer"; // figures to touch, whatever is drawn in them
@@ -125,7 +126,12 @@ FIGURES = """() => {
     const next = one.closest(".cell, figure").nextElementSibling;
     return !one.querySelector("figcaption") && !(next && next.matches("p") && next.textContent.trim());
   });
+  const numbers = figures.map((one) => {
+    const link = one.closest(".cell, figure").nextElementSibling?.querySelector("a");
+    return [link?.textContent, Boolean(link?.hash && document.querySelector(link.hash)?.parentElement.contains(one))];
+  });
   return {
+    numbers,
     top: figures[0].getBoundingClientRect().top + scrollY,
     words: formulas.length + prose.join(" ").split(/\\s+/).filter((word) => /[\\p{L}\\p{N}]/u.test(word)).length,
     bare: bare.map((one) => one.getAttribute("alt") ?? one.outerHTML.slice(0, 200)),
@@ -183,13 +189,14 @@ def test_the_foot_says_what_made_the_page(opened):
     assert foot.locator("a").get_attribute("href").endswith("#if-a-verdict-is-wrong")  # test_links.py follows it
 
 
-def test_a_picture_comes_first_and_is_told_what_it_shows(opened):
+def test_a_picture_comes_first_is_told_what_it_shows_and_has_its_number(opened):
     page = opened[1].page
     page.set_viewport_size({"width": 1280, "height": SCREEN})
     figures = page.evaluate(FIGURES)
     if figures is None:
         return  # a page without pictures
     assert figures["bare"] == [], "figures that no paragraph follows"
+    assert figures["numbers"] == [[f"Figure {number}", True] for number in range(1, len(figures["numbers"]) + 1)]
     assert figures["words"] <= MOST_WORDS
     assert figures["top"] < SCREEN
 
@@ -266,6 +273,10 @@ def test_the_book_in_one_file_needs_no_other_file_and_sets_its_formulas(visit):
     others = seen.page.locator("[id^='document-book/']").count()
     assert others == len(PAGES) - 1  # all but the first, which it begins with
     assert seen.page.evaluate("() => [...document.images].filter((one) => !one.naturalWidth).length") == 0
+    places = seen.page.locator("[id^='figure-']").evaluate_all("(all) => all.map((one) => `#${one.id}`)")
+    links = seen.page.locator("a[href^='#figure-']").evaluate_all("(all) => all.map((one) => one.hash)")
+    assert set(links) == set(places)
+    assert len(places) == len(set(places)) > len(PAGES)
     seen.page.set_viewport_size({"width": 688, "height": 1000})  # A4 without its margins
     seen.page.emulate_media(media="print")
     printed = seen.page.evaluate(PRINTED)
