@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from heavytail.book import tables
+from heavytail.book.page import power
 from heavytail.evidence import arms, shipping
 
 _SAID = {
@@ -78,7 +79,8 @@ def table(ways: pd.DataFrame) -> pd.DataFrame:
         value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
         if pd.isna(value):
             return "–"
-        return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if pd.notna(low) and low > -1e9 and high < 1e9 else "")
+        known = pd.notna(low) and low > -1e9 and high < 1e9
+        return power(value, 2) + (f" [{power(low, 2)}, {power(high, 2)}]" if known else "")
 
     return pd.DataFrame(
         {

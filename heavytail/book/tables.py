@@ -203,7 +203,7 @@ def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
 
 
 def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """The ledger as a page shows it: claim, source, verdict, weakest cell, cells that hold, seeds, table."""
+    """The ledger as a page shows it: claim, source, verdict, weakest cell, cells that hold, seeds, scale (profile)."""
     rows = []
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
@@ -216,8 +216,7 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
                 "weakest cell [interval]": number,
                 "cells that hold": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
                 "seeds": _seeds(entry),
-                "profile": entry.profile or "—",
-                "scale": entry.scale or "—",
+                "scale (profile)": f"{entry.scale} ({entry.profile})" if entry.scale else "—",
             }
         )
     return pd.DataFrame(rows)
@@ -402,9 +401,17 @@ def _family(entry: Entry) -> str:
 def show(table: pd.DataFrame, caption: str = "") -> Html:
     """A table as a page sets it: no index, texts free to wrap, the same HTML each time.
 
-    Short entries are not broken, but for one with an interval or a range, which may stand below its number.
+    Short entries are not broken, but for one with an interval or a range, which may stand below its number, and a
+    list, whose parts may stand below each other.
     """
     page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
     page = re.sub(r"<td>([^<\s]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
+    page = re.sub(r"<td>([^\W\d][^<]{0,40}, [^<]{0,20})</td>", _parts, page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)
+
+
+def _parts(entry: re.Match[str]) -> str:
+    """A list in words, each of its parts in one line if it is short."""
+    parts = [f'<span class="short">{part}</span>' if len(part) < 24 else part for part in entry[1].split(", ")]
+    return f"<td>{', '.join(parts)}</td>"

@@ -103,11 +103,10 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
         "weakest cell [interval]": "-0.25 [-0.375, -0.125]",
         "cells that hold": "1 of 2",
         "seeds": "9 to 10",
-        "profile": "quick",
-        "scale": "toy",
+        "scale (profile)": "toy (quick)",
     }
     assert untested["verdict"] == "not tested"
-    assert {untested[name] for name in ("weakest cell [interval]", "cells that hold", "seeds", "profile", "scale")} == {
+    assert {untested[name] for name in ("weakest cell [interval]", "cells that hold", "seeds", "scale (profile)")} == {
         "—"
     }
 
@@ -222,6 +221,9 @@ def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
     assert f"<td>{long}</td>" in page
     assert "<caption>R &amp; D</caption>" in page
     assert "a&lt;b" in page
+    listed = tables.show(pd.DataFrame({"word": ["holds 1, undecided 2"], "range": ["[0, 1], [0, 2]"]})).text
+    assert '<td><span class="short">holds 1</span>, <span class="short">undecided 2</span></td>' in listed
+    assert '<td class="short">[0, 1], [0, 2]</td>' in listed
     assert "<caption>" not in tables.show(pd.DataFrame({"n": [1]})).text
 
 
