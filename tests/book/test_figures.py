@@ -231,7 +231,7 @@ def test_accuracy_by_share_shows_the_median_of_one_alpha_and_of_plain_runs():
     curves = [line.get_ydata() for line in shown.values()]
     assert sum(np.allclose(drawn, curve(1.9, seed=2)) for drawn in curves) == 3
     assert not any(np.allclose(drawn, curve(1.75, seed=2)) for drawn in curves)
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["none", "Type-I", "Type-II", "Type-III"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["plain SGD", "Type-I", "Type-II", "Type-III"]
 
 
 def test_pruning_by_alpha_draws_a_point_a_run_and_the_plain_median_as_a_line():

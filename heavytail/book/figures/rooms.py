@@ -14,8 +14,9 @@ from heavytail.book import rooms
 from heavytail.book.figures.layouts import STAYS_WIDE
 from heavytail.book.figures.style import COLOURS, FAINT, GROUND, INK, TINT
 
-WIDTH = 10.0  # of the picture, inches
+WIDTH = 7.6  # of the picture, inches: hardly more than a page shows
 FLOOR = 0.72  # height of one
+CROWD = 8  # rooms of a floor above which they stand in two rows
 HIGH, LETTER = 0.3, 0.085  # a room's height and a letter's width, inches
 BENDS = (0.0, 0.1, -0.1, 0.2, -0.2, 0.35, -0.35)  # of a line, by how much we like them
 
@@ -80,8 +81,11 @@ def _places(floors: list[list[str]], lines: set[tuple[str, str]]) -> dict[str, t
 
 
 def _spread(order: list[list[str]]) -> dict[str, tuple[float, float]]:
+    def row(floor: list[str], slot: int) -> float:
+        return (0.22 if slot % 2 else -0.22) if len(floor) > CROWD else 0.0
+
     return {
-        name: ((slot + 0.5) / len(floor), float(height))
+        name: ((slot + 0.5) / len(floor), height + row(floor, slot))
         for height, floor in enumerate(order)
         for slot, name in enumerate(floor)
     }

@@ -48,7 +48,7 @@ def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compre
             axis.set_facecolor(BLANK)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        above.set_title(title)
+        above.set_title(_titled(title))
         below.set_xlabel(f"{gone / len(weight):.0%} of neurons pruned")
     axes[0][0].set_ylabel("trained")
     axes[1][0].set_ylabel("pruned")
@@ -63,7 +63,7 @@ def norm_tails(norms: Mapping[str, Tensor]) -> Figure:
         ranked = np.sort(values.numpy() / np.median(values.numpy()))[::-1]
         least = min(least, float(ranked[-1]))
         share = np.arange(1, len(ranked) + 1) / len(ranked)
-        axis.loglog(ranked, share, label=title, color=_colour(title), drawstyle="steps-post")
+        axis.loglog(ranked, share, label=_titled(title), color=_colour(title), drawstyle="steps-post")
     axis.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
     axis.set_xlim(left=max(0.3, 0.95 * least))
     axis.legend()
@@ -82,7 +82,8 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure
         errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis,
     )  # fmt: skip
     axis.set(xlabel="share of neurons pruned", ylabel="test accuracy", xlim=(0, 1))
-    axis.legend(title=None)
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles, [_titled(name) for name in names])
     return figure
 
 
@@ -166,6 +167,10 @@ def stable_tails(alphas: Sequence[float], draws: int, *, generator: torch.Genera
 def _saturated(picture: np.ndarray) -> np.ndarray:
     """Values over their 99.5 % quantile of size, so that one giant does not bleach the rest."""
     return picture / np.nanquantile(np.abs(picture), 0.995)
+
+
+def _titled(name: str) -> str:
+    return "plain SGD" if name == "none" else name
 
 
 def _colour(title: str) -> object:
