@@ -116,7 +116,7 @@ def _how(row: pd.Series) -> str:
     arm = (
         ""
         if row["arm"] in (arms.PLAIN, row["contender"])
-        else f"{tables.titled(row['arm'])}, σ = {row['strength']:g}, "
+        else f"{tables.titled(row['arm'])}, σ = {power(row['strength'], 3)}, "
     )
     return arm + way
 

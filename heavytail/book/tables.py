@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from heavytail.book.page import grouped, lasted
+from heavytail.book.page import grouped, lasted, power
 from heavytail.evidence import arms, experiments, frontier
 from heavytail.evidence.claims import Entry, counted, tally, tally_cells
 from heavytail.evidence.glance import Line
@@ -401,14 +401,19 @@ def _family(entry: Entry) -> str:
 def show(table: pd.DataFrame, caption: str = "") -> Html:
     """A table as a page sets it: no index, texts free to wrap, the same HTML each time.
 
-    Short entries are not broken, but for one with an interval or a range, which may stand below its number, and a
-    list, whose parts may stand below each other.
+    Numbers like 3e-05 are written as powers of ten. Short entries are not broken, but for one with an interval or a
+    range, which may stand below its number, and a list, whose parts may stand below each other.
     """
     page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
-    page = re.sub(r"<td>([^<\s]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
+    page = re.sub(r"(?<=[\s>\[(+-])\d(?:\.\d+)?e[+-]\d+(?=[\s<\]),])", _powers, page)
+    page = re.sub(r"<td>([^< ]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
     page = re.sub(r"<td>([^\W\d][^<]{0,40}, [^<]{0,20})</td>", _parts, page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)
+
+
+def _powers(number: re.Match[str]) -> str:
+    return power(float(number[0]), sum(map(str.isdigit, number[0].partition("e")[0])))
 
 
 def _parts(entry: re.Match[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -38,6 +37,11 @@ DISTURBED = (0.01, 0.03, 0.1)  # sizes of a disturbance, in root mean squares of
 
 FAILED = ("diverged", "out_of_memory", "failed")  # statuses of a run without measurements
 STATUSES = ("converged", "max_steps", "stalled", *FAILED)
+_ENDED = {
+    "max_steps": "took all steps",
+    "converged": "stopped at their accuracy",
+    "out_of_memory": "had too little memory",
+}
 
 #: Columns of the table after the fields of the Run, and what each holds. Accuracies and ratios lie in [0, 1].
 COLUMNS = {
@@ -433,8 +437,9 @@ def describe(table: pd.DataFrame) -> str:
     """One line of provenance for a page: rows, failures, code, torch, device, and the sampler if it is an older one."""
     made = {name: ", ".join(sorted(set(map(str, table[name])))) for name in ("code", "torch", "device")}
     if "status" in table:
-        counts = json.dumps(table["status"].value_counts().sort_index().to_dict())
-        size = f"{len(table)} runs, status {counts}"
+        counts = table["status"].value_counts().sort_index()
+        words = ", ".join(f"{count} {_ENDED.get(status, status)}" for status, count in counts.items())
+        size = f"{len(table)} runs ({words})"
     else:
         bad = int((~np.isfinite(table["value"])).sum())
         size = f"{table['key'].nunique()} simulations, {len(table)} numbers, {bad} of them not finite"

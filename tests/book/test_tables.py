@@ -224,6 +224,11 @@ def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
     listed = tables.show(pd.DataFrame({"word": ["holds 1, undecided 2"], "range": ["[0, 1], [0, 2]"]})).text
     assert '<td><span class="short">holds 1</span>, <span class="short">undecided 2</span></td>' in listed
     assert '<td class="short">[0, 1], [0, 2]</td>' in listed
+    small = tables.show(pd.DataFrame({"n": [3e-05, 1.25e-7], "word": ["-3.5e-05 [-1e-04, +2e+07]", "key 1e-05a"]})).text
+    assert [text in small for text in ("3 · 10⁻⁵<", "1.25 · 10⁻⁷<", "-3.5 · 10⁻⁵ ", "[-1 · 10⁻⁴, +2 · 10⁷]")] == [
+        True
+    ] * 4, small
+    assert "key 1e-05a" in small
     assert "<caption>" not in tables.show(pd.DataFrame({"n": [1]})).text
 
 

@@ -317,8 +317,7 @@ def test_every_column_says_what_it_holds():
 def test_the_line_of_provenance_counts_rows_and_failures():
     rows = [(Run(seed=1), measured()), (Run(seed=2), measured()), (Run(seed=3), diverged())]
     line = results.describe(table(rows))
-    assert "3 runs" in line
-    assert '{"diverged": 1, "max_steps": 2}' in line
+    assert line.startswith("3 runs (1 diverged, 2 took all steps), heavytail ")
     assert torch.__version__ in line
     assert results.code_version() in line
     assert "\n" not in line

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from heavytail.book.figures.style import CLEAR, COLOURS, GROUND
-from heavytail.book.figures.training import named_type
+from heavytail.book.figures.training import legend_of_types, named_type
 from heavytail.book.tables import accuracy_curves
 from heavytail.evidence import depths
 
@@ -47,7 +47,7 @@ def curves_by_depth(table: pd.DataFrame, alpha: float) -> Figure:
         axis.set(title=f"{depth} {LAYERS}", xlabel="share pruned in each layer", xlim=(0, 1), ylim=(0, 1))
         axis.set_xticks([0, 0.5, 1])
     axes[0][0].set_ylabel("test accuracy")
-    axes[0][0].legend(title=None, loc="lower left")
+    legend_of_types(axes[0][0], "lower left")
     return figure
 
 

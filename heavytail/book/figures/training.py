@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -82,8 +84,7 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure
         errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis,
     )  # fmt: skip
     axis.set(xlabel="share of neurons pruned", ylabel="test accuracy", xlim=(0, 1))
-    handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles, [_titled(name) for name in names])
+    legend_of_types(axis)
     return figure
 
 
@@ -167,6 +168,12 @@ def stable_tails(alphas: Sequence[float], draws: int, *, generator: torch.Genera
 def _saturated(picture: np.ndarray) -> np.ndarray:
     """Values over their 99.5 % quantile of size, so that one giant does not bleach the rest."""
     return picture / np.nanquantile(np.abs(picture), 0.995)
+
+
+def legend_of_types(axis: Axes, loc: Literal["best", "lower left"] = "best") -> None:
+    """A legend whose lines are noise types, without a title."""
+    handles, names = axis.get_legend_handles_labels()
+    axis.legend(handles, [_titled(name) for name in names], loc=loc)
 
 
 def _titled(name: str) -> str:
