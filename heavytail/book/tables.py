@@ -263,12 +263,12 @@ def verdicts(entries: Sequence[Entry]) -> Html:
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
         title = f'<a href="{escape(claim.chapter)}.html">{escape(_title(claim.id))}</a>'
-        number = escape(weakest.number()) if weakest else "—"
+        number = _raised(weakest.number()) if weakest else "—"
         agree = f"{entry.agreeing} of {len(entry.cells)}" if entry.cells else "—"
         small = f"{_seeds(entry)} seeds, {entry.scale}" if entry.cells else ""
         rows.append(
-            f'<tr><td>{title}<span class="small">{escape(claim.statement)} [{escape(claim.source)}]</span></td>'
-            f'<td data-title="measure">{number}<span class="small">{escape(claim.what)}</span></td>'
+            f'<tr><td>{title}<span class="small">{_raised(claim.statement)} [{escape(claim.source)}]</span></td>'
+            f'<td data-title="measure">{number}<span class="small">{_raised(claim.what)}</span></td>'
             f'<td data-title="cells that hold">{agree}</td>'
             f'<td>{_mark(entry)}<span class="small">{escape(small)}</span></td></tr>'
         )
@@ -410,6 +410,16 @@ def show(table: pd.DataFrame, caption: str = "") -> Html:
     page = re.sub(r"<td>([^\W\d][^<]{0,40}, [^<]{0,20})</td>", _parts, page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)
+
+
+def _raised(text: str) -> str:
+    """A text of the ledger, which has n^(-1/2) and 1.5e13, as a page sets it.
+
+    >>> _raised("n^(-1/2) or n^-(1-1/α), 10^4 times 1.7e3")
+    'n<sup>-1/2</sup> or n<sup>-(1-1/α)</sup>, 10<sup>4</sup> times 1700'
+    """
+    text = re.sub(r"(?<![\w.])\d(?:\.\d+)?e[+-]?\d+(?!\w)", _powers, escape(text))
+    return re.sub(r"\^(?:\(([^()]+)\)|(-\([^()]+\)|\w+))", r"<sup>\1\2</sup>", text)
 
 
 def _powers(number: re.Match[str]) -> str:
