@@ -28,8 +28,8 @@ pytestmark = pytest.mark.gpu
 TWIN = ("twin_pruning_ratio", "twin_norm_median", "twin_norm_rms")
 ON_GPU = torch.cuda.is_available()
 DATA = {"digits": made_up(), "cifar10": made_up("cifar10", rows=(8, 6), shape=(3, 32, 32))}
-BASE = Run(dataset="digits", width=8, lr=0.1, max_steps=8, eval_every=3, stop_accuracy=1.0)
-DEEP = replace(BASE, depth=3, max_steps=5, eval_every=2)  # Triton's interpreter takes its time for every layer
+BASE = Run(dataset="digits", width=8, lr=0.1, max_steps=5, eval_every=2, stop_accuracy=1.0)
+DEEP = replace(BASE, depth=3)
 VGG = Run(dataset="cifar10", network="vgg", width=2, lr=0.01, max_steps=3, unit="kernel")
 NOISES = [
     *({"noise": kind, "alpha": alpha, "sigma": 0.05} for kind in noise.NOISES for alpha in (1.5, 2.0)),
