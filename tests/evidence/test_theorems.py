@@ -438,12 +438,17 @@ def test_numbers_drawn_from_the_limit_law_pass_and_those_of_another_alpha_do_not
     assert held(1.6) > limit
 
 
-@pytest.mark.parametrize("factor", [1.05, 1 / 1.05])
-def test_the_committed_matrices_do_not_hold_for_a_law_whose_scale_is_off_by_a_twentieth(factor):
+@pytest.fixture(scope="module")
+def matrices():
     frame = results.read_table(Path(__file__).parents[2] / "data/results/workstation/limit-law.parquet")
-    claim = claims.named("limit-law")
-    assert claims.hold(claim, frame, "workstation").verdict == "holds"
-    off = claims.hold(claim, frame.assign(value=factor * frame["value"]), "workstation")
+    assert claims.hold(claims.named("limit-law"), frame, "workstation").verdict == "holds"
+    return frame
+
+
+@pytest.mark.parametrize("factor", [1.05, 1 / 1.05])
+def test_the_committed_matrices_do_not_hold_for_a_law_whose_scale_is_off_by_a_twentieth(factor, matrices):
+    frame = matrices
+    off = claims.hold("limit-law", frame.assign(value=factor * frame["value"]), "workstation")
     assert not any(cell.verdict == "holds" for cell in off.cells)
     assert any(cell.verdict == "fails" for cell in off.cells)
 
