@@ -45,11 +45,16 @@ def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
 
 
 def _rows(simulation: Simulation, numbers: Numbers) -> pd.DataFrame:
-    rows = []
-    for name, values in numbers.items():
-        quantity, level = (name, 0) if isinstance(name, str) else name
-        rows += [(quantity, level, repeat, float(value)) for repeat, value in enumerate(values)]
-    frame = pd.DataFrame(rows, columns=["quantity", "level", "repeat", "value"])
+    names = [(name, 0) if isinstance(name, str) else name for name in numbers]
+    counts = [len(values) for values in numbers.values()]
+    frame = pd.DataFrame(
+        {
+            "quantity": np.repeat([quantity for quantity, _ in names], counts).tolist(),
+            "level": np.repeat([level for _, level in names], counts),
+            "repeat": np.concatenate([np.arange(count) for count in counts]),
+            "value": np.concatenate([np.asarray(values, float) for values in numbers.values()]),
+        }
+    )
     return results.simulated(simulation.study, simulation.key, asdict(simulation), frame, seconds=1.0, device="cpu")
 
 
@@ -66,10 +71,20 @@ def normal(repeats: int) -> np.ndarray:
 
 def lawful(alpha: float, keep: float, noise: str, inputs: int, width: int, repeats: int) -> np.ndarray:
     """Pruning errors whose n^(2/α−1) error² are quantiles of the limit law."""
+    points, shares = _limit_curve(alpha, keep, noise, inputs)
+    squares = np.interp((np.arange(repeats) + 0.5) / repeats, shares, points)
+    return np.sqrt(squares * width ** (1 - 2 / alpha))
+
+
+@cache
+def _limit_curve(alpha: float, keep: float, noise: str, inputs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and the limit law's shares below them: the same for all widths and repeats."""
     law = laws.limit_law(alpha, keep, noise, inputs)
     points = np.geomspace(law.quantile(1e-6), law.quantile(1 - 1e-6), 2000)
-    squares = np.interp((np.arange(repeats) + 0.5) / repeats, law.cdf(points), points)
-    return np.sqrt(squares * width ** (1 - 2 / alpha))
+    return points, law.cdf(points)
+
+
+predicted_error = cache(laws.predicted_error)  # tables with other repeats want the same
 
 
 @cache
@@ -127,7 +142,7 @@ def _rate(s: Pruning, agree: bool) -> Numbers:
 def _trained(s: Pruning, agree: bool) -> Numbers:
     layer = {"noise": s.noise, "inputs": s.inputs, "spread": s.spread, "scale": s.sigma * s.horizon ** (1 / s.alpha)}
     if agree:  # quantiles of the prediction, the median among them, over and over
-        ends = [laws.predicted_error(s.alpha, s.width, s.keep, **layer, quantile=(k + 0.5) / 11) for k in range(11)]
+        ends = [predicted_error(s.alpha, s.width, s.keep, **layer, quantile=(k + 0.5) / 11) for k in range(11)]
         errors = np.resize(ends[5:] + ends[:5], s.repeats)
     else:
         errors = steady(0.99 * (s.width / 4096) ** 0.1, s.repeats)
@@ -158,7 +173,7 @@ def _batches(s: Batches, agree: bool) -> Numbers:
 def _averaging(s: Averaging, agree: bool) -> Numbers:
     power = 1 / s.alpha - 1 + (0.0 if agree else 0.1)
     layer = {"noise": s.noise, "inputs": s.inputs, "spread": s.spread}
-    law = laws.predicted_error(s.alpha, s.width, s.keep, **layer, scale=s.clients ** (1 / s.alpha - 1))
+    law = predicted_error(s.alpha, s.width, s.keep, **layer, scale=s.clients ** (1 / s.alpha - 1))
     return {
         "scale": steady(s.clients**power, s.repeats),
         "index": steady(s.alpha if agree else s.alpha - 0.1, s.repeats),

@@ -504,16 +504,27 @@ def test_the_ledger_knows_the_kind_of_each_of_its_tables():
     assert {name: claims.study_of(name) for name in TABLES} == studies
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_table_of_another_kind_than_its_name_promises_is_one_sentence(name, tmp_path, good, capsys):
+@pytest.fixture(scope="module")
+def files_of_kinds(good, tmp_path_factory):
+    """A file of each kind of table, written once for all names, and what is of no kind."""
     chaos, rates = made_up("chaos", agree=True), made_up("rate", agree=True)
+    tables = {"runs": good, "chaos": chaos, "pruning": rates}
+    tables |= {str(word): chaos.assign(study=word) for word in ("x", None)} | {"no rows": chaos.head(0)}
+    folder, files = tmp_path_factory.mktemp("kinds"), {}
+    for kind, frame in tables.items():
+        results.write_table(frame, folder / f"{kind}.parquet")
+        files[kind] = (folder / f"{kind}.parquet").read_bytes()
+    return files
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_another_kind_than_its_name_promises_is_one_sentence(name, tmp_path, files_of_kinds, capsys):
     study = claims.study_of(name)
     wanted = f"simulations of study {study}" if study else "trained networks"
-    others = [good] * bool(study) + [chaos] * (study != "chaos") + [rates] * (study != "pruning")
-    others += [chaos.assign(study=word) for word in ("x", None)] + [chaos.head(0)]
     path = tmp_path / "quick" / f"{name}.parquet"
-    for other in others:
-        results.write_table(other, path)
+    path.parent.mkdir()
+    for content in (content for kind, content in files_of_kinds.items() if kind != (study or "runs")):
+        path.write_bytes(content)
         assert main(["claims", "--results", str(tmp_path)]) == 2
         (said,) = capsys.readouterr().err.splitlines()
         assert said.startswith(f"heavytail: {path} is no table of {wanted}, as its name promises: move it away, or ")
