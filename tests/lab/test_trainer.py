@@ -265,7 +265,7 @@ RESUMED = {
     "depth 2": replace(BASE, depth=2, batch_size=15),
     "mean field": replace(BASE, network="mean_field"),
     "convolution": replace(VGG, noise="shared", alpha=1.8, sigma=0.1, max_steps=3),
-    "stops": replace(BASE, max_steps=60, stop_accuracy=0.9, eval_every=7),
+    "stops": replace(BASE, max_steps=60, stop_accuracy=0.8, eval_every=7),
 }
 
 
