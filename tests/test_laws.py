@@ -147,6 +147,7 @@ def isotropic_survival(alpha: float, inputs: int, x: float) -> float:
     """P(‖ξ‖ > x) exactly: the law of the positive variable, averaged over the logarithm of χ²_d / 2."""
     t, step = np.linspace(-60, 7, 1000, retstep=True)
     weight = np.exp(inputs / 2 * t - np.exp(t) - special.gammaln(inputs / 2)) * step
+    t, weight = t[weight > 1e-22], weight[weight > 1e-22]  # all of the others are lost in rounding
     return float((1 - positive_cdf(alpha / 2, x**2 / (4 * np.exp(t)))) @ weight)
 
 
