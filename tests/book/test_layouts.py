@@ -12,6 +12,7 @@ mpl.use("Agg")
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
+from matplotlib._mathtext import Parser
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -97,6 +98,24 @@ def test_ipython_gets_both_layouts_and_one_of_what_has_no_panels_to_stack():
     figure = panels(1, 1)
     figure.set_label(layouts.STAYS_WIDE)
     assert layouts.both(figure).keys() == {layouts.WIDE_TYPE}
+
+
+def test_a_figure_that_is_only_laid_out_before_it_is_saved_is_the_same_text(monkeypatch):
+    """And a formula is set once, whichever renderer asks."""
+    drawn, parsed = [], []
+    draw, parse = Line2D.draw, Parser.parse
+    monkeypatch.setattr(Line2D, "draw", lambda line, renderer: drawn.append(line) or draw(line, renderer))
+    monkeypatch.setattr(Parser, "parse", lambda parser, text, *how: parsed.append(text) or parse(parser, text, *how))
+    figure = panels(2, 3)
+    once = layouts.svg(figure)
+    assert sum(line is figure.axes[0].lines[0] for line in drawn) == 1
+    parsed.clear()
+    made = io.BytesIO()
+    again = panels(2, 3)
+    again.savefig(made, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
+    assert once == layouts._FINER.sub(r"\1", made.getvalue().decode())
+    assert sum(line is again.axes[0].lines[0] for line in drawn) == 2
+    assert parsed == []
 
 
 def test_a_cell_shows_a_figure_by_this_alone():

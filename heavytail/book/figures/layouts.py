@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
+from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
@@ -60,8 +64,48 @@ def _span(axis: Axis) -> float:
 def svg(figure: Figure) -> str:
     """A figure as SVG without a date, the same text each time, with places to a thousandth of a point."""
     made = io.BytesIO()
-    figure.savefig(made, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
+    with _drawn_once(figure):
+        figure.savefig(made, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.04)
     return _FINER.sub(r"\1", made.getvalue().decode())
+
+
+@contextmanager
+def _drawn_once(figure: Figure) -> Iterator[None]:
+    """Matplotlib draws a figure to nowhere before it saves it, for its layout; in the block it only lays it out."""
+    laid_out = False
+
+    def draw(renderer: RendererBase) -> None:
+        nonlocal laid_out
+        engine = figure.get_layout_engine()
+        if laid_out or engine is None:
+            Figure.draw(figure, renderer)
+        else:
+            engine.execute(figure)
+        laid_out = True
+
+    figure.draw = draw  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del figure.draw
+
+
+def keep_formulas() -> None:
+    """Make matplotlib set a formula once: it keeps fifty, each for one renderer, and a figure has several renderers."""
+    parser: Any = MathTextParser
+    if not hasattr(parser._parse_cached, "__wrapped__"):  # done before
+        return
+    parsed, first = parser._parse_cached.__wrapped__, dict[str, Any]()
+
+    @lru_cache(4096)
+    def kept(kind: str, *how: Any) -> Any:
+        return parsed(first[kind], *how)
+
+    def of_its_kind(one: Any, *how: Any) -> Any:
+        first.setdefault(one._output_type, one)
+        return kept(one._output_type, *how)
+
+    parser._parse_cached = of_its_kind
 
 
 def stack(figure: Figure) -> None:

@@ -16,7 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-from heavytail.book.figures.layouts import both
+from heavytail.book.figures.layouts import both, keep_formulas
 
 # What is no data: on a dark page each is another grey of the same contrast, see `heavytail.book.dark`.
 INK, GREY, FAINT, BLANK, GROUND = "black", "#595959", "#808080", "#ededed", "white"
@@ -47,6 +47,7 @@ def style() -> None:
     time.
     """
     _own_fonts()
+    keep_formulas()
     set_matplotlib_formats()  # none of IPython's own
     formatter = InteractiveShell.instance().display_formatter
     if formatter is not None:
