@@ -91,7 +91,8 @@ def _compared(
     search = os.pathsep.join(filter(None, [str(settings), os.environ.get("PYTHONPATH")]))
     # Cells go into a history of their own, not among what the reader typed into IPython.
     own = {**os.environ, **environment, "PYTHONPATH": search, "IPYTHONDIR": str(root / "_build" / "ipython")}
-    options = ["-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
+    own["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # to import those of other tests takes longer than pytest itself
+    options = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-p", "with_history", "--color=no", "-q"]
     nbval = ["--nbval", f"--nbval-sanitize-with={settings / 'sanitize.cfg'}"]
     nbval += [] if "JUPYTER_PATH" in environment else ["--nbval-current-env"]  # a warm kernel is found by its name
     arguments = [*options, *nbval, f"--nbval-kernel-startup-timeout={PATIENCE}", str(notebook)]

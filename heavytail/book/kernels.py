@@ -33,7 +33,9 @@ WARM = (
     "pandas",
     "pyarrow.parquet",
     "matplotlib.pyplot",
+    "matplotlib.backends.backend_svg",
     "seaborn",
+    "safetensors.torch",
     "IPython",
     "ipykernel.kernelapp",
 )

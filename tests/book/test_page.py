@@ -41,8 +41,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "book" / "one.md").write_text(CHAPTER)
     for name in ("sanitize.cfg", "with_history.py"):
         shutil.copy(HERE / "notebooks" / name, root / "tests" / "notebooks")
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # what compares a chapter starts in half the time
-    monkeypatch.setenv("PYTEST_PLUGINS", "nbval.plugin")
     monkeypatch.chdir(root)
     return root
 
