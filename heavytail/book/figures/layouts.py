@@ -93,9 +93,10 @@ def _drawn_once(figure: Figure) -> Iterator[None]:
 def keep_formulas() -> None:
     """Make matplotlib set a formula once: it keeps fifty, each for one renderer, and a figure has several renderers."""
     parser: Any = MathTextParser
-    if not hasattr(parser._parse_cached, "__wrapped__"):  # done before
+    parsed: Any = getattr(getattr(parser, "_parse_cached", None), "__wrapped__", None)
+    if parsed is None:  # done before, or another matplotlib
         return
-    parsed, first = parser._parse_cached.__wrapped__, dict[str, Any]()
+    first: dict[str, Any] = {}
 
     @lru_cache(4096)
     def kept(kind: str, *how: Any) -> Any:
