@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,21 +43,32 @@ REPEATS = {
 
 def table(found: Iterable[tuple[Simulation, Numbers]]) -> pd.DataFrame:
     """A table of these simulations and what they found."""
-    return pd.concat([_rows(simulation, numbers) for simulation, numbers in found], ignore_index=True)
+    groups = [list(group) for _, group in groupby(found, key=lambda pair: type(pair[0]))]
+    return pd.concat([_rows(group) for group in groups], ignore_index=True)
 
 
-def _rows(simulation: Simulation, numbers: Numbers) -> pd.DataFrame:
-    names = [(name, 0) if isinstance(name, str) else name for name in numbers]
-    counts = [len(values) for values in numbers.values()]
+def _rows(found: Sequence[tuple[Simulation, Numbers]]) -> pd.DataFrame:
+    """Rows of simulations of one study, all at once: a column holds the field of each as often as it found a number."""
+    names = [(name, 0) if isinstance(name, str) else name for _, numbers in found for name in numbers]
+    values = [np.asarray(each, float) for _, numbers in found for each in numbers.values()]
+    counts = [len(each) for each in values]
     frame = pd.DataFrame(
         {
             "quantity": np.repeat([quantity for quantity, _ in names], counts).tolist(),
             "level": np.repeat([level for _, level in names], counts),
             "repeat": np.concatenate([np.arange(count) for count in counts]),
-            "value": np.concatenate([np.asarray(values, float) for values in numbers.values()]),
+            "value": np.concatenate(values),
         }
     )
-    return results.simulated(simulation.study, simulation.key, asdict(simulation), frame, seconds=1.0, device="cpu")
+    own = [sum(map(len, numbers.values())) for _, numbers in found]
+    records = [asdict(simulation) for simulation, _ in found]
+
+    def column(values: list[Any]) -> pd.Series:
+        return pd.Series(values).repeat(own).set_axis(frame.index)
+
+    fields = {name: column([record[name] for record in records]) for name in records[0]}
+    key = column([simulation.key for simulation, _ in found])
+    return results.simulated(found[0][0].study, key, fields, frame, seconds=1.0, device="cpu")  # type: ignore[arg-type]
 
 
 def steady(value: float, repeats: int) -> np.ndarray:
