@@ -6,6 +6,7 @@ is imported beforehand: a module that is edited while chapters run is the one th
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -88,6 +89,9 @@ def main(listener: socket.socket, imported: Sequence[str]) -> None:
     for module in imported:
         with suppress(ImportError):  # the chapter that needs it says so
             __import__(module)
+    gc.collect()
+    gc.freeze()  # a kernel does not look for cycles among all that is imported, nor copy it for that
+    gc.set_threshold(10_000, 10, 10)
     line = _forked(listener)
     if line is not None:
         _be_a_kernel(line)
