@@ -29,7 +29,7 @@ def plan(found: Mapping[str, rooms.Room]) -> Figure:
     floors, lines = rooms.floors(found), rooms.direct(found)
     places = _places(floors, lines)
     figure, axis = plt.subplots(figsize=(WIDTH, FLOOR * len(floors)), label=STAYS_WIDE)
-    axis.set(xlim=(0, 1), ylim=(-0.6, len(floors) - 0.4))
+    axis.set(xlim=(-0.025, 1.025), ylim=(-0.6, len(floors) - 0.4))  # room for the names at the ends
     axis.axis("off")
     for name, target in sorted(lines):
         others = {other: place for other, place in places.items() if other not in (name, target)}
