@@ -134,7 +134,7 @@ FOUR = [*TINY, "--set", "seed=4"]
 def test_sweeping_a_grid_fills_its_store_and_writes_its_table(out, tmp_path, capsys):
     swept = ["sweep", DIGITS, "--store", str(tmp_path / "store"), *FOUR]
     assert main([*swept, "--out", str(out)]) == 0
-    assert capsys.readouterr().out.startswith(f"{out}: 4 runs, status ")
+    assert capsys.readouterr().out.startswith(f"{out}: 4 runs (4 took all steps), ")
     runs = read_grid(DIGITS, "quick", max_steps=2, width=8, seed=4)
     assert results.runs_of(results.read_table(out)) == runs
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "rows").iterdir()}

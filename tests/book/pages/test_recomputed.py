@@ -361,7 +361,7 @@ def of_width():
         "failed": str(failures(table)),
         "several": str(table["width"].nunique()),
         "narrow": str(narrow),
-        "wide": str(wide),
+        "wide": f"{wide:,}".replace(",", "\xa0"),
         "left": str(narrow // 10),
         "wide_left": str(wide // 10),
         "ratio_gain": reach([gain(rows, "pruning_ratio") for rows in cells], "{:+z.0f}"),
@@ -591,12 +591,6 @@ def prunable_noise(alpha, width, probability):
     return 1 - optimize.brentq(excess, 1e-5, 0.9, xtol=1e-8)
 
 
-def power_of_ten(number):
-    """A large number with two digits, as 1.7 · 10³."""
-    digits, _, power = f"{number:.1e}".partition("e+")
-    return f"{digits} · 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
 def short(number, digits=1):
     """A number with so many digits, from 100 000 on and below a thousandth as 2\xa0·\xa010⁻⁵."""
     number = float(f"{number:.{digits}g}")
@@ -721,12 +715,10 @@ def of_required_width():
     strongest = shared[shared["sigma"] == shared["sigma"].max()]
     keep = 1 - strongest["pruning_ratio"].median()
     return {
-        **{
-            f"at{alpha * 100:.0f}": power_of_ten(needed_width(alpha, 0.1, 0.1)) for alpha in (1.2, 1.35, 1.5, 1.75, 1.9)
-        },
+        **{f"at{alpha * 100:.0f}": short(needed_width(alpha, 0.1, 0.1), 2) for alpha in (1.2, 1.35, 1.5, 1.75, 1.9)},
         "dot": f"{needed_width(wide['alpha'].min(), keep, sqrt(0.1)):.0f}",
-        "tenth": power_of_ten(needed_width(wide["alpha"].min(), 0.1, sqrt(0.1))),
-        "tenth190": power_of_ten(needed_width(1.9, 0.1, sqrt(0.1))),
+        "tenth": short(needed_width(wide["alpha"].min(), 0.1, sqrt(0.1)), 2),
+        "tenth190": short(needed_width(1.9, 0.1, sqrt(0.1)), 2),
         "plain": percent(quiet.loc[quiet["lr"] == middle.idxmax(), "pruning_ratio"].median(), 0),
     }
 
