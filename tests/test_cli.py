@@ -140,7 +140,7 @@ def test_sweeping_a_grid_fills_its_store_and_writes_its_table(out, tmp_path, cap
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "rows").iterdir()}
     assert len(before) == len(runs)
     assert main(swept) == 0
-    assert capsys.readouterr().out.startswith(f"{tmp_path / 'store'}: 4 runs, status ")
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'store'}: 4 runs (4 took all steps), ")
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 

@@ -732,4 +732,4 @@ def test_a_page_of_a_gpu_names_it_and_says_what_failed(tmp_path):
     assert page.startswith("# a made-up GPU, 16 GiB\n")
     assert "rehearsal" not in page
     assert "* x: RuntimeError: no kernel (1 runs)" in page
-    assert "| x | 1 | 4 |  | 1 runs, status" in page
+    assert "| x | 1 | 4 |  | 1 runs (" in page
