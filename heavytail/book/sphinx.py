@@ -150,7 +150,30 @@ def _lighten(app: Any, page: str, template: str, context: dict[str, Any], doctre
     there = "" if whole or REPORT not in app.env.found_docs else context["pathto"](REPORT)  # "#" from there itself
     context["theme_extra_footer"] = foot(own, there.rstrip("#") + WRONG if whole or there else "")
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
-    context["body"] = glossary.explained(body, _terms(app.env))
+    context["body"] = typeset(glossary.explained(body, _terms(app.env)))
+
+
+# What stands as it was written: code, drawings, formulas, what scripts read, and all tags.
+_WRITTEN = r"<(pre|code|script|style|svg)\b.*?</\1>|<(span|div) class=\"math[^>]*>.*?</\2>|<[^>]*>"
+_MINUS = re.compile(rf"{_WRITTEN}|(?<!\w)-(?=\d)", re.DOTALL)
+_FORMULA = re.compile(r'(<span class="math[^>]*>[^<]*</span>[,.;:)]+)')
+_TYPE = re.compile(rf'<td class="short">[^<]*|{_WRITTEN}|(?P<name>Type-I+)\b', re.DOTALL)
+
+
+def typeset(body: str) -> str:
+    """A page with minus signs, and with no line that breaks before a comma or in the name of a noise.
+
+    Python writes a hyphen before a negative number, and a browser may begin a line with the comma that follows a
+    formula, and break the name of a noise at its hyphen.
+
+    >>> typeset("<td>-0.1 to 0-1</td><code>-2</code>")
+    '<td>−0.1 to 0-1</td><code>-2</code>'
+    >>> typeset("<th>Type-II</th>")
+    '<th><span class="whole">Type-II</span></th>'
+    """
+    body = _MINUS.sub(lambda found: "\u2212" if found[0] == "-" else found[0], body)
+    body = _FORMULA.sub(r'<span class="whole">\1</span>', body)
+    return _TYPE.sub(lambda found: f'<span class="whole">{found[0]}</span>' if found["name"] else found[0], body)
 
 
 @cache

@@ -101,3 +101,19 @@ def test_docstrings_can_be_printed_without_a_warning(name):
 def test_a_star_that_opens_nothing_is_a_warning():
     assert "Inline emphasis" in warned("A weight of shape (filters, *size of a kernel).")
     assert warned("A weight of shape `(filters, *kernel)`.") == ""
+
+
+def test_a_page_has_minus_signs_and_keeps_a_formula_with_what_follows_it():
+    page = (
+        '<p title="-1">-0.7, +0.1 [-2, 0-1] t-2 10<sup>-3</sup> <code>-1</code></p><pre>a -1\n<b>-2</b></pre>'
+        '<p>At <span class="math notranslate nohighlight">\\(x -1\\)</span>, and '
+        '(<span class="math">\\(y\\)</span>).</p><div class="math">\\[ -1 \\]</div>'
+        '<td><p>Type-II</p></td><td class="short">Type-I</td><p>So Type-III, <code>Type-I</code></p>'
+    )
+    assert sphinx.typeset(page) == (
+        '<p title="-1">−0.7, +0.1 [−2, 0-1] t-2 10<sup>−3</sup> <code>-1</code></p><pre>a -1\n<b>-2</b></pre>'
+        '<p>At <span class="whole"><span class="math notranslate nohighlight">\\(x -1\\)</span>,</span> and '
+        '(<span class="whole"><span class="math">\\(y\\)</span>).</span></p>'
+        '<div class="math">\\[ -1 \\]</div><td><p><span class="whole">Type-II</span></p></td>'
+        '<td class="short">Type-I</td><p>So <span class="whole">Type-III</span>, <code>Type-I</code></p>'
+    )
