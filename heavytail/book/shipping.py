@@ -32,12 +32,11 @@ def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) ->
         for title, race in races.items()
         if race.iloc[0]["contender"] == steady[title].iloc[0]["contender"]
     }
-    parts = [
-        f"on {title} {_named(winners[title])} gives the smallest file"
-        if title in winners
-        else f"on {title} no way to a small file is ahead by both of our rules"
-        for title in races
-    ]
+    found: dict[str, list[str]] = {}
+    for title in races:
+        wins = f"{_named(winners[title])} gives the smallest file" if title in winners else ""
+        found.setdefault(wins or "no way to a small file is ahead by both of our rules", []).append(title)
+    parts = [f"on {listed(titles)} {what}" for what, titles in found.items()]
     end = "" if shipping.NOISE in winners.values() else ", and heavy-tailed noise is ahead on none of them"
     return f"{listed(parts)}{end}.".replace("on ", "On ", 1)
 
@@ -116,9 +115,14 @@ def _how(row: pd.Series) -> str:
     arm = (
         ""
         if row["arm"] in (arms.PLAIN, row["contender"])
-        else f"{tables.titled(row['arm'])}, σ = {power(row['strength'], 3)}, "
+        else f"{tables.titled(row['arm'])}, σ = {power(row['strength'], _digits(row['strength']))}, "
     )
     return arm + way
+
+
+def _digits(number: float) -> int:
+    """How many digits a number of at most three has."""
+    return len(f"{number:.2e}".partition("e")[0].replace(".", "").rstrip("0"))
 
 
 def _named(contender: str) -> str:

@@ -77,6 +77,10 @@ def test_the_headline_names_only_those_who_win_by_both_rules():
         "On A a small network from scratch gives the smallest file and on B no way to a small file is ahead by both of "
         "our rules, and heavy-tailed noise is ahead on none of them."
     )
+    assert shipping.headline(alike := {"A": small, "B": small}, alike) == (
+        "On A and B a small network from scratch gives the smallest file, and heavy-tailed noise is ahead on none of "
+        "them."
+    )
     assert shipping.headline({"A": noisy}, {"A": noisy}) == "On A heavy-tailed noise gives the smallest file."
 
 
