@@ -146,13 +146,12 @@ def prune_each(
     """
     known = _known(model, sample)
     weights = roles.trained_or_all(known.hidden)
-    layers = _alone(weights, unit)
+    layers, generator = _alone(weights, unit), chance(seed)
+    orders = [_order(layer, generator) for layer in layers]  # the same at every share
     for squared_error, keep in criteria:
         if seed is not None and keep is None:
             raise ValueError(_WANTS_A_SHARE)
         _check(weights, known.turned, squared_error is not None)
-        generator = chance(seed)
-        orders = [_order(layer, generator) for layer in layers]
         counts = [count(layer.sizes, squared_error=squared_error, keep=keep) for layer in layers]
         pruned = _without(copied(model), layers, orders, counts, unit)
         yield pruned, _ratio(pruned, known)

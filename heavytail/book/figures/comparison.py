@@ -14,7 +14,7 @@ from torch import Tensor
 
 from heavytail import laws
 from heavytail.book.figures.depths import MARKERS
-from heavytail.book.figures.style import CLEAR, COLOURS, GREY, alpha_slots
+from heavytail.book.figures.style import CLEAR, COLOURS, GREY, alpha_slots, in_words
 from heavytail.book.figures.training import named_type, thinned
 from heavytail.book.tables import PAPER_TYPE
 from heavytail.evidence import arms
@@ -108,9 +108,7 @@ def ratio_and_accuracy(panels: Mapping[str, pd.DataFrame]) -> Figure:
     axes[0][0].set_ylabel("share pruned at error 0.1")
     present = {name for table in panels.values() for name in named_type(table)}
     for name in (name for name in COLOURS if name in present):
-        axes[0][0].plot(
-            [], [], "x" if name == "none" else "o", color=COLOURS[name], label="plain SGD" if name == "none" else name
-        )
+        axes[0][0].plot([], [], "x" if name == "none" else "o", color=COLOURS[name], label=in_words(name))
     for alpha, marker in marker_of.items():
         axes[0][0].plot([], [], marker, color=GREY, markersize=4.5, linestyle="none", label=f"$\\alpha={alpha:g}$")
     handles, labels = axes[0][0].get_legend_handles_labels()

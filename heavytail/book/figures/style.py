@@ -101,6 +101,15 @@ def alpha_colour(alpha: float) -> str:
     return to_hex(_ALPHA(0.66 - 0.56 * heavy))
 
 
+def in_words(name: str) -> str:
+    """A name of COLOURS as a reader meets it.
+
+    >>> in_words("none"), in_words("Type-I")
+    ('plain SGD', 'Type-I')
+    """
+    return "plain SGD" if name == "none" else name
+
+
 def alpha_colours(alphas: Iterable[float]) -> dict[float, str]:
     """The colour of each of some tail indices, in order."""
     return {alpha: alpha_colour(alpha) for alpha in sorted(set(alphas))}

@@ -16,7 +16,17 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from heavytail import compress, noise, stable
-from heavytail.book.figures.style import BLANK, CLEAR, COLOURS, SHADES, SLOTS, WIDE, alpha_colours, alpha_slots
+from heavytail.book.figures.style import (
+    BLANK,
+    CLEAR,
+    COLOURS,
+    SHADES,
+    SLOTS,
+    WIDE,
+    alpha_colours,
+    alpha_slots,
+    in_words,
+)
 from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
 FEW = 10  # seeds, of which large points still stand side by side, on a phone too
@@ -50,7 +60,7 @@ def weight_matrices(weights: Mapping[str, Tensor], squared_error: float = compre
             axis.set_facecolor(BLANK)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        above.set_title(_titled(title))
+        above.set_title(in_words(title))
         below.set_xlabel(f"{gone / len(weight):.0%} of neurons pruned")
     axes[0][0].set_ylabel("trained")
     axes[1][0].set_ylabel("pruned")
@@ -65,7 +75,7 @@ def norm_tails(norms: Mapping[str, Tensor]) -> Figure:
         ranked = np.sort(values.numpy() / np.median(values.numpy()))[::-1]
         least = min(least, float(ranked[-1]))
         share = np.arange(1, len(ranked) + 1) / len(ranked)
-        axis.loglog(ranked, share, label=_titled(title), color=_colour(title), drawstyle="steps-post")
+        axis.loglog(ranked, share, label=in_words(title), color=_colour(title), drawstyle="steps-post")
     axis.set(xlabel="column norm over its median, $x$", ylabel="share of neurons above $x$")
     axis.set_xlim(left=max(0.3, 0.95 * least))
     axis.legend()
@@ -173,11 +183,7 @@ def _saturated(picture: np.ndarray) -> np.ndarray:
 def legend_of_types(axis: Axes, loc: Literal["best", "lower left"] = "best") -> None:
     """A legend whose lines are noise types, without a title."""
     handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles, [_titled(name) for name in names], loc=loc)
-
-
-def _titled(name: str) -> str:
-    return "plain SGD" if name == "none" else name
+    axis.legend(handles, [in_words(name) for name in names], loc=loc)
 
 
 def _colour(title: str) -> object:

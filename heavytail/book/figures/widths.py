@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from heavytail.book.figures.style import CLEAR, COLOURS, INK, ordered_colours
+from heavytail.book.figures.style import CLEAR, COLOURS, INK, in_words, ordered_colours
 from heavytail.book.figures.training import named_type
 from heavytail.book.tables import accuracy_curves
 from heavytail.evidence.widths import limit_share
@@ -36,7 +36,7 @@ def pruning_by_width(table: pd.DataFrame, law: pd.DataFrame) -> Figure:
             )
             shift = SHIFT ** (number - (len(present) - 1) / 2)
             middle = rows.groupby("width")["pruning_ratio"].median()
-            look = {"color": COLOURS[name], "label": "plain SGD" if name == "none" else name}
+            look = {"color": COLOURS[name], "label": in_words(name)}
             axis.plot(rows["width"] * shift, rows["pruning_ratio"], "o", color=COLOURS[name], markersize=4, alpha=CLEAR)
             axis.plot(middle.index * shift, middle, "--" if name == "none" else "-", linewidth=1.6, **look)
             axis.plot(guess["width"] * shift, guess["predicted"], ":", color=COLOURS[name], linewidth=1.1)
@@ -63,7 +63,7 @@ def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
         for width, rows in chosen[chosen["type"] == name].groupby("width"):
             medians = accuracy_curves(rows).groupby("share")["accuracy"].median()
             axis.plot(medians.index, medians, color=colours[width], linewidth=1.4, label=f"$n={width}$")
-        axis.set(title="plain SGD" if name == "none" else name, xlabel="share pruned", xlim=(0, 1), ylim=(0, 1))
+        axis.set(title=in_words(name), xlabel="share pruned", xlim=(0, 1), ylim=(0, 1))
         axis.set_xticks([0, 0.5, 1])
     axes[0][0].set_ylabel("test accuracy")
     handles, labels = axes[0][0].get_legend_handles_labels()

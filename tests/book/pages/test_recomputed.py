@@ -795,7 +795,7 @@ def of_compressibility():
     start = read("roles").query("spread == 5 and sigma == 1 and horizon == 1")
     n, alpha, inputs = start["width"].min(), start["alpha"].unique().item(), start["inputs"].unique().item()
     assert (inputs, *start["keep"].unique()) == (2, 0.1)
-    wide = columns(alpha, 5.0, (10_000, n))
+    wide = columns(alpha, 5.0, (40_000, n))
     foretold = sqrt(n * below(wide, 1 - round(0.1 * n) / n) / np.median(wide.sum(1)))
     tail = 2**alpha * gamma((inputs + alpha) / 2) / gamma(inputs / 2) / gamma(1 - alpha / 2)  # of Type-III noise
     jumps = tail ** (2 / alpha) * n ** (2 / alpha - 1) * jumps_quantile(alpha, 0.5)
