@@ -14,7 +14,7 @@ SETTINGS = tuple((noise, alpha, 0.1) for noise in ("shared", "entrywise", "isotr
 
 
 def measured(**numbers: object) -> dict[str, object]:
-    """What a training would measure: a network at 95 % that pruning leaves alone, but for the `numbers` given.
+    """What a training would measure: a network at 95% that pruning leaves alone, but for the `numbers` given.
 
     A `share_accuracy` fills the test accuracies at all pruned shares.
     """

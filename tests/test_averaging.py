@@ -45,7 +45,7 @@ def averaged(alpha: float, kind: str, shares: Tensor, seed: int) -> Tensor:
 @pytest.mark.parametrize("kind", noise.NOISES)
 @pytest.mark.parametrize("alpha", [0.8, 1.5, 2.0])
 def test_the_mean_of_many_clients_kicks_has_the_law_of_one_kick_of_another_scale(alpha: float, kind: str) -> None:
-    """The gap allows for a scale 5 % off at most; K^(-1/2) is half as much again at α = 1.5."""
+    """The gap allows for a scale 5% off at most; K^(-1/2) is half as much again at α = 1.5."""
     mean = averaged(alpha, kind, torch.full((CLIENTS,), 1 / CLIENTS), seed=1)
     assert follows_symmetric(mean / laws.averaged_scale(alpha, CLIENTS), alpha)
     if alpha < 2:

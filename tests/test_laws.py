@@ -26,7 +26,7 @@ from heavytail.laws._positive import Side, positive_law
 
 INDICES = (1.2, 1.5, 1.75)
 KEEP = 0.1
-# Columns n and repeats, enough for the law of the error at each index to reject a scale that is off by 5 %.
+# Columns n and repeats, enough for the law of the error at each index to reject a scale that is off by 5%.
 SIZES = {1.2: (2000, 12_000), 1.5: (2000, 4000), 1.75: (20_000, 1000)}
 
 
@@ -187,7 +187,7 @@ def test_the_tail_constant_is_the_limit_of_the_exact_tail(kind: str, alpha: floa
     near, far = (size_at(alpha, kind, inputs, level) for level in (1e-3, 1e-5))
     near_off, far_off = (SURVIVAL[kind](alpha, inputs, x) * x**alpha for x in (near, far))
     constant = laws.tail_constant(alpha, kind, inputs)
-    assert far_off == pytest.approx(constant, rel=2e-4)  # a scale off by 1 % would be 50 times that
+    assert far_off == pytest.approx(constant, rel=2e-4)  # a scale off by 1% would be 50 times that
     assert abs(far_off - constant) <= abs(near_off - constant)
 
 
@@ -195,7 +195,7 @@ def test_the_tail_constant_is_the_limit_of_the_exact_tail(kind: str, alpha: floa
 @pytest.mark.parametrize(("kind", "neighbour"), [("isotropic", "shared"), ("shared", "isotropic")])
 @pytest.mark.long
 def test_as_many_norms_lie_in_the_tail_as_the_exact_law_says(kind: str, neighbour: str, alpha: float) -> None:
-    # 1e6 draws see 2.5 % of this tail. It is not yet the power law: its second term is a few per cent.
+    # 1e6 draws see 2.5% of this tail. It is not yet the power law: its second term is a few per cent.
     draws, x = 1_000_000, size_at(alpha, kind, 10, 4e-2)
     size = norms(kind, alpha, 10, draws)
 
@@ -212,7 +212,7 @@ def test_as_many_norms_lie_in_the_tail_as_the_exact_law_says(kind: str, neighbou
 
 @pytest.mark.parametrize("alpha", INDICES)
 def test_as_many_entrywise_norms_lie_in_the_tail_as_the_constant_says(alpha: float) -> None:
-    # No exact law here. 4e5 draws see 8 % of this tail, and the scale enters with the power alpha.
+    # No exact law here. 4e5 draws see 8% of this tail, and the scale enters with the power alpha.
     draws, x = 400_000, size_at(alpha, "entrywise", 10, 1e-2)
     size = norms("entrywise", alpha, 10, draws)
 
@@ -254,7 +254,7 @@ def test_the_bulk_is_that_of_drawn_norms(kind: str, inputs: int, alpha: float) -
     assert abs(held - laws.bulk(alpha, KEEP, kind, inputs)) < GAUSS_LIMIT * error
     assert abs(held - laws.bulk(alpha + 0.1, KEEP, kind, inputs)) > GAUSS_LIMIT * error
     assert abs(held - laws.bulk(alpha - 0.1, KEEP, kind, inputs)) > GAUSS_LIMIT * error
-    assert abs(held - laws.bulk(alpha, KEEP, kind, inputs) * 1.02**2) > GAUSS_LIMIT * error  # a scale off by 2 %
+    assert abs(held - laws.bulk(alpha, KEEP, kind, inputs) * 1.02**2) > GAUSS_LIMIT * error  # a scale off by 2%
 
 
 def test_the_bulk_of_a_sample_leaves_out_the_largest_share() -> None:
@@ -320,7 +320,7 @@ def test_the_law_of_the_error_rejects_an_index_off_by_a_tenth(alpha: float) -> N
 
 @pytest.mark.parametrize("alpha", INDICES)
 def test_the_law_of_the_error_rejects_a_tail_whose_scale_is_off_by_a_twentieth(alpha: float) -> None:
-    # The relative error has no scale of its own: what counts is the tail's scale over that of the bulk. 5 % of it
+    # The relative error has no scale of its own: what counts is the tail's scale over that of the bulk. 5% of it
     # move the law by 0.033, 0.060 and 0.13; the limits are 0.025, 0.043 and 0.085.
     law = laws.limit_law(alpha, KEEP)
     assert not agrees(type_one_errors(alpha), SIZES[alpha][0], rescaled(law, 1.05))
@@ -337,7 +337,7 @@ def test_errors_of_isotropic_columns_follow_their_own_law_only(alpha: float) -> 
 
 @pytest.mark.long
 def test_errors_of_entrywise_columns_follow_the_law_with_their_own_bulk() -> None:
-    # Their law is within 1 % of the scale of the isotropic one: no number of repeats that a test has tells them apart.
+    # Their law is within 1% of the scale of the isotropic one: no number of repeats that a test has tells them apart.
     alpha = 1.75
     found = squared_errors("entrywise", alpha, 10, 1000, 1000, seed=6)
     held = laws.bulk(alpha, KEEP, "entrywise", 10)

@@ -125,7 +125,7 @@ def test_thousands_of_inputs_a_billion_neurons_and_rare_quantiles_are_finite_and
 
 @pytest.mark.parametrize("probability", [1e-4, 0.999, 1 - 1e-6])
 def test_a_rare_quantile_of_a_narrow_law_is_the_root_and_none_of_the_waves_beside_it(probability):
-    """With few terms the inverse of a narrow law swings about the probability; 1 % off was once taken for the root."""
+    """With few terms the inverse of a narrow law swings about the probability; 1% off was once taken for the root."""
     found = Column(2.0, "isotropic", 784, 0.01).squared_norm_at(probability)
     assert found == pytest.approx((2 + 0.01**2) * stats.chi2.ppf(probability, 784), rel=5e-4)
 

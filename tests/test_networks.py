@@ -192,7 +192,7 @@ def test_vgg_convolutions_have_the_he_normal_law_with_fan_out() -> None:
     assert uniform_init(linear)
     for weight in convolutions:
         assert he_normal(weight)
-    for weight in convolutions[2:]:  # large enough to see 5 %
+    for weight in convolutions[2:]:  # large enough to see 5%
         assert not he_normal(weight * 1.05)
 
 

@@ -443,7 +443,7 @@ def reference_flow(task: Problem) -> Tensor:
 @pytest.mark.long
 def test_the_distance_to_the_limit_falls_as_the_root_of_the_width() -> None:
     # Distances are bounded, since the noise cancels in them: a mean over repeats is normal. Widths 16 and 256 differ
-    # by a factor 4 in the distance; 5 % is left for terms of a higher order in 1/n. At the rate n^(-1/3), that of an
+    # by a factor 4 in the distance; 5% is left for terms of a higher order in 1/n. At the rate n^(-1/3), that of an
     # unbounded φ at this alpha, the factor were 2.5.
     task = tiny_task()
     flow = reference_flow(task)
@@ -463,7 +463,7 @@ def test_the_distance_to_the_limit_falls_as_the_root_of_the_width() -> None:
 @pytest.mark.long
 def test_a_subset_of_a_system_is_nearer_to_it_by_the_share_that_is_missing(share: int) -> None:
     # The mean over n of N particles differs from that over all N by sqrt(1 - n/N) of what it differs from the limit;
-    # 2 % is left for terms of a higher order. Both distances are of the same particles, so the errors are paired.
+    # 2% is left for terms of a higher order. Both distances are of the same particles, so the errors are paired.
     task, width, repeats = tiny_task(), 64, 1500
     whole, long = tiny((repeats, share * width, 2), 18)
     few, short = whole.first(width), LevyPath(long.increments[..., :width, :], long.step)

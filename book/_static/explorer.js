@@ -68,7 +68,7 @@
     for (const { style, points } of series) {
       svg.append(make("path", { class: `line ${style}`, d: path(points) }));
       for (const [share, ...numbers] of points) {
-        const tip = make("title", {}, `${percent(share)} % pruned: accuracy ${spread(numbers)} %`);
+        const tip = make("title", {}, `${percent(share)}% pruned: accuracy ${spread(numbers)}%`);
         svg.append(make("circle", { class: `dot ${style}`, cx: x(share), cy: y(numbers[0]), r: 2.6 }, tip));
       }
     }
@@ -187,7 +187,7 @@
     if (own.short === "none") own.short = plain ? "decay" : "plain";
     const lacking = shown.filter((one) => !one.norms).map((one) => one.name);
     const rows = Object.keys(record.row).map((title) => [title, ...shown.map((one) => one.row[title])]);
-    const half = "Median over seeds with its 95 % interval; “after” is after pruning at squared error 0.1";
+    const half = "Median over seeds with its 95% interval; “after” is after pruning at squared error 0.1";
     const small = (...parts) => make("p", { class: "keys" }, ...parts);
     return [
       legend(shown),

@@ -13,20 +13,20 @@ from heavytail.evidence import federated
 from heavytail.evidence.claims import Entry
 
 
-def answer(entries: Sequence[Entry]) -> str:
-    """The sentence that answers the title, from the cells of *better than none within the cap*, all data sets.
+def answer(entries: Sequence[Entry]) -> tuple[str, str]:
+    """What answers the title, and the counts for it: of the cells of *better than none within the cap*, all data sets.
 
     >>> from heavytail.evidence import claims
     >>> from heavytail.evidence.cells import Cell
     >>> worse = Cell("a", -0.2, -0.3, -0.1, 7).judged((0.0, float("inf")), 0.005)
-    >>> answer([Entry(claims.named("within-cap-better-than-none-federated-mnist"), "quick", (worse,) * 3)])[:67]
-    'No, not here: of 3 comparisons 0 find heavy-tailed kicks more accur'
+    >>> answer([Entry(claims.named("within-cap-better-than-none-federated-mnist"), "quick", (worse,) * 3)])[0]
+    'No, not here'
     """
     words = [cell.verdict for entry in entries for cell in entry.cells]
     better, worse, alike, open_ = (words.count(word) for word in ("holds", "fails", "no difference", "undecided"))
     first = "No, not here" if not better else "Yes, here" if better == len(words) else "Here and there"
-    return (
-        f"{first}: of {len(words)} comparisons {better} find heavy-tailed kicks more accurate for the same upload, "
+    return first, (
+        f"of {len(words)} comparisons {better} find heavy-tailed kicks more accurate for the same upload, "
         f"{worse} find them less so, {alike} find no difference, and {open_} decide nothing."
     )
 

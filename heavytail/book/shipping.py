@@ -25,8 +25,11 @@ def kilobytes(count: float) -> str:
     return f"{count:.0f} B" if count < 1e3 else f"{count / 1e3:.3g} kB" if count < 1e6 else f"{count / 1e6:.3g} MB"
 
 
-def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) -> str:
-    """One sentence on who wins where; nobody does where the race by the stricter rule has another winner."""
+def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) -> tuple[str, str]:
+    """Where heavy-tailed noise wins, and who wins where: a sentence each, without its full stop.
+
+    Nobody wins where the race by the stricter rule has another winner.
+    """
     winners = {
         title: race.iloc[0]["contender"]
         for title, race in races.items()
@@ -37,8 +40,9 @@ def headline(races: dict[str, pd.DataFrame], steady: dict[str, pd.DataFrame]) ->
         wins = f"{_named(winners[title])} gives the smallest file" if title in winners else ""
         found.setdefault(wins or "no way to a small file is ahead by both of our rules", []).append(title)
     parts = [f"on {listed(titles)} {what}" for what, titles in found.items()]
-    end = "" if shipping.NOISE in winners.values() else ", and heavy-tailed noise is ahead on none of them"
-    return f"{listed(parts)}{end}.".replace("on ", "On ", 1)
+    ahead = [title for title, winner in winners.items() if winner == shipping.NOISE]
+    where = f"on {listed(ahead)}" if ahead else f"on none of {listed(list(races))}"
+    return f"Heavy-tailed noise gives the smallest file {where}", listed(parts).replace("on ", "On ", 1)
 
 
 def who_wins(title: str, race: pd.DataFrame, steady: pd.DataFrame) -> str:

@@ -82,7 +82,7 @@ def paper_form(table: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(values: Iterable[float], digits: int = 1) -> str:
     """A number of each seed in percent: the median, and its interval in brackets, or below that the range.
 
-    The interval is that of `median_interval`, 95 %. Where there are too few seeds for one, or too many of them failed,
+    The interval is that of `median_interval`, 95%. Where there are too few seeds for one, or too many of them failed,
     the smallest and the largest number stand in parentheses; a number that all seeds have stands alone.
 
     >>> over_seeds([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), over_seeds([0.1, 0.3, 0.2]), over_seeds([0.25])

@@ -366,7 +366,7 @@ def _sizes(networks: Sequence[Measured]) -> Iterator[str]:
 
 def _times(networks: Sequence[Measured]) -> Iterator[str]:
     wide = max(len(one.name) for one in networks)
-    yield f"{'':{wide}}  {'':<12}{'batch':>6}  {'median':>10}  {'95 %':>10}  times the first, lowest to highest"
+    yield f"{'':{wide}}  {'':<12}{'batch':>6}  {'median':>10}  {'95%':>10}  times the first, lowest to highest"
     for one in networks:
         for t in one.timings:
             where = t.way if t.device == "cpu" else f"{t.way} {t.device}"

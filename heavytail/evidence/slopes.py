@@ -16,7 +16,7 @@ import pandas as pd
 from heavytail.evidence.cells import Cell
 from heavytail.evidence.intervals import least_seeds
 
-# Of every interval of an exponent. At 99 % five cells together err at most once in twenty.
+# Of every interval of an exponent. At 99% five cells together err at most once in twenty.
 LEVEL = 0.99
 RESAMPLES = 2000
 

@@ -296,7 +296,7 @@ def test_a_choice_changes_curves_table_keys_and_address(browser, width):
     assert start["dots"] == [11 + 11 + 9, 11 + 11, 6, 6, 6]
     assert start["options"]["alpha"] == ["1.75", "1.9"]
     assert start["summary"].startswith("Type-II, α = 1.75, σ = 0.1, width 2000, quick/ecg5000: pruned ")
-    assert f"pruned {chosen['row']['pruned %']} % (plain SGD: {plain['row']['pruned %']} %)" in start["summary"]
+    assert f"pruned {chosen['row']['pruned %']}% (plain SGD: {plain['row']['pruned %']}%)" in start["summary"]
 
     assert alpha["paths"] != start["paths"]
     assert alpha["table"] != start["table"]

@@ -78,8 +78,9 @@ def test_the_sentence_at_the_top_says_what_the_cells_say(words, begin):
     said = page.answer([entry(*words)])
     better, worse, alike, undecided = (words.count(w) for w in ("holds", "fails", "no difference", "undecided"))
     assert said == (
-        f"{begin}: of {len(words)} comparisons {better} find heavy-tailed kicks more accurate for the same upload, "
-        f"{worse} find them less so, {alike} find no difference, and {undecided} decide nothing."
+        begin,
+        f"of {len(words)} comparisons {better} find heavy-tailed kicks more accurate for the same upload, "
+        f"{worse} find them less so, {alike} find no difference, and {undecided} decide nothing.",
     )
     assert page.answer([entry(word) for word in words]) == said
 

@@ -13,6 +13,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from matplotlib import pyplot as plt
 from matplotlib._mathtext import Parser
+from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
@@ -145,13 +146,27 @@ def test_a_point_with_its_bar_is_one_in_the_legend_too():
     assert marked.get_linestyle() == "None"
 
 
-def test_logarithmic_axes_have_few_small_ticks_and_others_keep_theirs():
-    figure, (long, short, two) = plt.subplots(1, 3)
-    for axis, high in ((long, 1e5), (short, 30), (two, 1e5)):
-        axis.loglog([1, high], [1, 5])
-    two.set_xscale("log", base=2)
-    before = [axis.yaxis.get_minorticklocs().size for axis in (long, short, two)]
+def test_short_logarithmic_axes_have_plain_numbers_long_ones_powers_of_ten_and_no_tick_lacks_its_number():
+    figure, (long, short, narrow) = plt.subplots(1, 3)
+    for axis, high in ((long, 1e5), (short, 30), (narrow, 2)):
+        axis.loglog([1, high], [1e-6, 2e-5])
+    narrow.set_yscale("log", base=2)
+    kept = narrow.yaxis.get_major_formatter()
     layouts.both(figure)
-    assert long.xaxis.get_minorticklocs().size == 0
-    assert {2.0, 5.0, 20.0} <= set(short.xaxis.get_minorticklocs()) <= {0.2, 0.5, 2.0, 5.0, 20.0, 50.0, 200.0, 500.0}
-    assert [axis.yaxis.get_minorticklocs().size for axis in (long, short, two)] == before
+    assert named(long.xaxis) == {10.0**power: rf"$\mathdefault{{10^{{{power}}}}}$" for power in range(6)}
+    assert named(short.xaxis) == {1.0: "1", 2.0: "2", 5.0: "5", 10.0: "10", 20.0: "20"}
+    assert named(narrow.xaxis) == {1.0: "1", 1.5: "1.5", 2.0: "2"}
+    assert named(short.yaxis)[1e-5] == "$10^{-5}$"
+    assert named(short.yaxis)[2e-6] == r"$2\times10^{-6}$"
+    assert narrow.yaxis.get_major_formatter() is kept  # to another base
+    assert all(axis.get_minorticklocs().size == 0 for panel in (long, short) for axis in (panel.xaxis, panel.yaxis))
+
+
+def named(axis: Axis) -> dict[float, str]:
+    """The number at each tick that is seen."""
+    low, high = axis.get_view_interval()
+    return {
+        round(place, 9): label.get_text()
+        for place, label in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+        if low <= place <= high
+    }

@@ -50,6 +50,7 @@ def test_axes_of_the_tail_index_are_the_same_everywhere():
     _, (one, other, whole) = plt.subplots(1, 3)
     assert alpha_slots(one, [1.75]) == {1.5: 0, 1.75: 1, 1.9: 2} == alpha_slots(other, [1.5, 1.9])
     assert one.get_xlim() == other.get_xlim()
+    assert [label.get_text() for label in other.get_xticklabels()] == ["1.5", "1.75\n(not run)", "1.9"]
     alpha_axis(whole)
     assert whole.get_xlim() == (1, 2)
     assert {axis.get_xlabel() for axis in (one, other, whole)} == {ALPHA_LABEL}

@@ -217,7 +217,7 @@ def test_another_noise_of_a_matched_sigma_kicks_by_the_same_median_size(kind):
 @pytest.mark.parametrize("profile", ["quick", "workstation"])
 @pytest.mark.long
 def test_the_grid_of_the_controls_matches_kicks_accuracy_and_decay_as_it_says(profile):
-    """The rules are applied to committed searches. Sigma was found with simulated medians, 0.1 % off."""
+    """The rules are applied to committed searches. Sigma was found with simulated medians, 0.1% off."""
     runs = read_grid(DATA / "grids" / "controls.toml", profile)
     of_mnist = read_grid(DATA / "grids" / "mnist.toml", profile)
     matched = controls.equal_accuracy(results.read_table(DATA / "results" / "workstation" / "choose-controls.parquet"))
@@ -235,7 +235,7 @@ def test_the_grid_of_the_controls_matches_kicks_accuracy_and_decay_as_it_says(pr
 
 
 def test_matched_kicks_have_the_median_size_that_other_draws_have():
-    """Medians of 4001 other draws differ by less than 7 % (false alarm below 1e-6 each)."""
+    """Medians of 4001 other draws differ by less than 7% (false alarm below 1e-6 each)."""
     for kind, sigma in (("shared", 0.3), ("entrywise", 0.01), ("isotropic", 0.05)):
         sizes = []
         for alpha, scale in ((1.6, sigma), (2.0, controls.matched_sigma(1.6, kind, sigma, 0.1, 20))):

@@ -67,7 +67,7 @@ def test_the_median_of_pruning_ratios_and_of_their_differences_is_covered(kind, 
 
 @pytest.mark.parametrize("kind", ["entrywise", "isotropic"])
 def test_students_interval_does_not_cover_and_the_test_above_can_fail(kind):
-    """Of ratios at α = 1.75 it covers 83 to 85 %, and more seeds mend little; 0.89 is four standard deviations off."""
+    """Of ratios at α = 1.75 it covers 83 to 85%, and more seeds mend little; 0.89 is four standard deviations off."""
     law = narrow(kind)[1]
     assert coverage(law, "student", 12, 1500, generator=np.random.default_rng(1)) < 0.89
     assert coverage(law, "student", 30, 1500, generator=np.random.default_rng(1)) < WANTED
@@ -159,7 +159,7 @@ def test_a_law_and_a_method_that_cannot_be_used_are_refused():
 
 @pytest.mark.parametrize(("method", "seeds"), [*itertools.product(METHODS, (6, 10))])
 def test_of_a_law_that_students_interval_is_made_for_both_cover_as_they_say(method, seeds):
-    """Normal draws; a false alarm once in 10^6. The same hits would not pass for a coverage of 90 %."""
+    """Normal draws; a false alarm once in 10^6. The same hits would not pass for a coverage of 90%."""
     law = np.random.default_rng(2).standard_normal(20_001)
     said = {"student": 0.95, "median": median_interval(range(seeds)).coverage}[method]
     hits = round(3000 * coverage(law, method, seeds, 3000, generator=np.random.default_rng(3)))
@@ -191,7 +191,7 @@ def test_settings_are_judged_by_what_noise_adds_to_the_start():
     assert table["alpha"].tolist() == [1.5, 1.75]
     bell, rare = table.to_dict("records")
     assert abs(bell["student"] - 0.95) < 0.02  # beyond it once in 10^8
-    assert rare["student"] < 0.35  # 26 % of samples see one of the rare numbers
+    assert rare["student"] < 0.35  # 26% of samples see one of the rare numbers
     assert min(bell["median"], rare["median"]) > WANTED
     assert rare["median"] == 1.0
 

@@ -33,7 +33,7 @@ def ends(cell):
 def test_a_cell_is_the_median_between_order_statistics():
     cell = median_cell("here", [0.3, 0.1, 0.2, 0.6, 0.4, 0.7, 0.9, 0.8, 0.5])
     assert (cell.label, cell.runs, cell.failed, cell.seeds) == ("here", 9, 0, 9)
-    assert ends(cell) == (0.5, 0.2, 0.8)  # the second and the eighth of nine: 4 % lie outside
+    assert ends(cell) == (0.5, 0.2, 0.8)  # the second and the eighth of nine: 4% lie outside
 
 
 def test_failed_runs_are_counted_and_widen_the_interval():

@@ -44,7 +44,7 @@ def test_every_arm_has_its_median_and_interval_at_every_share_and_way():
     points = frontier.points(table([*rows(BASE, 0.8), *rows(NOISY, 0.7), *rows(replace(BASE, width=30), 0.6)]))
     row = at(points, arm=arms.PLAIN, way="pruned", kept=0.4)
     assert row["accuracy"] == pytest.approx(0.8 - 0.06 + 4.5 * 0.001)
-    assert (row["low"], row["high"]) == (pytest.approx(0.741), pytest.approx(0.748))  # all of eight seeds: 99.2 %
+    assert (row["low"], row["high"]) == (pytest.approx(0.741), pytest.approx(0.748))  # all of eight seeds: 99.2%
     assert row["seeds"] == 8
     assert at(points, arm=ARM, way="tuned", kept=0.2)["accuracy"] == pytest.approx(0.7 - 0.08 + 0.05 + 0.0045)
     assert at(points, arm=ARM, way="at random", kept=0.5)["accuracy"] == pytest.approx(0.7 - 0.05 - 0.2 + 0.0045)

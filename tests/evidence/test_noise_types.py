@@ -25,7 +25,7 @@ def run(kind, steps=5, **changes):
 
 @KINDS
 def test_the_path_is_as_long_as_the_sum_of_its_kicks(kind):
-    """Medians of 4001 sums of 4 kicks differ from their law's by less than 8 % (false alarm below 1e-6)."""
+    """Medians of 4001 sums of 4 kicks differ from their law's by less than 8% (false alarm below 1e-6)."""
     kicks = noise.vectors(1.5, kind, (4001, 4, 6), generator=gen()).expand(4001, 4, 6).double()
     measured_size = noise.scale(1.5, 0.2, 0.1) * kicks.sum(dim=1).norm(dim=1).median()
     assert noise_types.path_size(run(kind), 6) == pytest.approx(float(measured_size), rel=0.08)

@@ -154,7 +154,7 @@ def test_the_correlation_is_held_against_the_variance_that_the_others_leave():
 
 
 def test_the_ends_of_a_ratio_of_means_and_of_a_ratio_of_variances_cover():
-    """2000 samples of 400 with fixed seeds, at 95 %: under others they are outside 92 to 98 % once in 10^9."""
+    """2000 samples of 400 with fixed seeds, at 95%: under others they are outside 92 to 98% once in 10^9."""
     generator = np.random.default_rng(5)
     means = variances = 0
     for _ in range(2000):

@@ -19,7 +19,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 WIDE_TYPE, NARROW_TYPE = "image/svg+xml", "application/x-narrow-svg"
 STAYS_WIDE = "stays wide"  # the label of a figure that has no panels to stack; a phone scrolls it
@@ -48,10 +48,27 @@ def both(
 
 
 def _thin_out(figure: Figure) -> None:
-    """Leave few of the small ticks of logarithmic axes: matplotlib takes more time for them than for all the rest."""
+    """Leave logarithmic axes ticks that have a number each, and plain ones where they are few decades long.
+
+    Matplotlib takes more time for its small ticks than for all the rest, and names some of them `2 × 10⁰`.
+    """
     for axis in [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]:
-        if (span := _span(axis)) > 10:
-            axis.set_minor_locator(NullLocator() if span > 100 else LogLocator(subs=(2, 5)))
+        if (span := _span(axis)) > 1:
+            axis.set_minor_locator(NullLocator())
+            if span <= 100:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span > 4 else (1, 1.5, 2, 3, 4, 5, 7)))
+                axis.set_major_formatter(FuncFormatter(_plain))
+
+
+def _plain(number: float, _place: int | None = None) -> str:
+    """A tick's number without a power of ten, as long as that is short.
+
+    >>> _plain(0.02), _plain(5000.0), _plain(2e-5)
+    ('0.02', '5000', '$2\\\\times10^{-5}$')
+    """
+    digits, power = f"{number:.3e}".split("e")
+    short = 1e-3 <= number < 1e5
+    return f"{number:g}" if short else f"${float(digits):g}\\times10^{{{int(power)}}}$".replace("$1\\times", "$")
 
 
 def _span(axis: Axis) -> float:
@@ -149,8 +166,6 @@ def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
             names = [_in_lines(one.get_text(), _UP) for one in axis.get_yticklabels()]
             axis.set_yticks(axis.get_yticks(), names)
             broken = broken or any("\n" in name for name in names)
-        if 2 < _span(axis.xaxis) < 100:
-            axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # or their numbers lie on one another
     if columns > 1:
         return _PANEL * rows * blocks
     return float(figure.get_figheight()) * (1.5 if broken else 1.0)  # names of two lines want room

@@ -125,8 +125,10 @@ def alpha_slots(axis: Axes, alphas: Iterable[float]) -> dict[float, int]:
 
     SLOTS have a place on every such axis, so that figures of several data sets can be laid side by side.
     """
-    ordered = sorted({*SLOTS, *map(float, alphas)})
-    axis.set_xticks(range(len(ordered)), [f"{alpha:g}" for alpha in ordered])
+    drawn = {*map(float, alphas)}
+    ordered = sorted({*SLOTS, *drawn})
+    names = [f"{alpha:g}" if alpha in drawn else f"{alpha:g}\n(not run)" for alpha in ordered]
+    axis.set_xticks(range(len(ordered)), names)
     axis.set(xlim=(-0.5, len(ordered) - 0.5), xlabel=ALPHA_LABEL)
     return {alpha: place for place, alpha in enumerate(ordered)}
 

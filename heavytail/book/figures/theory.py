@@ -114,7 +114,7 @@ def largest_in_width(rows: pd.DataFrame, kicks: Mapping[float, Mapping[int, floa
 
 
 def pairwise_correlation(table: pd.DataFrame) -> Figure:
-    """n times the correlation of two neurons' outputs, by the variance of their mean; bars are 95 % intervals."""
+    """n times the correlation of two neurons' outputs, by the variance of their mean; bars are 95% intervals."""
     figure, axis = plt.subplots(figsize=WIDE)
     settings = table[table["quantity"] == "output"].groupby(["alpha", "sigma"])
     for k, ((alpha, sigma), rows) in enumerate(settings):

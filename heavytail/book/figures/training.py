@@ -176,7 +176,7 @@ def stable_tails(alphas: Sequence[float], draws: int, *, generator: torch.Genera
 
 
 def _saturated(picture: np.ndarray) -> np.ndarray:
-    """Values over their 99.5 % quantile of size, so that one giant does not bleach the rest."""
+    """Values over their 99.5% quantile of size, so that one giant does not bleach the rest."""
     return picture / np.nanquantile(np.abs(picture), 0.995)
 
 

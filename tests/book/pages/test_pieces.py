@@ -60,7 +60,7 @@ def test_jump_by_jump_is_operated_by_keyboard_and_says_the_largest_share(jumping
     page = jumping.page
 
     def says(alpha, kick):
-        share, gaussian = (f"{100 * float(jumps.largest_shares(a, SEED)[kick - 1]):.1f} %" for a in (alpha, 2))
+        share, gaussian = (f"{100 * float(jumps.largest_shares(a, SEED)[kick - 1]):.1f}%" for a in (alpha, 2))
         text = reading(page, ".jumps")
         assert f"α = {alpha:g}, kick {kick} of 64: the largest column holds {share} of the squared norm" in text
         assert alpha == 2 or f"At α = 2, on the same random numbers: {gaussian}." in text
@@ -147,8 +147,7 @@ def test_the_ruler_is_operated_by_keyboard_and_its_pointer_and_dots_follow(measu
     assert at() == pytest.approx(needed(1.5, 0.1, 0.1), abs=0.01)
     text = reading(page, ".ruler")
     assert (
-        "Type-I, α = 1.5, 10 % of the columns kept, error 0.1: half of all matrices are that good from 9.0 · 10⁵"
-        in text
+        "Type-I, α = 1.5, 10% of the columns kept, error 0.1: half of all matrices are that good from 9.0 · 10⁵" in text
     )
     assert text.endswith("beyond a hidden layer of GPT-3, short of the neurons of a brain.")
     assert page.locator(".ruler .committed").count() >= 10
@@ -169,7 +168,7 @@ def test_the_ruler_is_operated_by_keyboard_and_its_pointer_and_dots_follow(measu
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     assert at() == pytest.approx(needed(1.55, 0.05, 0.15, "entrywise"), abs=0.01)
-    assert reading(page, ".ruler").startswith("Type-II, α = 1.55, 5 % of the columns kept, error 0.15")
+    assert reading(page, ".ruler").startswith("Type-II, α = 1.55, 5% of the columns kept, error 0.15")
     assert len(dots()) == len(ruler.WIDTHS["entrywise"]) * ruler.MATRICES
     page.locator(".ruler input[name=alpha]").focus()
     page.keyboard.press("End")

@@ -378,7 +378,7 @@ def of_width():
         },
         "train_narrow": f"{common.median()[narrow]:.2g}",
         "train_wide": f"{common.median()[wide]:.1g}",
-        "norm_moves": f"{100 * (both.max(axis=1) / both.min(axis=1) - 1).max():.0f} %",
+        "norm_moves": f"{100 * (both.max(axis=1) / both.min(axis=1) - 1).max():.0f}%",
         **{f"{name}_grows": reach(rows[wide] / rows[narrow], "{:.1f}") for name, (_, rows) in grown.items()},
         **{f"{name}_law": f"{(wide / narrow) ** (1 / alpha - 1 / 2):.1f}" for name, (alpha, _) in grown.items()},
         **{f"{name}_index": reach(index.xs(a, level="alpha")[wide], "{:.2f}") for name, (a, _) in grown.items()},
@@ -462,7 +462,7 @@ def of_heavy_tail():
         "order_gain": reach(ordered, "{:+z.0f}"),
         "unseen_sigma": f"{unseen['sigma'].max():g}",
         "unseen_ratio": percent(strongest["pruning_ratio"].median(), 0),
-        "unseen_most": f"{100 * moved.abs().max(axis=None):.1f} %",
+        "unseen_most": f"{100 * moved.abs().max(axis=None):.1f}%",
         "gaussian_shared": percent(
             gaussian[gaussian["noise"] == "shared"].groupby("sigma")["pruning_ratio"].median().iloc[-1], 0
         ),

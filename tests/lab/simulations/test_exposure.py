@@ -26,7 +26,7 @@ def test_a_shared_kick_is_seen_as_the_sum_of_the_inputs():
 
 @pytest.mark.parametrize("kind", ["entrywise", "isotropic"])
 def test_the_other_kicks_are_seen_alike_whatever_the_input(kind):
-    """The mean square is 1/d by symmetry: 4000 cosines of 20 entries are within 15 % of it (false alarm below 1e-6)."""
+    """The mean square is 1/d by symmetry: 4000 cosines of 20 entries are within 15% of it (false alarm below 1e-6)."""
     x = torch.cat([torch.ones(1, 20), torch.ones(1, 20) * torch.tensor([1.0, -1.0]).repeat(10)])
     seen = exposure(1.5, kind, x, 4000, generator=gen(2))
     assert seen.square().mean(dim=0).tolist() == pytest.approx([1 / 20, 1 / 20], rel=0.15)
