@@ -203,7 +203,7 @@
   /** The view as a sentence, which a screen reader says after each change. */
   function sentence(record, plain) {
     const { runs, failed } = record.row;
-    const number = (one, title) => `${one.row[title].replace(/ /g, FIXED)}${FIXED}%`; // not broken in two
+    const number = (one, title) => `${one.row[title].replace(/ /g, FIXED)}%`; // not broken in two
     const what = `${named(record.at)}, width ${record.at.width}, ${record.at.table}`.replace(/^p/, "P");
     if (!runs) return `${what}: all ${failed} runs failed, so there is nothing to draw.`;
     const against = plain && plain.row.runs ? ` (${named(plain.at)}: ${number(plain, "pruned %")})` : "";

@@ -36,7 +36,7 @@
     return Array.from({ length: Math.floor(top / step) + 1 }, (_, k) => Number((k * step).toPrecision(6)));
   }
 
-  const percent = (share) => `${(100 * share).toFixed(1)}${FIXED}%`;
+  const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
   function mount(root, data) {
     const { columns, kicks: steps } = data;

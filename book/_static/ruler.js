@@ -24,7 +24,7 @@
     return `${front}${FIXED}·${FIXED}10${raised(power)}`;
   }
 
-  const share = (part) => `${Number((100 * part).toPrecision(3))}${FIXED}%`;
+  const share = (part) => `${Number((100 * part).toPrecision(3))}%`;
   const short = (error) => (Math.abs(error * error - 0.1) < 1e-9 ? "√0.1" : String(error));
 
   function mount(root, data) {
