@@ -93,6 +93,8 @@ def _without_traces(notebook: Any) -> Any:
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
+        if "outputs" in cell:
+            cell["outputs"] = _in_one_piece(cell["outputs"])
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if not cell.metadata.get("tags", True):
@@ -100,6 +102,21 @@ def _without_traces(notebook: Any) -> Any:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.source = cell.source.replace("# Parameters", "# This run was given", 1)
     return notebook
+
+
+def _in_one_piece(outputs: Sequence[Any]) -> list[Any]:
+    """What was printed in a row as one output: a busy kernel sends it in pieces, here and there."""
+    joined: list[Any] = []
+    for output in outputs:
+        last = joined[-1] if joined else {}
+        if output["output_type"] == "stream" and (last.get("output_type"), last.get("name")) == (
+            "stream",
+            output["name"],
+        ):
+            last["text"] += output["text"]
+        else:
+            joined.append(output)
+    return joined
 
 
 def _failed(output: Path) -> Path:

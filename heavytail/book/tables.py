@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from heavytail.lab.results import DISTURBED, FAILED, SHARES
 
 PAPER_TYPE = {None: "none", "shared": "Type-I", "entrywise": "Type-II", "isotropic": "Type-III"}
 MANY = 3  # tables that a claim must be held against to have a row of its own across them
+WORDY = 5  # columns of verdicts that a page has room for in words
 _CELL = ["noise", "alpha", "sigma", "along", "weight_decay", "group_lasso", "lr"]
 
 _MEASURES = {
@@ -272,23 +274,41 @@ def verdicts(entries: Sequence[Entry]) -> Html:
             f'<td data-title="cells that hold">{agree}</td>'
             f'<td>{_mark(entry)}<span class="small">{escape(small)}</span></td></tr>'
         )
-    return _verdict_table(["claim, statement [source]", "measure [interval]", "cells that hold", "verdict"], rows)
+    return Html(_verdict_table(["claim, statement [source]", "measure [interval]", "cells that hold", "verdict"], rows))
 
 
 def verdicts_across(entries: Sequence[Entry]) -> Html:
-    """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict."""
-    several = _across(entries)
+    """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict.
+
+    A table of many columns has the signs of its verdicts alone, or it would not fit its page; a phone has the words.
+    """
+    return Html("\n".join(_across_table(several) for several in _apart(_across(entries))))
+
+
+def _across_table(several: Mapping[str, Mapping[str, Entry]]) -> str:
     columns = list(dict.fromkeys(table for held in several.values() for table in held))
     rows = []
     for claim, held in several.items():
         cells = [f"<td>{escape(_title(claim))}</td>"]
         for table in columns:
             verdict = _mark(held[table]) + _agreeing(held[table]) if table in held else "—"
-            cells.append(f'<td data-title="{escape(table)}">{verdict}</td>')
+            kind = "" if table in held else ' class="nothing"'
+            cells.append(f'<td data-title="{escape(table)}"{kind}>{verdict}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
     heads = [f'<a href="{escape(links[table])}.html">{escape(table)}</a>' for table in columns]
-    return _verdict_table(["claim", *heads], rows)
+    kind = "across signs" if len(columns) > WORDY else "across"
+    return _verdict_table(["claim", *heads], rows, kind)
+
+
+def _apart(several: Mapping[str, dict[str, Entry]]) -> list[dict[str, dict[str, Entry]]]:
+    """Claims in groups that have no table in common: a table each, for one of all would be half empty."""
+    groups: list[dict[str, dict[str, Entry]]] = []
+    for claim, held in several.items():
+        touching = [group for group in groups if any(held.keys() & others.keys() for others in group.values())]
+        joined = {name: others for group in touching for name, others in group.items()} | {claim: held}
+        groups = [group for group in groups if group not in touching] + [joined]
+    return groups
 
 
 def counts(claimed: Mapping[str, Sequence[Entry]]) -> Html:
@@ -327,7 +347,7 @@ def _mark(entry: Entry) -> str:
     marks = []
     for part in entry.verdict.split(", "):
         word = part.rstrip("0123456789 ")
-        marks.append(f'<span class="verdict {_class(word)}">{escape(part)}</span>')
+        marks.append(f'<span class="verdict {_class(word)}"><span>{word}</span>{part[len(word) :]}</span>')
     return ", ".join(marks)
 
 
@@ -369,10 +389,11 @@ def glance_form(lines: Sequence[Line]) -> pd.DataFrame:
     return pd.DataFrame([*rows, total]).fillna("")
 
 
-def _verdict_table(heads: Sequence[str], rows: Sequence[str]) -> Html:
+def _verdict_table(heads: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
     head = "".join(f"<th>{title}</th>" for title in heads)
     body = "\n".join(rows)
-    return Html(f'<table class="dataframe verdicts"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>')
+    classes = f"dataframe verdicts stacked {kind}".strip()
+    return f'<table class="{classes}"><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
 
 
 def alone(entries: Sequence[Entry]) -> list[Entry]:
@@ -390,25 +411,31 @@ def _across(entries: Sequence[Entry]) -> dict[str, dict[str, Entry]]:
 
 
 def _agreeing(entry: Entry) -> str:
-    """In how many cells a claim holds, in brackets; nothing where there are none."""
-    return f" ({entry.agreeing} of {len(entry.cells)})" if entry.cells else ""
+    """In how many cells a claim holds; nothing where there are none."""
+    return f' <span class="agreeing">{entry.agreeing} of {len(entry.cells)}</span>' if entry.cells else ""
 
 
 def _family(entry: Entry) -> str:
     return entry.claim.id.removesuffix(f"-{entry.claim.table}")
 
 
-def show(table: pd.DataFrame, caption: str = "") -> Html:
+def show(table: pd.DataFrame, caption: str = "", *, stacked: bool = False) -> Html:
     """A table as a page sets it: no index, texts free to wrap, the same HTML each time.
 
     Numbers like 3e-05 are written as powers of ten. Short entries are not broken, but for one with an interval or a
-    range, which may stand below its number, and a list, whose parts may stand below each other.
+    range, which may stand below its number, and a list, whose parts may stand below each other. With `stacked` a phone
+    shows each row as a list, its entries below the first, each after its column's title, and leaves out a dash: for
+    tables of many words.
     """
     page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
     page = re.sub(r"(?<=[\s>\[(+-])\d(?:\.\d+)?e[+-]\d+(?=[\s<\]),])", _powers, page)
     page = re.sub(r"<td>([^< ]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
     page = re.sub(r"<td>([^\W\d][^<]{0,40}, [^<]{0,20})</td>", _parts, page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
+    if stacked:
+        titles = cycle(["", *(f' data-title="{escape(str(title))}"' for title in table.columns[1:])])
+        page = page.replace('class="dataframe', 'class="dataframe stacked', 1).replace('"short">—<', '"nothing">—<')
+        page = re.sub(r"<td(?=[ >])", lambda _: f"<td{next(titles)}", page)
     return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)
 
 

@@ -158,7 +158,8 @@ def test_power_laws_draw_averages_and_a_line_of_the_slope_through_their_middle(t
             x, y = dots.get_data()
             assert x.tolist() == line.get_xdata().tolist() == [16, 64, 256]
             assert y == pytest.approx(average * (alpha + sigma + np.log(x)))
-            assert (dots.get_marker(), dots.get_linestyle(), line.get_linestyle()) == ("o", "None", "--")
+            assert dots.get_marker() == {1.3: "o", 1.8: "s", 2.0: "^"}[alpha]
+            assert (dots.get_linestyle(), line.get_linestyle()) == ("None", "--")
             assert np.diff(np.log(line.get_ydata())) == pytest.approx(slope * np.log([4, 4]))
             assert np.log(line.get_ydata()).mean() == pytest.approx(np.log(y).mean())
             assert dots.get_label() == (f"$\\alpha={alpha:g}$" if sigma else "$\\sigma=0$")

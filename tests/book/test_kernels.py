@@ -49,6 +49,7 @@ def test_a_warm_kernel_gives_the_notebook_of_a_cold_one_and_has_imported_nothing
             "import subprocess\nprint(subprocess.run([sys.executable, '-c', 'raise SystemExit(3)']).returncode)",
             "from matplotlib import pyplot as plt\nplt.rcParams['svg.hashsalt'] = 'a'\nplt.plot([1, 2]);",
             "print(plt.get_backend())",
+            "print('first', flush=True)\nprint('last')",  # two messages, as any two lines of a busy machine
         )
     )
     monkeypatch.setenv("A_WORD", "said")
@@ -61,6 +62,7 @@ def test_a_warm_kernel_gives_the_notebook_of_a_cold_one_and_has_imported_nothing
         run.execute(page, tmp_path / "asked.ipynb", parameters={})
     assert (tmp_path / "warm" / "one.ipynb").read_bytes() == (tmp_path / "cold" / "one.ipynb").read_bytes()
     assert texts(tmp_path / "warm" / "one.ipynb")[0].startswith(f"{tmp_path} __main__ said ")
+    assert texts(tmp_path / "cold" / "one.ipynb")[-1] == "first\nlast"
     assert texts(tmp_path / "asked.ipynb") == ["[]\nTrue"]
 
 
@@ -81,7 +83,7 @@ def test_a_kernel_ends_with_its_door_hears_an_interrupt_and_no_two_blocks_hash_a
             door = manager.provisioner.pid
             assert len({kernel, server, door, os.getpid()}) == 4
             waits = client.execute("import time\nprint('waits')\ntime.sleep(600)")
-            while client.get_iopub_msg(timeout=60)["content"].get("text") != "waits\n":
+            while client.get_iopub_msg(timeout=60)["content"].get("text", "").strip() != "waits":
                 pass
             manager.interrupt_kernel()
             while (reply := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != waits:
@@ -92,7 +94,8 @@ def test_a_kernel_ends_with_its_door_hears_an_interrupt_and_no_two_blocks_hash_a
                 assert ends(kernel)
             else:
                 ends_with = ("import atexit, pathlib, time", f"atexit.register(pathlib.Path({str(note)!r}).touch)")
-                client.execute("\n".join([*ends_with, "atexit.register(time.sleep, 0.5)"]))  # the last one first
+                lines = "\n".join([*ends_with, "atexit.register(time.sleep, 0.5)"])  # the last one first
+                client.execute_interactive(lines, timeout=60)  # done before it is to end: that is heard at any time
                 manager.shutdown_wait_time = 120
                 manager.shutdown_kernel()
                 assert ends(kernel)

@@ -171,8 +171,8 @@ def test_claims_held_against_three_tables_or_more_stand_side_by_side_and_others_
     across = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
     rows = [[cell.get_text() for cell in row.find_all("td")] for row in across.select("tbody tr")]
     assert rows == [
-        ["It grows", "holds 1, undecided 1 (1 of 2)", "not tested", "holds (1 of 1)", "—"],
-        ["Shrinks", "—", "holds (1 of 1)", "holds (1 of 1)", "holds (1 of 1)"],
+        ["It grows", "holds 1, undecided 1 1 of 2", "not tested", "holds 1 of 1", "—"],
+        ["Shrinks", "—", "holds 1 of 1", "holds 1 of 1", "holds 1 of 1"],
     ]
     assert {link["href"] for link in across.select("a")} == {"mnist.html"}
     marks = [mark["class"][1] for mark in across.select("tbody tr")[0].select(".verdict")]
@@ -181,6 +181,40 @@ def test_claims_held_against_three_tables_or_more_stand_side_by_side_and_others_
     first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
     assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "holds 9 seeds, toy"]
     assert single.select_one(".verdict")["class"] == ["verdict", "holds"]
+
+
+def test_claims_that_share_no_table_stand_in_tables_of_their_own_and_many_columns_have_signs_alone():
+    def held(name, *on):
+        cell = Cell("a", 0.25, 0.125, 0.375, 9, noise="shared", seeds=9)
+        claims = [Claim(f"{name}-{table}", "A < B.", "D", "mnist", "a number", (0.0, math.inf), table) for table in on]
+        return [entry_of(claim, cell) for claim in claims]
+
+    one, other, many = ("ecg5000", "mnist", "vgg"), ("x", "y", "z"), ("ecg5000", *"abcdef")
+    entries = [*held("it-grows", *one), *held("it-ships", *other), *held("it-shrinks", *many)]
+    page = BeautifulSoup(tables.verdicts_across(entries)._repr_html_(), "html.parser")
+    found = [
+        ([row.td.get_text() for row in table.select("tbody tr")], [head.get_text() for head in table.select("th")[1:]])
+        for table in page.select("table")
+    ]
+    assert found == [
+        (["It ships"], ["x", "y", "z"]),
+        (["It grows", "It shrinks"], [*one, *"abcdef"]),  # the third claim has a table of the first
+    ]
+    assert ["signs" in table["class"] for table in page.select("table")] == [False, True]
+    left_out = page.select("table")[1].select("tbody tr")[0].select("td.nothing")
+    assert [cell["data-title"] for cell in left_out] == [*"abcdef"]
+
+
+def test_a_stacked_table_titles_every_entry_but_the_first_and_marks_what_a_phone_leaves_out():
+    table = pd.DataFrame({"run": ["<one>", "two"], "a & b": ["—", "many words that a line of a table has no room for"]})
+    page = BeautifulSoup(tables.show(table, "A caption", stacked=True)._repr_html_(), "html.parser")
+    assert "stacked" in page.table["class"]
+    cells = [
+        [(cell.get("data-title"), cell.get_text()) for cell in row.select("td")] for row in page.select("tbody tr")
+    ]
+    assert cells == [[(None, row.run), ("a & b", row["a & b"])] for _, row in table.iterrows()]
+    assert [cell["data-title"] for cell in page.select("td.nothing")] == ["a & b"]
+    assert "data-title" not in tables.show(table)._repr_html_()
 
 
 def test_counts_are_blocks_with_the_same_numbers_in_words_beside_them():

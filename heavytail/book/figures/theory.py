@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -63,17 +64,19 @@ def power_laws(
     *,
     typical: bool = False,
 ) -> Figure:
-    """One panel a title: averages over repeats against x on logarithmic axes, a colour an alpha.
+    """One panel a title: averages over repeats against x on logarithmic axes, a colour and a form of point an alpha.
 
     A panel is (rows, x, slope): rows with the columns alpha, sigma, x and value. The dashed lines have the
     slope(α) of the theory and pass through the middle of the points. With `typical` the average is the geometric mean.
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(8.0, 3.4), squeeze=False, sharey=True)
+    alphas = sorted({float(alpha) for rows, *_ in panels.values() for alpha in rows["alpha"]})
+    points = dict(zip(alphas, cycle("os^Dv"), strict=False))  # where two colours are near, their points are not
     for axis, (title, (rows, x, slope)) in zip(axes[0], panels.items(), strict=True):
         for (alpha, sigma), part in rows.groupby(["alpha", "sigma"]):
             averages = _averages(part, x, typical)
             name, colour = _named(alpha, sigma)
-            axis.loglog(averages.index, averages, "o", markersize=4, color=colour, label=name)
+            axis.loglog(averages.index, averages, points[float(alpha)], markersize=4, color=colour, label=name)
             _dashed(axis, averages, slope(float(alpha)), colour)
         axis.set_xscale("log", base=2)
         axis.set(title=title, xlabel=xlabel)

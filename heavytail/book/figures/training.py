@@ -82,8 +82,8 @@ def norm_tails(norms: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure:
-    """Test accuracy against the share of neurons pruned: median over seeds, and the band from worst to best seed."""
+def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None, *, units: str = "neurons") -> Figure:
+    """Test accuracy against the share of `units` pruned: median over seeds, and the band from worst to best seed."""
     figure, axis = plt.subplots(figsize=WIDE)
     chosen = table if alpha is None else table[(table["alpha"] == alpha) | table["noise"].isna()]
     curves = accuracy_curves(chosen)
@@ -93,7 +93,7 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None) -> Figure
         curves, x="share", y="accuracy", hue="type", hue_order=present, palette=COLOURS, estimator="median",
         errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis,
     )  # fmt: skip
-    axis.set(xlabel="share of neurons pruned", ylabel="test accuracy", xlim=(0, 1))
+    axis.set(xlabel=f"share of {units} pruned", ylabel="test accuracy", xlim=(0, 1))
     legend_of_types(axis)
     return figure
 
