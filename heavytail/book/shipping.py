@@ -181,8 +181,8 @@ def advice(races: dict[str, pd.DataFrame]) -> str:
     beaten, ahead = (listed(sorted(names)) if names else "none" for names in (smaller, larger))
     if not smaller:
         return (
-            "Nobody who wants a small file needs heavy-tailed noise here. Its best file is shown to be smaller than "
-            f"that of no rival, and on one data set at least it is larger than that of {ahead}."
+            "Nobody who wants a small file needs heavy-tailed noise here. Its best file is not shown to be smaller "
+            f"than that of any rival, and on one data set at least it is larger than that of {ahead}."
         )
     return (
         f"On one data set at least heavy-tailed noise at its best is smaller than {beaten}, on one larger than {ahead}."

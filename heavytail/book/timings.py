@@ -51,9 +51,9 @@ def beside_the_loop(figures: pd.DataFrame) -> str:
     alone, pairs = (span(figures, "step.over_loop", f"shared, {called}") for called in ("alone", "two runs at once"))
     seconds, over = span(figures, "measure.seconds"), span(figures, "measure.over_loop")
     return (
-        f"A Type-I step of one run alone takes {alone} times as long as the loop's, of two at once {pairs} times. What "
-        f"is measured of a finished run takes {seconds} s, {over} times as long as in the loop, which prunes at one "
-        "error and sees no train sample."
+        f"A Type-I step of one run alone takes {alone} times as long as the loop's; two runs at once take {pairs} "
+        f"times as long as in the loop. Measuring a finished run takes {seconds} s, {over} times as long as in the "
+        "loop, which prunes at one error only and looks at no train sample."
     )
 
 

@@ -102,9 +102,9 @@ def test_a_subject_that_was_not_measured_has_no_table():
 def test_one_run_is_told_beside_the_loop_or_that_a_report_does_not_have_it():
     figures = pd.DataFrame([vars(figure) for figure in loop_figures()])
     assert timings.beside_the_loop(figures) == (
-        "A Type-I step of one run alone takes 1.25 times as long as the loop's, of two at once 0.75 times. What is "
-        "measured of a finished run takes 2.5 s, 5 times as long as in the loop, which prunes at one error and sees no "
-        "train sample."
+        "A Type-I step of one run alone takes 1.25 times as long as the loop's; two runs at once take 0.75 times as "
+        "long as in the loop. Measuring a finished run takes 2.5 s, 5 times as long as in the loop, which prunes at "
+        "one error only and looks at no train sample."
     )
     for name in ("step.over_loop", "measure.seconds"):
         told = timings.beside_the_loop(figures[figures["name"] != name])

@@ -148,7 +148,7 @@ def at_a_glance(panels: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
-    """Pruning ratio (above) and test accuracy (below) against how far noise moves a neuron; medians over seeds.
+    """Pruning ratio (above) and accuracy (below) of searches, against how far noise moves a neuron; medians over seeds.
 
     A panel a data set. The tables have the column `path` of `noise_types.with_path`. Dashed is plain SGD; dotted on the
     x axis is the median norm of its neurons.
@@ -171,7 +171,7 @@ def ratio_by_kick(panels: Mapping[str, pd.DataFrame]) -> Figure:
         above.set(title=title, ylim=(0, 1))
         below.set_xlabel("median norm of\nthe noise a neuron gets")
     axes[0][0].set_ylabel("share pruned")
-    axes[1][0].set_ylabel("test accuracy")
+    axes[1][0].set_ylabel("validation accuracy")
     figure.legend(*axes[0][0].get_legend_handles_labels(), ncols=4, loc="outside upper center")
     return figure
 
