@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,7 +33,10 @@ SINGLE = ("#4c72b0", "#b8621b", "#3d8a50", "#c44e52", "#8172b3", "#937860", "#b8
 WIDE = (8.0, 3.2)  # inches: the text column of the book
 
 # From α = 2 to the heaviest tail of the book, palest to darkest; both ends are clear on white.
-_ALPHA, _LEAST = colormaps["magma"], 0.7
+_ALPHA, _LEAST = (
+    LinearSegmentedColormap.from_list("alpha", ["#e8602c", "#d13a6b", "#9b2fae", "#4a3fb0", "#12263f"]),
+    0.7,
+)
 _ORDERED = colormaps["YlGnBu"]  # for what is ordered and is no α
 ALPHA_LABEL = "stability index $\\alpha$"
 SLOTS = (1.5, 1.75, 1.9)  # what every axis of trained networks has a place for
@@ -92,13 +94,13 @@ def _own_fonts() -> None:
 def alpha_colour(alpha: float) -> str:
     """The colour of a tail index everywhere in the book: the heavier the tail, the darker.
 
-    It goes by the root of `2 - alpha`, since most of the book's indices are near 2.
+    It goes by a power of `2 - alpha` below 1, since most of the book's indices are near 2.
 
     >>> alpha_colour(2.0), alpha_colour(1.5), alpha_colour(0.7)
-    ('#ef5d5e', '#6a1c81', '#140e36')
+    ('#e8602c', '#9d2fab', '#12263f')
     """
-    heavy = math.sqrt(min(1.0, max(0.0, (2 - alpha) / (2 - _LEAST))))
-    return to_hex(_ALPHA(0.66 - 0.56 * heavy))
+    heavy = min(1.0, max(0.0, (2 - alpha) / (2 - _LEAST)))
+    return to_hex(_ALPHA(heavy**0.75))
 
 
 def in_words(name: str) -> str:
