@@ -151,7 +151,7 @@ def verdicts(experiment: Experiment, other: Variant, title: str, own: str) -> pd
     The experiment is held at the alphas of the variant; all other columns are of the variant.
     """
     rows = tables.ledger_form(list(other.entries.values())).assign(claim=list(other.entries))
-    rows = rows.rename(columns={"verdict": title}).drop(columns="scale (profile)")
+    rows = rows.rename(columns={"verdict": title}).drop(columns="scale")
     rows.insert(2, own, [entry.verdict for entry in alike(experiment, other).values()])
     return rows
 

@@ -205,7 +205,11 @@ def accuracy_curves(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
 
 
 def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
-    """The ledger as a page shows it: claim, source, verdict, weakest cell, cells that hold, seeds, scale (profile)."""
+    """The ledger as a page shows it: claim, source, verdict, weakest cell, cells that hold, seeds, scale.
+
+    Entries of several profiles have theirs beside the scale.
+    """
+    several = len({entry.profile for entry in entries if entry.scale}) > 1
     rows = []
     for entry in entries:
         claim, weakest = entry.claim, entry.weakest
@@ -218,7 +222,7 @@ def ledger_form(entries: Sequence[Entry]) -> pd.DataFrame:
                 "weakest cell [interval]": number,
                 "cells that hold": f"{entry.agreeing} of {len(entry.cells)}" if weakest else "—",
                 "seeds": _seeds(entry),
-                "scale (profile)": f"{entry.scale} ({entry.profile})" if entry.scale else "—",
+                "scale": f"{entry.scale} ({entry.profile})" if several and entry.scale else entry.scale or "—",
             }
         )
     return pd.DataFrame(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -103,12 +104,10 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
         "weakest cell [interval]": "-0.25 [-0.375, -0.125]",
         "cells that hold": "1 of 2",
         "seeds": "9 to 10",
-        "scale (profile)": "toy (quick)",
+        "scale": "toy",
     }
     assert untested["verdict"] == "not tested"
-    assert {untested[name] for name in ("weakest cell [interval]", "cells that hold", "seeds", "scale (profile)")} == {
-        "—"
-    }
+    assert {untested[name] for name in ("weakest cell [interval]", "cells that hold", "seeds", "scale")} == {"—"}
 
 
 def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
@@ -181,6 +180,13 @@ def test_claims_held_against_three_tables_or_more_stand_side_by_side_and_others_
     first = [cell.get_text(" ") for cell in single.select("tbody tr")[0].find_all("td")]
     assert first == ["Alone A < B. [D]", "+0.25 [+0.125, +0.375] a number", "1 of 1", "holds 9 seeds, toy"]
     assert single.select_one(".verdict")["class"] == ["verdict", "holds"]
+
+
+def test_a_ledger_names_profiles_only_where_they_differ():
+    claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
+    entry = entry_of(claim, Cell("a", 0.25, 0.125, 0.375, 9, seeds=9))
+    both = [entry, replace(entry, profile="workstation"), entry_of(claim)]
+    assert tables.ledger_form(both)["scale"].tolist() == ["toy (quick)", "toy (workstation)", "—"]
 
 
 def test_claims_that_share_no_table_stand_in_tables_of_their_own_and_many_columns_have_signs_alone():
