@@ -189,14 +189,15 @@
     const rows = Object.keys(record.row).map((title) => [title, ...shown.map((one) => one.row[title])]);
     const half = "Median over seeds with its 95% interval; “after” is after pruning at squared error 0.1";
     const small = (...parts) => make("p", { class: "keys" }, ...parts);
+    const fold = (title, ...parts) => make("details", {}, make("summary", {}, title), ...parts);
     return [
       legend(shown),
       plots(data, shown),
       ...(lacking.length ? [make("p", {}, `The table holds no norms of ${lacking.join(" and ")}.`)] : []),
       table(half, ["", ...shown.map((one) => one.name)], rows),
-      ...shown.map((one) => small(`Keys of the runs, ${one.name}: `, make("code", {}, one.keys))),
-      small(`The same in all of them: ${record.fixed}.`),
-      make("details", {}, make("summary", {}, "The numbers of the plots"), numbers(data, shown)),
+      small(`The same in all runs: ${record.fixed}.`),
+      fold("The numbers of the plots", numbers(data, shown)),
+      fold("The keys of the runs", ...shown.map((one) => small(`${one.name}: `, make("code", {}, one.keys)))),
     ];
   }
 
@@ -260,9 +261,9 @@
       }
       root.style.setProperty("--own", data.colours[record.at.noise] || "var(--explorer-plain)");
       status.textContent = sentence(record, plain);
-      const open = shown.querySelector("details[open]") !== null;
+      const open = [...shown.querySelectorAll("details")].map((one) => one.open);
       shown.replaceChildren(...view(data, record, plain));
-      shown.querySelector("details").open = open;
+      shown.querySelectorAll("details").forEach((one, place) => (one.open = Boolean(open[place])));
       return new URLSearchParams(choices.map(({ axis, value }) => [axis, value])).toString();
     }
 
