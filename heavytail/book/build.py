@@ -242,11 +242,13 @@ def what_folds(tags: Sequence[str], source: str) -> str:
 
     >>> what_folds(["parameters", "hide-input"], "seed = 1"), what_folds(["hide-input"], "assert low < high")
     ('what can be changed', 'how this page checks what it says')
+    >>> what_folds(["hide-output"], "show(keys_form(table))"), what_folds(["hide-output"], "show(table)")
+    ('the keys of the runs', 'the whole table')
     """
     if "hide-cell" in tags:
         return "a solution in code"
     if "hide-output" in tags:
-        return "the keys of the runs"
+        return "the keys of the runs" if "keys_form" in source else "the whole table"
     if "hide-input" not in tags:
         return ""
     if "parameters" in tags:
