@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pandas as pd
-from matplotlib.colors import to_hex
 
 from heavytail.book import pieces
 from heavytail.book.figures.style import COLOURS
@@ -196,7 +195,7 @@ def page(records: Sequence[Record], start: Mapping[str, str], static: str = "../
     data = {
         "axes": AXES,
         "always": ALWAYS,
-        "colours": {name: to_hex(colour) for name, colour in COLOURS.items() if name != "none"},
+        "colours": {name: pieces.colour(name) for name in COLOURS if name != "none"},
         "shares": {"train": SHARES, "test": SHARES, "random": MIDDLE},
         "norms": NORMS,
         "records": records,

@@ -10,12 +10,10 @@ import base64
 
 import numpy as np
 import torch
-from matplotlib.colors import to_hex
 from torch import Tensor
 
 from heavytail import stable
 from heavytail.book import pieces
-from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
 
 COLUMNS = 200
@@ -90,5 +88,5 @@ def page(alpha: float, seed: int, columns: int = COLUMNS, static: str = "../_sta
         'share of the squared norm:</p><table class="dataframe">'
         f"<thead><tr>{head}</tr></thead><tbody><tr>{row}</tr></tbody></table>"
     )
-    own = f' style="--own: {to_hex(COLOURS["Type-I"])}"'
+    own = f' style="--own: {pieces.colour("Type-I")}"'
     return pieces.html("jumps", "Jump by jump", data, without, shared=True, attributes=own, static=static)

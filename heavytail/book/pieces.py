@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from heavytail.book import dark
+from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
+
+
+def colour(name: str) -> str:
+    """A colour of `style.COLOURS` in CSS: of light pages, and its twin, which figures have on dark ones.
+
+    >>> colour("Type-II")
+    'light-dark(#0173b2, #018cd9)'
+    """
+    return f"light-dark({COLOURS[name]}, {dark.twin(COLOURS[name])})"
 
 
 def html(

@@ -13,12 +13,10 @@ from html import escape
 
 import numpy as np
 import torch
-from matplotlib.colors import to_hex
 from torch import Tensor
 
 from heavytail import compress
 from heavytail.book import pieces
-from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import Html
 from heavytail.lab import datasets
 
@@ -144,7 +142,7 @@ def page(networks: Mapping[str, Mapping[str, Tensor]], shown: Digits, *, seed: i
         "random": random.tolist(),
         "start": compress.SQUARED_ERROR,
         "networks": [
-            {"name": _named(name), "colour": to_hex(COLOURS[name]), **_json(one)} for name, one in packed.items()
+            {"name": _named(name), "colour": pieces.colour(name), **_json(one)} for name, one in packed.items()
         ],
     }
     note = f'<p class="pruning-note">{_note(ordered, rounded, shown)}</p>\n'

@@ -15,11 +15,9 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.colors import to_hex
 
 from heavytail import laws, noise
 from heavytail.book import pieces
-from heavytail.book.figures.style import COLOURS
 from heavytail.book.tables import PAPER_TYPE, Html
 from heavytail.noise import Noise
 
@@ -119,7 +117,7 @@ def page(
             raise ValueError(f"{name} = {value:g} cannot be chosen: take one of {', '.join(f'{v:g}' for v in values)}")
     data = {
         "noises": [PAPER_TYPE[kind] for kind in NOISES],
-        "colours": [to_hex(COLOURS[PAPER_TYPE[kind]]) for kind in NOISES],
+        "colours": [pieces.colour(PAPER_TYPE[kind]) for kind in NOISES],
         "inputs": INPUTS,
         "alphas": ALPHAS,
         "keeps": KEEPS,

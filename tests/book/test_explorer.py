@@ -14,10 +14,9 @@ from urllib.parse import parse_qsl
 
 import pytest
 from made_up_results import controlled, diverged, measured, sweep, table
-from matplotlib.colors import to_hex
 
 from heavytail import Run
-from heavytail.book import explorer, pdf, tables
+from heavytail.book import explorer, pdf, pieces, tables
 from heavytail.book.figures.style import COLOURS
 from heavytail.lab.results import MIDDLE, SHARES, write_table
 
@@ -189,11 +188,12 @@ def test_a_start_that_no_cell_has_is_an_error():
 
 def test_colours_are_those_of_the_figures_and_nothing_is_fetched_from_elsewhere():
     page = explorer.page(explorer.cells(both()), {})
-    wanted = {name: to_hex(colour) for name, colour in COLOURS.items()}
+    wanted = {name: pieces.colour(name) for name in COLOURS}
     style, script, shared = (
         (STATIC / name).read_text("utf-8") for name in ("explorer.css", "explorer.js", "pieces.js")
     )
-    assert f"--explorer-plain: {wanted.pop('none')};" in style
+    of_plain = re.findall(r"--explorer-plain: (#\w+);", style)
+    assert f"light-dark({', '.join(of_plain)})" == wanted.pop("none")
     assert data_of(page)["colours"] == wanted
     assert set(re.findall(r"https?://[^\s\"']+", page.text + style + script + shared)) == {"http://www.w3.org/2000/svg"}
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
 
 from heavytail import compress, networks
+from heavytail.book import pieces
 from heavytail.book import pruning_slider as slider
-from heavytail.book.figures.style import COLOURS
 
 STATIC = Path(__file__).parents[2] / "book" / "_static"
 WIDTH = 40
@@ -144,6 +143,7 @@ def test_what_cannot_be_shown_is_refused_in_one_sentence(shown):
 
 def test_colours_are_those_of_the_figures_and_nothing_is_fetched_from_elsewhere(made):
     style, script = ((STATIC / f"pruning.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
-    assert f"--pruning-plain: {to_hex(COLOURS['none'])};" in style
-    assert [one["colour"] for one in held(made[1])["networks"]] == [to_hex(COLOURS[name]) for name in NAMES]
+    of_plain = re.findall(r"--pruning-plain: (#\w+);", style)
+    assert f"light-dark({', '.join(of_plain)})" == pieces.colour("none")
+    assert [one["colour"] for one in held(made[1])["networks"]] == [pieces.colour(name) for name in NAMES]
     assert re.findall(r"https?://", made[1].text + style + script) == []

@@ -19,7 +19,7 @@ from heavytail.book.figures.layouts import both, keep_formulas
 
 # What is no data: on a dark page each is another grey of the same contrast, see `heavytail.book.dark`.
 INK, GREY, FAINT, BLANK, GROUND = "black", "#595959", "#808080", "#ededed", "white"
-# Each has a contrast of 4.5 on white at least, as a text must, and of 3 on a dark page, as pieces to touch need.
+# Each has a contrast of 4.5 on white at least, as a text must.
 COLOURS = {"none": GREY, "Type-I": "#b45f06", "Type-II": "#0173b2", "Type-III": "#017a58"}
 CLEAR = 0.75  # how much of its colour a point has that others show through: a contrast of 3 is left
 MARKED = "#c44e52"  # what a figure points at, where it is no noise
