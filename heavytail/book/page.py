@@ -73,12 +73,12 @@ def lasted(seconds: float) -> str:
 
 
 def grouped(number: float) -> str:
-    """A whole number with its thousands apart, which a line does not break.
+    """A whole number, one of five digits or more with its thousands apart, which a line does not break.
 
-    >>> grouped(20000.0)
-    '20\\xa0000'
+    >>> grouped(20000.0), grouped(2000)
+    ('20\\xa0000', '2000')
     """
-    return f"{int(number):,}".replace(",", "\u00a0")
+    return f"{int(number):,}".replace(",", "\u00a0") if abs(number) >= 10_000 else f"{int(number)}"
 
 
 def power(number: float, digits: int = 1) -> str:

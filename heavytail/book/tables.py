@@ -48,8 +48,11 @@ _OF_ARMS = {
 
 _SHOWN = (1.0, 0.5, 0.3, 0.2, 0.1)  # shares kept
 
-#: What the four words say of two networks.
-_COMPARED = {"holds": "better", "fails": "worse", "no difference": "alike", "undecided": "open"}
+#: The sign of a verdict, which a table's style sheet has too.
+SIGNS = {"holds": "✓", "fails": "✗", "no difference": "=", "undecided": "?", "not tested": "○"}
+_WORD = "|".join(SIGNS)
+#: What two of the words say of two networks.
+_COMPARED = {"holds": "better", "fails": "worse"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
     for arm in sorted(set(arms.named(table[table["width"] == table["width"].max()])) - {other}):
         rows = frontier.against(table, arm, other)
         words = {
-            f"{row.kept:g} kept": f"{100 * row.difference:+z.1f} {_COMPARED[row.verdict]}"
+            f"{row.kept:g} kept": f"{100 * row.difference:+z.1f} {_COMPARED.get(row.verdict, row.verdict)}"
             for row in rows.itertuples()
             if row.kept in _SHOWN
         }
@@ -260,7 +263,16 @@ def said(entry: Entry) -> str:
     every = f"all {len(entry.cells)} cells" if len(entry.cells) > 1 else "1 cell"
     each = f"of {len(entry.cells)} cells" if words == entry.verdict else f"cells: {words}"
     counts = every if words in VERDICTS else each
-    return f"{entry.verdict} ({counts}; {_seeds(entry)} seeds; {entry.scale})"
+    return f"{signed(entry.verdict)} ({counts}; {_seeds(entry)} seeds; {entry.scale})"
+
+
+def signed(words: str) -> str:
+    """Verdicts in a text, each with its sign before it.
+
+    >>> signed("holds 2, no difference 1").replace("\u00a0", " ")
+    '✓ holds 2, = no difference 1'
+    """
+    return re.sub(rf"\b({_WORD})\b", lambda word: f"{SIGNS[word[0]]}\u00a0{word[0]}", words)
 
 
 def verdicts(entries: Sequence[Entry]) -> Html:
@@ -281,26 +293,30 @@ def verdicts(entries: Sequence[Entry]) -> Html:
     return Html(_verdict_table(["claim, statement [source]", "measure [interval]", "cells that hold", "verdict"], rows))
 
 
-def verdicts_across(entries: Sequence[Entry]) -> Html:
+def verdicts_across(entries: Sequence[Entry], titles: Mapping[str, str] = {}) -> Html:
     """Claims that are held against three tables or more: a row a claim in words, a column a table with its verdict.
 
     A table of many columns has the signs of its verdicts alone, or it would not fit its page; a phone has the words.
+    `titles` has other words for claims, and names of tables for the page of their own chapter, which link nowhere.
     """
-    return Html("\n".join(_across_table(several) for several in _apart(_across(entries))))
+    return Html("\n".join(_across_table(several, titles) for several in _apart(_across(entries))))
 
 
-def _across_table(several: Mapping[str, Mapping[str, Entry]]) -> str:
+def _across_table(several: Mapping[str, Mapping[str, Entry]], titles: Mapping[str, str]) -> str:
     columns = list(dict.fromkeys(table for held in several.values() for table in held))
     rows = []
     for claim, held in several.items():
-        cells = [f"<td>{escape(_title(claim))}</td>"]
+        cells = [f"<td>{escape(titles.get(claim, _title(claim)))}</td>"]
         for table in columns:
             verdict = _mark(held[table]) + _agreeing(held[table]) if table in held else "—"
             kind = "" if table in held else ' class="nothing"'
-            cells.append(f'<td data-title="{escape(table)}"{kind}>{verdict}</td>')
+            cells.append(f'<td data-title="{escape(titles.get(table, table))}"{kind}>{verdict}</td>')
         rows.append(f"<tr>{''.join(cells)}</tr>")
     links = {table: next(held[table].claim.chapter for held in several.values() if table in held) for table in columns}
-    heads = [f'<a href="{escape(links[table])}.html">{escape(table)}</a>' for table in columns]
+    heads = [
+        escape(titles[table]) if table in titles else f'<a href="{escape(links[table])}.html">{escape(table)}</a>'
+        for table in columns
+    ]
     kind = "across signs" if len(columns) > WORDY else "across"
     return _verdict_table(["claim", *heads], rows, kind)
 
@@ -347,9 +363,13 @@ def _title(identity: str) -> str:
 
 
 def _mark(entry: Entry) -> str:
-    """The verdict, each of its words with its sign."""
+    return _marked(entry.verdict)
+
+
+def _marked(words: str) -> str:
+    """Verdicts as HTML, each word with its class, by which a style sheet gives it its sign."""
     marks = []
-    for part in entry.verdict.split(", "):
+    for part in words.split(", "):
         word = part.rstrip("0123456789 ")
         marks.append(f'<span class="verdict {_class(word)}"><span>{word}</span>{part[len(word) :]}</span>')
     return ", ".join(marks)
@@ -426,21 +446,25 @@ def _family(entry: Entry) -> str:
 def show(table: pd.DataFrame, caption: str = "", *, stacked: bool = False) -> Html:
     """A table as a page sets it: no index, texts free to wrap, the same HTML each time.
 
-    Numbers like 3e-05 are written as powers of ten. Short entries are not broken, but for one with an interval or a
-    range, which may stand below its number, and a list, whose parts may stand below each other. With `stacked` a phone
-    shows each row as a list, its entries below the first, each after its column's title, and leaves out a dash: for
-    tables of many words.
+    Numbers like 3e-05 are written as powers of ten, five digits have their thousands apart, and verdicts have their
+    signs. Short entries are not broken, but for one with an interval or a range, which may stand below its number, and
+    a list, whose parts may stand below each other. With `stacked` a phone shows each row as a list, its entries below
+    the first, each after its column's title, and leaves out a dash: for tables of many words.
     """
     page = table.astype(str).to_html(index=False, border=0, justify="left", classes="dataframe")
     page = re.sub(r"(?<=[\s>\[(+-])\d(?:\.\d+)?e[+-]\d+(?=[\s<\]),])", _powers, page)
     page = re.sub(r"<td>([^< ]+) ([\[(][^<]{0,23})</td>", r'<td>\1 <span class="short">\2</span></td>', page)
+    page = re.sub(
+        rf"<td>((?:(?:{_WORD})(?: \d+)?(?:, |(?=<)))+)</td>", lambda cell: f"<td>{_marked(cell[1])}</td>", page
+    )
     page = re.sub(r"<td>([^\W\d][^<]{0,40}, [^<]{0,20})</td>", _parts, page)
     page = re.sub(r"<td>([^<]{0,23})</td>", r'<td class="short">\1</td>', page)
     if stacked:
         titles = cycle(["", *(f' data-title="{escape(str(title))}"' for title in table.columns[1:])])
         page = page.replace('class="dataframe', 'class="dataframe stacked', 1).replace('"short">—<', '"nothing">—<')
         page = re.sub(r"<td(?=[ >])", lambda _: f"<td{next(titles)}", page)
-    return Html(page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page)
+    page = page.replace("<thead>", f"<caption>{escape(caption)}</caption>\n  <thead>", 1) if caption else page
+    return Html(re.sub(r"(?<![\w.,])\d{5,9}(?![\w.])", lambda number: grouped(int(number[0])), page))
 
 
 def _raised(text: str) -> str:

@@ -124,7 +124,7 @@ def test_accuracy_is_drawn_against_bytes_with_a_dot_a_seed_where_a_file_is_enoug
     lines = {line.get_label(): line for line in pruned.lines if len(line.get_xdata()) == len(LEVELS)}
     assert {arms.PLAIN, arms.DECAY, arms.LASSO, "Type-I"} <= set(lines)
     assert lines[arms.PLAIN].get_ydata().tolist() == [0.8, 0.8, 0.95, 0.95]
-    dots = [line.get_xdata().round(-2).tolist() for line in pruned.lines if line.get_marker() == "."]
+    dots = [(1000 * line.get_xdata()).round(-2).tolist() for line in pruned.lines if line.get_marker() == "."]
     assert [1600.0] * 7 in dots
     assert [400.0] * 7 in dots
     assert all(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -113,8 +115,8 @@ def test_the_ledger_form_shows_the_weakest_cell_and_in_how_many_the_claim_holds(
 def test_a_verdict_in_a_sentence_has_its_cells_its_seeds_and_its_scale():
     claim = Claim("made-up", "A statement.", "D", "theory", "a number", (0.0, math.inf), "t")
     cells = (Cell("a", 0.25, 0.125, 0.375, 9, seeds=9), Cell("b", 0.25, -0.375, 0.5, 9, seeds=9))
-    assert tables.said(entry_of(claim, *cells)) == "holds 1, undecided 1 (of 2 cells; 9 seeds; toy)"
-    assert tables.said(entry_of(claim, cells[0])) == "holds (1 cell; 9 seeds; toy)"
+    assert tables.said(entry_of(claim, *cells)) == "✓\u00a0holds 1, ?\u00a0undecided 1 (of 2 cells; 9 seeds; toy)"
+    assert tables.said(entry_of(claim, cells[0])) == "✓\u00a0holds (1 cell; 9 seeds; toy)"
     assert tables.said(entry_of(claim)) == "not tested"
 
 
@@ -261,8 +263,8 @@ def test_a_shown_table_keeps_numbers_unbroken_and_lets_texts_wrap():
     assert f"<td>{long}</td>" in page
     assert "<caption>R &amp; D</caption>" in page
     assert "a&lt;b" in page
-    listed = tables.show(pd.DataFrame({"word": ["holds 1, undecided 2"], "range": ["[0, 1], [0, 2]"]})).text
-    assert '<td><span class="short">holds 1</span>, <span class="short">undecided 2</span></td>' in listed
+    listed = tables.show(pd.DataFrame({"word": ["noise 1, plain SGD 2"], "range": ["[0, 1], [0, 2]"]})).text
+    assert '<td><span class="short">noise 1</span>, <span class="short">plain SGD 2</span></td>' in listed
     assert '<td class="short">[0, 1], [0, 2]</td>' in listed
     small = tables.show(pd.DataFrame({"n": [3e-05, 1.25e-7], "word": ["-3.5e-05 [-1e-04, +2e+07]", "key 1e-05a"]})).text
     assert [text in small for text in ("3 · 10⁻⁵<", "1.25 · 10⁻⁷<", "-3.5 · 10⁻⁵ ", "[-1 · 10⁻⁴, +2 · 10⁷]")] == [
@@ -342,8 +344,31 @@ def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():
     rows = tables.against_form(frame).set_index("arm")
     assert "plain SGD" not in rows.index
     assert rows.loc["weight decay", "0.5 kept"] == "-20.0 worse"
-    assert rows.loc["Type-I, α = 1.5", "0.1 kept"] == "+0.0 alike"
+    assert rows.loc["Type-I, α = 1.5", "0.1 kept"] == "+0.0 no difference"
     few = tables.against_form(arms.of_strength(rivalled(True, range(1, 4)), "least", 0.01)).set_index("arm")
-    assert few.loc["weight decay", "0.5 kept"] == "-20.0 open"
+    assert few.loc["weight decay", "0.5 kept"] == "-20.0 undecided"
     better = tables.against_form(frame, "weight decay").set_index("arm")
     assert better.loc["plain SGD", "0.5 kept"] == "+20.0 better"
+
+
+def test_verdicts_have_their_signs_in_texts_and_in_tables_and_the_style_sheet_has_the_same():
+    words = pd.DataFrame(
+        {"claim": ["holds water"], "verdict": ["holds 2, no difference 1"], "weakest": ["holds (1 cell)"]}
+    )
+    page = tables.show(words).text
+    assert '<span class="verdict holds"><span>holds</span> 2</span>, <span class="verdict no-difference">' in page
+    assert page.count("verdict") == 3  # what holds water is no verdict
+    style = (Path(__file__).parents[2] / "book" / "_static" / "heavytail.css").read_text("utf-8")
+    signs = dict(re.findall(r'\n\.verdict\.([\w-]+)::before \{\n  content: "(.)";', style))
+    assert signs == {word.replace(" ", "-"): sign for word, sign in tables.SIGNS.items()}
+
+
+def test_five_digits_have_their_thousands_apart_and_names_and_decimals_do_not():
+    page = tables.show(pd.DataFrame({"n = 10000": ["0.08366", "1731", "3b41234f", "895869 [1, 2]"]})).text
+    assert re.findall(r"<t[hd](?: [^>]*)?>([^<]+)", page) == [
+        "n = 10\u00a0000",
+        "0.08366",
+        "1731",
+        "3b41234f",
+        "895\u00a0869 ",
+    ]

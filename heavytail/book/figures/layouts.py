@@ -19,7 +19,7 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import AutoLocator, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 WIDE_TYPE, NARROW_TYPE = "image/svg+xml", "application/x-narrow-svg"
 STAYS_WIDE = "stays wide"  # the label of a figure that has no panels to stack; a phone scrolls it
@@ -162,6 +162,8 @@ def _regrid(figure: Figure, panels: Mapping[tuple[int, int], Axes]) -> float:
         axis.set_ylabel(_in_lines(axis.get_ylabel(), _UP))
         axis.set_xlabel(_in_lines(axis.get_xlabel(), _LINE[across]))
         axis.set_title(_in_lines(axis.get_title(), _LINE[across]))
+        if across > 1 and isinstance(axis.xaxis.get_major_locator(), AutoLocator):
+            axis.xaxis.set_major_locator(MaxNLocator(3))  # more would touch
         if isinstance(axis.yaxis.get_major_locator(), FixedLocator):  # its names may be words
             names = [_in_lines(one.get_text(), _UP) for one in axis.get_yticklabels()]
             axis.set_yticks(axis.get_yticks(), names)

@@ -27,24 +27,25 @@ def accuracy_by_bytes(files: Mapping[str, pd.DataFrame]) -> Figure:
     """
     figure, axes = plt.subplots(len(files), 2, figsize=(8.0, 3.0 * len(files) + 0.8), sharey="row", squeeze=False)
     for panels, (title, own) in zip(axes, files.items(), strict=True):
+        own = own.assign(kilobytes=own["bytes"] / 1000)
         chosen = shipping.smallest(own)
         for axis, way in zip(panels, ("pruned", "tuned"), strict=True):
             for label, look, rows in _lines(own[own["way"] == way]):
-                middle = _medians(rows, "bytes")
-                axis.plot(middle["bytes"], middle["accuracy"], label=label, **look)
+                middle = _medians(rows, "kilobytes")
+                axis.plot(middle["kilobytes"], middle["accuracy"], label=label, **look)
                 of_arm = (chosen["arm"] == rows["arm"].iloc[0]) & (chosen["strength"] == rows["strength"].iloc[0])
                 dots = chosen[of_arm & (chosen["way"] == way) & chosen["enough"]]
-                axis.plot(dots["bytes"], dots["accuracy"], ".", color=look["color"], markersize=4, alpha=CLEAR)
+                axis.plot(dots["kilobytes"], dots["accuracy"], ".", color=look["color"], markersize=4, alpha=CLEAR)
                 if label == arms.PLAIN:
                     ends = rows.groupby("units").agg(
-                        x=("bytes", "median"), low=("accuracy", "min"), high=("accuracy", "max")
+                        x=("kilobytes", "median"), low=("accuracy", "min"), high=("accuracy", "max")
                     )
                     axis.fill_between(ends["x"], ends["low"], ends["high"], color=GREY, alpha=0.12, linewidth=0)
-            _rivals(axis, own, "bytes")
+            _rivals(axis, own, "kilobytes")
             _frame(axis, own, f"{title}, {'pruned' if way == 'pruned' else 'pruned and tuned'}")
         panels[0].set_ylabel("test accuracy")
     for axis in axes[-1]:
-        axis.set_xlabel("bytes of the file")
+        axis.set_xlabel("size of the file in kB")
     _legend(figure, axes)
     return figure
 
@@ -106,11 +107,6 @@ def _frame(axis: Axes, own: pd.DataFrame, title: str) -> None:
     least = shipping.target(own)
     axis.axhline(least, color=GREY, linewidth=0.8)
     axis.set(title=title, xscale="log", ylim=(least - _BELOW, own["accuracy"].max() + 0.01))
-    low, high = axis.get_xlim()
-    if high < 20 * low:  # too narrow for powers of ten
-        ticks = np.geomspace(1.05 * low, high / 1.05, 3)
-        axis.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
-        axis.minorticks_off()
 
 
 def _legend(figure: Figure, axes: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from matplotlib import colormaps, font_manager
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from heavytail.book.figures.layouts import both, keep_formulas
@@ -23,6 +24,7 @@ INK, GREY, FAINT, BLANK, GROUND = "black", "#595959", "#808080", "#ededed", "whi
 COLOURS = {"none": GREY, "Type-I": "#b45f06", "Type-II": "#0173b2", "Type-III": "#017a58"}
 CLEAR = 0.75  # how much of its colour a point has that others show through: a contrast of 3 is left
 MARKED = "#c44e52"  # what a figure points at, where it is no noise
+HALO = [withStroke(linewidth=2.5, foreground=GROUND)]  # of a text that lies on lines
 TINT = "#d5e8f5"  # of a box
 SHADES = colormaps["RdBu_r"].resampled(11)  # of weights; few, or a picture of noise is a large file
 DEPTHS = LinearSegmentedColormap.from_list(
@@ -37,7 +39,9 @@ _ALPHA, _LEAST = (
     LinearSegmentedColormap.from_list("alpha", ["#e8602c", "#d13a6b", "#9b2fae", "#4a3fb0", "#12263f"]),
     0.7,
 )
-_ORDERED = colormaps["YlGnBu"]  # for what is ordered and is no α
+_ORDERED = LinearSegmentedColormap.from_list(
+    "ordered", ["#3d9a50", "#1f86a8", "#4a5fc1", "#5b2a86", "#1c1030"]
+)  # for what is ordered and is no α
 ALPHA_LABEL = "stability index $\\alpha$"
 SLOTS = (1.5, 1.75, 1.9)  # what every axis of trained networks has a place for
 
@@ -119,7 +123,7 @@ def alpha_colours(alphas: Iterable[float]) -> dict[float, str]:
 
 def ordered_colours(count: int) -> list[str]:
     """Colours for so many ordered things that are no α, the last the darkest."""
-    return [to_hex(_ORDERED(0.6 + 0.4 * step / max(1, count - 1))) for step in range(count)]
+    return [to_hex(_ORDERED(step / max(1, count - 1))) for step in range(count)]
 
 
 def alpha_slots(axis: Axes, alphas: Iterable[float]) -> dict[float, int]:

@@ -20,6 +20,7 @@ from heavytail.book.figures.style import (
     DEPTHS,
     GREY,
     GROUND,
+    HALO,
     INK,
     MARKED,
     SINGLE,
@@ -252,7 +253,8 @@ def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tu
         shades = np.clip(widths, 0, 20)
         image = axis.contourf(alphas, ys, shades, levels=np.linspace(0, 20, 41), cmap=DEPTHS)
         lines = axis.contour(alphas, ys, np.array(widths), levels=[2, 3, 4, 6, 9, 15], colors=INK, linewidths=0.8)
-        axis.clabel(lines, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8.6)
+        names = axis.clabel(lines, fmt=lambda level: f"$10^{{{level:.0f}}}$", fontsize=8.6, inline_spacing=3)
+        plt.setp(names, rotation=0, path_effects=HALO)
         alpha_axis(axis)
         axis.set(ylabel=ylabel, title=title)
         for end in band:
@@ -260,7 +262,10 @@ def width_maps(marks: Sequence[tuple[float, float, str]], error: float, band: tu
     for alpha, keep, text in marks:
         axes[0].plot(alpha, keep, "o", color=MARKED, markeredgecolor=GROUND, markersize=6)
         named = text.replace(", ", ",\n")
-        axes[0].annotate(named, (alpha, keep), (-5, 3), textcoords="offset points", ha="right", fontsize=8.6)
+        axes[0].annotate(
+            named, (alpha, keep), (-7, 0), textcoords="offset points", ha="right", va="center", fontsize=8.6,
+            path_effects=HALO,
+        )  # fmt: skip
     figure.colorbar(image, ax=axes, label="$\\log_{10}$ of the required width", ticks=range(0, 21, 5), shrink=0.9)
     return figure
 

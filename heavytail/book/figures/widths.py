@@ -62,9 +62,10 @@ def curves_by_width(table: pd.DataFrame, alpha: float) -> Figure:
     for axis, name in zip(axes[0], types, strict=True):
         for width, rows in chosen[chosen["type"] == name].groupby("width"):
             medians = accuracy_curves(rows).groupby("share")["accuracy"].median()
-            axis.plot(medians.index, medians, color=colours[width], linewidth=1.4, label=f"$n={width}$")
-        axis.set(title=in_words(name), xlabel="share pruned", xlim=(0, 1), ylim=(0, 1))
+            axis.plot(medians.index, medians, color=colours[width], linewidth=1.6, label=f"$n={width}$")
+        axis.set(title=in_words(name), xlabel="share pruned", xlim=(0, 1))
         axis.set_xticks([0, 0.5, 1])
+    axes[0][0].set_ylim(top=1)
     axes[0][0].set_ylabel("test accuracy")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, ncols=len(labels), loc="outside upper center")

@@ -603,8 +603,8 @@ def short(number, digits=1):
 
 
 def grouped(number):
-    """A whole number with its thousands apart, which a line does not break."""
-    return f"{number:,}".replace(",", "\u00a0")
+    """A whole number, one of five digits or more with its thousands apart, which a line does not break."""
+    return f"{number:,}".replace(",", "\u00a0" if number > 9999 else "")
 
 
 def slope(rows, x):
