@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import tomllib
 from dataclasses import asdict, fields, replace
 from functools import cache
@@ -361,6 +362,14 @@ def seeds_of_workstation():
 def test_no_two_tables_share_a_seed_nor_a_table_and_its_search():
     seeds = [seed for own in seeds_of_workstation() for seed in own]
     assert len(seeds) == len(set(seeds)) > 30
+
+
+def test_the_list_of_tables_has_the_number_of_runs_of_each():
+    listed = re.findall(r"^\| ([\w-]+) \| (quick|workstation) \| (\d+)", (DATA / "README.md").read_text("utf-8"), re.M)
+    counts = {(name, profile): int(runs) for name, profile, runs in listed}
+    made = {(path.stem, path.parent.name): pd.read_parquet(path, columns=["key"])["key"].nunique() for path in TABLES}
+    assert len(counts) > 50
+    assert counts == {table: made[table] for table in counts}
 
 
 def test_what_one_would_ship_has_seeds_of_its_own_and_its_searches_have_others():
