@@ -125,7 +125,7 @@ def test_what_a_page_says_are_texts_and_counts():
     assert said["furthest"].startswith("Type-")
     assert 0 < int(said["furthest_after"][:-1]) <= int(said["furthest_before"][:-1]) <= 100
     assert [said[name] for name in ("strengths", "set_aside", "disturbed", "tuned_steps")] == [2, "50", "60", 7]
-    assert said["noise_compresses"].startswith("holds (all 6 cells; 12 seeds; ")
+    assert said["noise_compresses"].startswith("✓\u00a0holds (all 6 cells; 12 seeds; ")
     assert all(isinstance(value, (str, int)) for value in said.values())
 
 
@@ -223,6 +223,6 @@ def test_what_a_page_says_of_runs_that_stop_is_measured_at_the_step_size_of_each
     shares = {"low": "10%", "high": "10%", "tenth": "40% to 60%", "plain_tenth": "90%"}
     more = {"more": "1.50 to 2.00", "gain": "5.0 to 5.0", "plain_gain": "3.0"}  # 95% in the table of fixed steps
     assert {name: said[f"stop_{name}"] for name in counts | shares | more} == counts | shares | more
-    assert str(said["stop_ratio_is_that_of_the_twin"]).startswith("holds (all 2 cells")
-    assert str(said["stop_fixed_ratio_is_that_of_the_twin"]).startswith("holds (all 3 cells")  # of 6: at 1.5 alone
+    assert str(said["stop_ratio_is_that_of_the_twin"]).startswith("✓\u00a0holds (all 2 cells")
+    assert str(said["stop_fixed_ratio_is_that_of_the_twin"]).startswith("✓\u00a0holds (all 3 cells")  # of 6: at 1.5 alone
     assert made().entries[named].cells != experiment.alike(made(), other)[named].cells
