@@ -224,5 +224,7 @@ def test_what_a_page_says_of_runs_that_stop_is_measured_at_the_step_size_of_each
     more = {"more": "1.50 to 2.00", "gain": "5.0 to 5.0", "plain_gain": "3.0"}  # 95% in the table of fixed steps
     assert {name: said[f"stop_{name}"] for name in counts | shares | more} == counts | shares | more
     assert str(said["stop_ratio_is_that_of_the_twin"]).startswith("✓\u00a0holds (all 2 cells")
-    assert str(said["stop_fixed_ratio_is_that_of_the_twin"]).startswith("✓\u00a0holds (all 3 cells")  # of 6: at 1.5 alone
+    assert str(said["stop_fixed_ratio_is_that_of_the_twin"]).startswith(
+        "✓\u00a0holds (all 3 cells"
+    )  # of 6: at 1.5 alone
     assert made().entries[named].cells != experiment.alike(made(), other)[named].cells

@@ -9,6 +9,7 @@ from math import gamma, log, pi, sin, sqrt
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from scipy import optimize, stats
 
 from .conftest import ROOT
@@ -21,11 +22,17 @@ AT_RANDOM = [f"test_accuracy_random_0.{tenth}" for tenth in range(1, 10)]
 
 
 def said(chapter):
-    """What the executed chapter says, by name: text as it stands in a sentence."""
+    """What the executed chapter says, by name: texts as they stand in a sentence; cells of lists, by both heads."""
     notebook = json.loads((ROOT / "_build" / "chapters" / "quick" / f"{chapter}.ipynb").read_text("utf-8"))
     texts = {}
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
+            shown = "".join(output.get("data", {}).get("text/html", ""))
+            if 'class="dataframe stacked' in shown:
+                head, *rows = BeautifulSoup(shown, "html.parser").find_all("tr")
+                titles = [title.text for title in head.find_all("th")]
+                for first, *cells in ([cell.text for cell in row.find_all("td")] for row in rows):
+                    texts |= {f"{first}, {title}": text for title, text in zip(titles[1:], cells, strict=True)}
             name = output.get("metadata", {}).get("scrapbook", {}).get("name")
             if name:
                 (text,) = (value for kind, value in output["data"].items() if kind.endswith("text/plain"))
@@ -485,7 +492,8 @@ def prunable(run, least):
 def of_glance():
     """Numbers of the table at a glance: the paper's arms on four data sets, each noise at its strongest."""
     numbers = {}
-    for name in ("ecg5000", "mnist", "cifar10", "cifar100"):
+    for title in ("ECG5000", "MNIST", "CIFAR-10", "CIFAR-100"):
+        name = title.replace("-", "").lower()
         table = read(name)
         wide = table[table["width"] == table["width"].max()]
         tried = without_noise(read(f"choose-{name}"))
@@ -496,11 +504,10 @@ def of_glance():
         strong = heavy[heavy["sigma"] == heavy.groupby(["noise", "alpha"])["sigma"].transform("max")]
         ratios = strong.groupby(["noise", "alpha"])["pruning_ratio"].median()
         numbers |= {
-            f"{name}_neurons": f"{wide['width'].iloc[0]:,}".replace(",", "\u00a0"),
-            f"{name}_accuracy": percent(quiet["test_accuracy"].median(), 0),
-            f"{name}_plain": percent(quiet["pruning_ratio"].median(), 0),
-            f"{name}_low": percent(ratios.min(), 0),
-            f"{name}_high": percent(ratios.max(), 0),
+            f"{title}, neurons": grouped(wide["width"].iloc[0]),
+            f"{title}, test accuracy, plain SGD": percent(quiet["test_accuracy"].median(), 0),
+            f"{title}, pruned, plain SGD": percent(quiet["pruning_ratio"].median(), 0),
+            f"{title}, pruned, with noise": reach(ratios),
         }
     return numbers
 
