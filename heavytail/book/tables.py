@@ -51,8 +51,8 @@ _SHOWN = (1.0, 0.5, 0.3, 0.2, 0.1)  # shares kept
 #: The sign of a verdict, which a table's style sheet has too.
 SIGNS = {"holds": "✓", "fails": "✗", "no difference": "=", "undecided": "?", "not tested": "○"}
 _WORD = "|".join(SIGNS)
-#: What two of the words say of two networks.
-_COMPARED = {"holds": "better", "fails": "worse"}
+#: What the signs say of two networks.
+COMPARED = "✓ better, ✗ worse, = no difference, ? undecided"
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,15 @@ def titled(arm: str) -> str:
 
 
 def against_form(table: pd.DataFrame, other: str = arms.PLAIN) -> pd.DataFrame:
-    """Each arm's pruned networks less another arm's, in points of test accuracy, with the word: a column a share kept.
+    """Each arm's pruned networks less another arm's, in points of test accuracy, with a sign: a column a share kept.
 
-    Not all shares are shown, but the intervals behind the words cover all of them together.
+    What the signs mean is COMPARED. Not all shares are shown, but the intervals behind them cover all together.
     """
     cells = []
     for arm in sorted(set(arms.named(table[table["width"] == table["width"].max()])) - {other}):
         rows = frontier.against(table, arm, other)
         words = {
-            f"{row.kept:g} kept": f"{100 * row.difference:+z.1f} {_COMPARED.get(row.verdict, row.verdict)}"
+            f"{row.kept:g} kept": f"{100 * row.difference:+z.1f} {SIGNS[row.verdict]}"
             for row in rows.itertuples()
             if row.kept in _SHOWN
         }

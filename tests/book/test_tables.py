@@ -339,16 +339,16 @@ def test_an_arm_without_a_number_shows_a_dash_and_one_that_diverged_guesses():
     assert (row["test %"], row["attacked"]) == ("—", "—")
 
 
-def test_arms_are_compared_at_every_share_kept_in_points_and_a_word():
+def test_arms_are_compared_at_every_share_kept_in_points_and_a_sign():
     frame = arms.of_strength(rivalled(True, range(1, 13)), "least", 0.01)
     rows = tables.against_form(frame).set_index("arm")
     assert "plain SGD" not in rows.index
-    assert rows.loc["weight decay", "0.5 kept"] == "-20.0 worse"
-    assert rows.loc["Type-I, α = 1.5", "0.1 kept"] == "+0.0 no difference"
+    assert rows.loc["weight decay", "0.5 kept"] == "-20.0 ✗"
+    assert rows.loc["Type-I, α = 1.5", "0.1 kept"] == "+0.0 ="
     few = tables.against_form(arms.of_strength(rivalled(True, range(1, 4)), "least", 0.01)).set_index("arm")
-    assert few.loc["weight decay", "0.5 kept"] == "-20.0 undecided"
+    assert few.loc["weight decay", "0.5 kept"] == "-20.0 ?"
     better = tables.against_form(frame, "weight decay").set_index("arm")
-    assert better.loc["plain SGD", "0.5 kept"] == "+20.0 better"
+    assert better.loc["plain SGD", "0.5 kept"] == "+20.0 ✓"
 
 
 def test_verdicts_have_their_signs_in_texts_and_in_tables_and_the_style_sheet_has_the_same():

@@ -17,17 +17,24 @@ OTHERS = {"plain SGD": "o", "weight decay": "v", "unseen direction": "s"}
 
 
 def controls(table: pd.DataFrame) -> Figure:
-    """Test accuracy after pruning against the share pruned at squared error 0.1: a panel a noise, a point a run."""
+    """Test error after pruning, least on top, against the share pruned at squared error 0.1: a panel a noise.
+
+    A point is a run; those of other controls are small.
+    """
     figure, axes = plt.subplots(1, 3, figsize=(8.0, 3.2), sharex=True, sharey=True)
     for axis, (name, heavy, light) in zip(axes, _noises(table), strict=True):
         for label, rows in _others(table):
-            _points(axis, rows, OTHERS[label], {"plain SGD": INK, "weight decay": FAINT}.get(label, GREY), label)
-        for number, (_, rows) in enumerate(light.groupby("sigma")):
-            _points(axis, rows, "x", COLOURS[name], "α = 2" if number == 0 else None)
-        _points(axis, heavy, "D", COLOURS[name], f"α = {heavy['alpha'].iloc[0]:g}")
-        axis.set(title=name, xlabel="share pruned at error 0.1", xlim=(0, 1), ylim=(0, 1))
-    axes[0].set_ylabel("test accuracy after pruning")
-    axes[0].legend(fontsize="x-small", loc="lower left")
+            _points(axis, rows, OTHERS[label], {"plain SGD": INK, "weight decay": FAINT}.get(label, GREY), label, 2.5)
+        _points(axis, heavy, "D", COLOURS[name], None)
+        for _, rows in light.groupby("sigma"):
+            _points(axis, rows, "x", COLOURS[name], None)
+        axis.set(title=name, xlabel="share pruned at error 0.1", xlim=(0, 1), yscale="log")
+    axes[0].set_ylabel("test error after pruning")
+    axes[0].invert_yaxis()
+    for alpha, marker in ((table["alpha"].min(), "D"), (2, "x")):
+        axes[0].plot([], [], marker, color=GREY, markersize=4, label=f"α = {alpha:g}")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=5, loc="outside upper center", handletextpad=0.2)
     return figure
 
 
@@ -69,13 +76,13 @@ def _others(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield label, table[chosen]
 
 
-def _points(axis: Axes, rows: pd.DataFrame, marker: str, colour: str, label: str | None) -> None:
+def _points(axis: Axes, rows: pd.DataFrame, marker: str, colour: str, label: str | None, size: float = 4) -> None:
     axis.plot(
         rows["pruning_ratio"],
-        rows["test_accuracy_pruned"],
+        1 - rows["test_accuracy_pruned"],
         marker,
         color=colour,
-        markersize=4,
+        markersize=size,
         alpha=CLEAR,
         label=label,
     )

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from heavytail.book.figures.style import CLEAR, COLOURS, GROUND
-from heavytail.book.figures.training import legend_of_types, named_type
+from heavytail.book.figures.training import band, legend_of_types, named_type
 from heavytail.book.tables import accuracy_curves
 from heavytail.evidence import depths
 
@@ -33,7 +33,7 @@ def loss_by_depth(table: pd.DataFrame) -> Figure:
 
 
 def curves_by_depth(table: pd.DataFrame, alpha: float) -> Figure:
-    """Test accuracy against the share pruned in each layer, a panel a depth; the median over seeds and their range."""
+    """Test accuracy against the share pruned in each layer, a panel a depth; medians over seeds, bands as of `band`."""
     parts = list(table[(table["alpha"] == alpha) | table["noise"].isna()].groupby("depth"))
     figure, axes = plt.subplots(1, len(parts), figsize=(8.0, 3.0), sharex=True, sharey=True, squeeze=False)
     for axis, (depth, rows) in zip(axes[0], parts, strict=True):
@@ -42,7 +42,7 @@ def curves_by_depth(table: pd.DataFrame, alpha: float) -> Figure:
         present = [name for name in COLOURS if name in set(curves["type"])]
         sns.lineplot(
             curves, x="share", y="accuracy", hue="type", hue_order=present, palette=COLOURS, estimator="median",
-            errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis, legend=axis is axes[0][0],
+            errorbar=band(rows), err_kws={"alpha": 0.15}, ax=axis, legend=axis is axes[0][0],
         )  # fmt: skip
         axis.set(title=f"{depth} {LAYERS}", xlabel="share pruned in each layer", xlim=(0, 1), ylim=(0, 1))
         axis.set_xticks([0, 0.5, 1])

@@ -29,6 +29,7 @@ from heavytail.book.figures.style import (
 )
 from heavytail.book.tables import PAPER_TYPE, accuracy_curves
 
+HALF_OF = 6  # seeds, of which the middle half is a band; of fewer it is all
 FEW = 10  # seeds, of which large points still stand side by side, on a phone too
 
 
@@ -83,7 +84,7 @@ def norm_tails(norms: Mapping[str, Tensor]) -> Figure:
 
 
 def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None, *, units: str = "neurons") -> Figure:
-    """Test accuracy against the share of `units` pruned: median over seeds, and the band from worst to best seed."""
+    """Test accuracy against the share of `units` pruned: medians over seeds, and bands as `band` has them."""
     figure, axis = plt.subplots(figsize=WIDE)
     chosen = table if alpha is None else table[(table["alpha"] == alpha) | table["noise"].isna()]
     curves = accuracy_curves(chosen)
@@ -91,11 +92,16 @@ def accuracy_by_share(table: pd.DataFrame, alpha: float | None = None, *, units:
     present = [name for name in COLOURS if name in set(curves["type"])]
     sns.lineplot(
         curves, x="share", y="accuracy", hue="type", hue_order=present, palette=COLOURS, estimator="median",
-        errorbar=("pi", 100), err_kws={"alpha": 0.15}, ax=axis,
+        errorbar=band(chosen), err_kws={"alpha": 0.15}, ax=axis,
     )  # fmt: skip
     axis.set(xlabel=f"share of {units} pruned", ylabel="test accuracy", xlim=(0, 1))
     legend_of_types(axis)
     return figure
+
+
+def band(table: pd.DataFrame) -> tuple[str, int]:
+    """What seaborn draws over the seeds of a table: their middle half, or of fewer than HALF_OF all."""
+    return ("pi", 50 if table["seed"].nunique() >= HALF_OF else 100)
 
 
 def pruning_by_alpha(table: pd.DataFrame) -> Figure:
