@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -64,14 +63,6 @@ def test_the_laws_and_the_noise_know_nothing_of_networks_and_tables():
     assert found["stable"].imports == set()
     assert found["laws"].imports <= {"stable", "noise"}
     assert found["noise"].imports <= {"stable", "streams", "_sampler", "networks"}
-
-
-def test_the_way_of_the_data_that_was_drawn_by_hand_names_rooms_alone():
-    page = (rooms.PACKAGE.parent / "book" / "architecture.md").read_text(encoding="utf-8")
-    (drawing,) = re.findall(r"^```\n(library\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    named = {word for line in drawing.splitlines() if line.startswith(" ") for word in re.findall(r"[a-z_]{2,}", line)}
-    assert len(named) > 20
-    assert named <= set().union(*(here(wing) for wing in (None, "lab", "evidence", "book")))
 
 
 def heights() -> dict[tuple[str, ...], tuple[int, ...]]:
