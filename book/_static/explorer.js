@@ -195,7 +195,7 @@
       plots(data, shown),
       ...(lacking.length ? [make("p", {}, `The table holds no norms of ${lacking.join(" and ")}.`)] : []),
       table(half, ["", ...shown.map((one) => one.name)], rows),
-      small(`The same in all runs: ${record.fixed}.`),
+      small(`The same in all runs: ${data.fixed[record.fixed]}.`),
       fold("The numbers of the plots", numbers(data, shown)),
       fold("The keys of the runs", ...shown.map((one) => small(`${one.name}: `, make("code", {}, one.keys)))),
     ];

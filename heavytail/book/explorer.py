@@ -192,13 +192,15 @@ def page(records: Sequence[Record], start: Mapping[str, str], static: str = "../
     first = next((record["at"] for record in records if start.items() <= record["at"].items()), None)
     if first is None:
         raise ValueError(f"no cell has {dict(start)}: start at axes and values that one of the tables has")
+    texts = list(dict.fromkeys(record["fixed"] for record in records))  # few, and long
     data = {
         "axes": AXES,
         "always": ALWAYS,
         "colours": {name: pieces.colour(name) for name in COLOURS if name != "none"},
         "shares": {"train": SHARES, "test": SHARES, "random": MIDDLE},
         "norms": NORMS,
-        "records": records,
+        "fixed": texts,
+        "records": [{**record, "fixed": texts.index(record["fixed"])} for record in records],
     }
     names = sorted({record["at"]["table"] for record in records})
     items = "".join(f"<li><code>data/results/{escape(name)}.parquet</code></li>" for name in names)
